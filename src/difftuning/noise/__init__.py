@@ -1,0 +1,1 @@
+"""The mathematics of corruption: processes, what a network predicts, and the forgetting clock."""

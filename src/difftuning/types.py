@@ -1,0 +1,135 @@
+"""The values that the parts hand to each other, with their shapes.
+
+Shape letters, used in every docstring:
+    B  samples in a batch        C  channels        H, W  height and width (of the latent, or of the image for pixel models)
+
+Ranges: images and pixel latents are in [-1, 1]; the time `t` is the process's own and grows with noise (t = 0 is data);
+the forgetting clock `u` is in [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What each sample of a batch is conditioned on.
+
+    Attributes:
+        labels: (B,) int64, a row of the model's own class table; the null label stands for "no condition".
+    """
+
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor | slice) -> Condition:
+        """The conditions of the samples that `index` picks."""
+        return Condition(self.labels[index])
+
+    def to(self, device: torch.device | str) -> Condition:
+        """The same condition on another device."""
+        return Condition(self.labels.to(device))
+
+    @staticmethod
+    def cat(parts: list[Condition]) -> Condition:
+        """One condition of the samples of all parts, in order."""
+        return Condition(torch.cat([part.labels for part in parts]))
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """When and from where each sample of a batch is taken, decided before any data is fetched.
+
+    Attributes:
+        t: (B,) float32, the process's own time.
+        u: (B,) float32 in [0, 1], the forgetting clock at t.
+        from_bank: (B,) bool, True where the item comes from the knowledge bank (retention).
+        weight: (B,) float32 >= 0, what the sample's error is multiplied by; the loss is `mean(weight * error)` over all B.
+    """
+
+    t: Tensor
+    u: Tensor
+    from_bank: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    def __getitem__(self, index: Tensor | slice) -> Draw:
+        """The draws that `index` picks."""
+        return Draw(self.t[index], self.u[index], self.from_bank[index], self.weight[index])
+
+    def to(self, device: torch.device | str) -> Draw:
+        """The same draw on another device."""
+        return Draw(self.t.to(device), self.u.to(device), self.from_bank.to(device), self.weight.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One training batch: a draw, filled with data.
+
+    Attributes:
+        x0: (B, C, H, W) float32, clean latents.
+        noise: (B, C, H, W) float32, eps of `x_t = alpha(t) x0 + sigma(t) eps`.
+        condition: B conditions, with label dropout already done.
+        draw: B times, clocks, sources and weights.
+    """
+
+    x0: Tensor
+    noise: Tensor
+    condition: Condition
+    draw: Draw
+
+    def __len__(self) -> int:
+        return len(self.x0)
+
+    def __getitem__(self, index: Tensor | slice) -> Batch:
+        """The samples that `index` picks."""
+        return Batch(self.x0[index], self.noise[index], self.condition[index], self.draw[index])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(self.x0.to(device), self.noise.to(device), self.condition.to(device), self.draw.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """What an objective returns: the error of each sample, not reduced.
+
+    Attributes:
+        error: (B,) the sample's mean squared error, with gradient.
+        extra: (B,) a second term that shares the weight of `error` (the learned-variance bound of DiT), or None.
+        draw: the draw of the same B samples, so that a log or a forgetting curve needs nothing else.
+    """
+
+    error: Tensor
+    draw: Draw
+    extra: Tensor | None = None
+
+    def loss(self) -> Tensor:
+        """The scalar to minimise: Eq. 5 as the plain mean of weighted errors."""
+        total = self.error if self.extra is None else self.error + self.extra
+        return (self.draw.weight * total).mean()
+
+
+class Network(Protocol):
+    """The raw network: `(x_t, t, condition) -> y`, y being whatever its prediction row says."""
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
+        """x_t (B, C, H, W), t (B,) -> y (B, C, H, W), or (B, 2C, H, W) with a learned variance behind y."""
+        ...
+
+
+class Denoiser(Protocol):
+    """All that samplers and diagnosis know of a model: `(x_t, t, condition) -> x0-hat`."""
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
+        """x_t (B, C, H, W), t (B,) in the process's own time -> the clean sample expected, (B, C, H, W)."""
+        ...
