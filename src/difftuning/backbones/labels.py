@@ -1,0 +1,125 @@
+"""The label space of a class-conditional model, and how it becomes the target's.
+
+The null row, which stands for "no condition", always survives: retention trains on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from difftuning.errors import ModelError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSpace:
+    """The classes a model knows: row i of its table is `names[i]`; row `null` (the last) stands for "no condition"."""
+
+    names: tuple[str, ...]
+
+    @property
+    def null(self) -> int:
+        """The row of the null label, taken from the model: it follows the last class."""
+        return len(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """The row of a class by name.
+
+        Raises:
+            ModelError: there is no such class.
+        """
+        if name not in self.names:
+            raise ModelError(f"the model has no class {name!r}{did_you_mean(name, self.names)}")
+        return self.names.index(name)
+
+
+class Keep(BaseModel):
+    """The target's labels are rows of the model's own table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["keep"] = "keep"
+
+
+class Replace(BaseModel):
+    """A new table for the target's classes; each new row starts as a copy of the null row."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["replace"] = "replace"
+
+
+class Extend(BaseModel):
+    """The model's classes stay and the target's follow them; a class of the same name is shared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["extend"] = "extend"
+
+
+class FromSource(BaseModel):
+    """A new table for the target's classes, each starting from a chosen source class."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["from-source"] = "from-source"
+    start: dict[str, str] = {}
+    """Target class to source class; a target class not named here starts from the null row."""
+
+
+LabelChange = Annotated[Keep | Replace | Extend | FromSource, Field(discriminator="kind")]
+KINDS: dict[str, type[BaseModel]] = {"keep": Keep, "replace": Replace, "extend": Extend, "from-source": FromSource}
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedTable:
+    """The outcome of a label change.
+
+    Attributes:
+        space: the new label space.
+        table: (len(space) + 1, D) the new embedding rows, the null row last.
+        target_rows: (K,) int64, the row of each target class.
+    """
+
+    space: LabelSpace
+    table: Tensor
+    target_rows: Tensor
+
+
+def change_labels(change: LabelChange, space: LabelSpace, table: Tensor, target: tuple[str, ...]) -> ChangedTable:
+    """Bring a class table to the target's label space.
+
+    Args:
+        change: what to do.
+        space: the model's label space.
+        table: (len(space) + 1, D) its rows, the null row last.
+        target: the target's class names.
+
+    Raises:
+        ModelError: a class that `keep` or `from-source` needs is not in the model.
+    """
+    null = table[space.null]
+    if isinstance(change, Keep):
+        if len(target) > len(space) and not set(target) <= set(space.names):
+            raise ModelError(
+                f"labels.kind=keep: the target has {len(target)} classes, the model {len(space)}; "
+                "use labels.kind=replace, extend or from-source"
+            )
+        named = set(target) <= set(space.names)
+        rows = [space.index(name) for name in target] if named else list(range(len(target)))
+        return ChangedTable(space, table, torch.tensor(rows))
+    if isinstance(change, Extend):
+        new = tuple(name for name in target if name not in space.names)
+        extended = LabelSpace(space.names + new)
+        rows = [extended.index(name) for name in target]
+        grown = torch.cat([table[: len(space)], null.expand(len(new), -1), null[None]])
+        return ChangedTable(extended, grown, torch.tensor(rows))
+    start = change.start if isinstance(change, FromSource) else {}
+    for name in start:
+        if name not in target:
+            raise ModelError(f"labels.start names {name!r}, which is no class of the target{did_you_mean(name, target)}")
+    fresh = [table[space.index(start[name])] if name in start else null for name in target]
+    return ChangedTable(LabelSpace(target), torch.stack([*fresh, null]), torch.arange(len(target)))

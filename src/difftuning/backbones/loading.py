@@ -1,0 +1,59 @@
+"""Load any supported model by zoo name, folder or hub name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from difftuning.backbones.base import Backbone
+from difftuning.backbones.dit import load_dit
+from difftuning.errors import ModelError, did_you_mean
+
+KINDS: dict[str, Callable[[Path, str], Backbone]] = {"DiTPipeline": load_dit}
+"""diffusers' pipeline class, as `model_index.json` names it, to the function that loads its folder."""
+
+ZOO = Path(__file__).parent.parent / "zoo"
+
+
+def zoo_names() -> tuple[str, ...]:
+    """The models shipped in the package."""
+    return tuple(sorted(index.parent.name for index in ZOO.glob("*/model_index.json")))
+
+
+def _locate(name_or_path: str) -> Path:
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        return folder
+    if name_or_path in zoo_names():
+        return ZOO / name_or_path
+    if name_or_path.count("/") != 1 or folder.is_absolute() or name_or_path.startswith("."):
+        raise ModelError(f"there is no model {name_or_path!r} in the zoo or as a folder{did_you_mean(name_or_path, zoo_names())}")
+    from diffusers import DiffusionPipeline  # reaches for the hub, so only when a hub name is asked for
+
+    try:
+        return Path(DiffusionPipeline.download(name_or_path))
+    except Exception as reason:
+        raise ModelError(
+            f"model {name_or_path!r} is no folder, and the hub did not give it ({type(reason).__name__}); "
+            f"check the name and the network, or use a folder or one of the zoo: {', '.join(zoo_names())}"
+        ) from reason
+
+
+def load(name_or_path: str) -> Backbone:
+    """Load a pretrained model.
+
+    Args:
+        name_or_path: a zoo name ("dit-icons-32"), a pipeline folder, or a hub name ("facebook/DiT-XL-2-256").
+
+    Raises:
+        ModelError: nothing is there, or its pipeline class is not supported.
+    """
+    folder = _locate(name_or_path)
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise ModelError(f"{name_or_path!r} has no model_index.json, so it is not a diffusers pipeline folder")
+    kind = str(json.loads(index.read_text()).get("_class_name", ""))
+    if kind not in KINDS:
+        raise ModelError(f"{name_or_path!r} is a {kind!r}, which is not supported{did_you_mean(kind, KINDS)}")
+    return KINDS[kind](folder, name_or_path)
