@@ -12,11 +12,13 @@ Three things about that class as it stands make naive fine-tuning wrong, and are
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import DiTPipeline, DiTTransformer2DModel
+from diffusers import DiTTransformer2DModel
 from torch import Tensor, nn
 
 from difftuning.backbones.base import Backbone
@@ -107,15 +109,25 @@ class DiT(Backbone):
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write a DiTPipeline folder with the embedders untied, as diffusers expects them."""
-        transformer = copy.deepcopy(self.network).to("cpu", dtype)
+        transformer = nn.Module.to(copy.deepcopy(self.network), "cpu", dtype)
         if self.tied:
             for block in transformer.transformer_blocks:
                 block.norm1.emb = copy.deepcopy(transformer.transformer_blocks[0].norm1.emb)
-        vae = self.codec.vae if isinstance(self.codec, VAECodec) else None
-        pipeline = DiTPipeline(transformer, vae, self.scheduler, id2label=dict(enumerate(self.labels.names)))
-        # DiTPipeline sets its own sampler as the default; the folder keeps the scheduler the model was trained for.
-        pipeline.register_modules(scheduler=self.scheduler)
-        pipeline.save_pretrained(folder, safe_serialization=True)
+        folder = Path(folder)
+        transformer.save_pretrained(folder / "transformer")
+        self.scheduler.save_pretrained(folder / "scheduler")
+        index: dict[str, Any] = {
+            "_class_name": "DiTPipeline",
+            "_diffusers_version": diffusers.__version__,
+            "id2label": dict(enumerate(self.labels.names)),
+            "scheduler": ["diffusers", type(self.scheduler).__name__],
+            "transformer": ["diffusers", "DiTTransformer2DModel"],
+            "vae": [None, None],
+        }
+        if isinstance(self.codec, VAECodec):
+            self.codec.vae.save_pretrained(folder / "vae")
+            index["vae"] = ["diffusers", type(self.codec.vae).__name__]
+        (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 
 def tie_embedders(transformer: DiTTransformer2DModel) -> bool:
@@ -134,15 +146,21 @@ def tie_embedders(transformer: DiTTransformer2DModel) -> bool:
 
 
 def load_dit(folder: Path, name: str) -> DiT:
-    """Read a DiTPipeline folder; weights become float32.
+    """Read a DiTPipeline folder, part by part, so that one without an autoencoder (a pixel model) loads too.
+
+    Weights become float32.
 
     Raises:
         ModelError: a part is missing or unreadable.
     """
+    index = json.loads((folder / "model_index.json").read_text())
     try:
-        pipeline = DiTPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
-    except (OSError, ValueError, KeyError) as reason:
+        transformer = DiTTransformer2DModel.from_pretrained(folder / "transformer", local_files_only=True)
+        scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(folder / "scheduler")
+        vae_class = (index.get("vae") or [None, None])[1]
+        vae = getattr(diffusers, vae_class).from_pretrained(folder / "vae", local_files_only=True) if vae_class else None
+    except (OSError, ValueError, KeyError, AttributeError) as reason:
         raise ModelError(f"{name}: {folder} is not a readable DiTPipeline folder ({reason})") from reason
-    id2label = pipeline.config.get("id2label") or {}
+    id2label = index.get("id2label") or {}
     names = tuple(str(id2label[key]) for key in sorted(id2label, key=int)) or None
-    return DiT(pipeline.transformer, pipeline.scheduler, pipeline.vae, names, name)
+    return DiT(transformer.float(), scheduler, vae, names, name)

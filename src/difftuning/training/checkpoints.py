@@ -1,0 +1,153 @@
+"""Checkpoints that a crash cannot harm: written aside, synced, renamed; only then is an old one pruned.
+
+    checkpoints/step-00001234/   parameters.safetensors  ema.safetensors  optimizer.safetensors  state.json
+    checkpoints/last.json, best.json     {"folder": "step-00001234", ...}
+
+No pickle: tensors are safetensors, everything else is JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from difftuning.errors import CheckpointError
+from difftuning.results import write_json
+
+FORMAT = 1
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of named tensors, in the order of their names."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(name.encode())
+        total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:
+    """An optimiser's tensors as `parameter name/state name`; the hyper-parameters come from the recipe."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{names[index]}/{key}": torch.as_tensor(value) for index, entry in state.items() for key, value in entry.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `flatten_optimizer`, into an optimiser over the same parameters in the same order."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        name, _, entry = key.rpartition("/")
+        state.setdefault(names.index(name), {})[entry] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Checkpoints:
+    """The checkpoints of one run folder.
+
+    Args:
+        folder: `RUN/checkpoints`, made when needed.
+        keep: how many of the newest stay; the best one always stays too.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder, self.keep = folder, keep
+
+    def save(self, step: int, groups: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], best: bool) -> Path:
+        """Write the checkpoint of a step; `groups` are the safetensors files by name.
+
+        Raises:
+            CheckpointError: the disk does not take it; earlier checkpoints are untouched then.
+        """
+        name = f"step-{step:08d}"
+        temporary = self.folder / f".writing-{name}"
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            digests = {}
+            for group, tensors in groups.items():
+                detached = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+                save_file(detached, temporary / f"{group}.safetensors")
+                _sync(temporary / f"{group}.safetensors")
+                digests[group] = tensors_digest(detached)
+            write_json(temporary / "state.json", {"format": FORMAT, "step": step, "digests": digests, **state})
+            _sync(temporary)
+            target = self.folder / name
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(temporary, target)
+            _sync(self.folder)
+            write_json(self.folder / "last.json", {"folder": name, "step": step})
+            if best:
+                write_json(self.folder / "best.json", {"folder": name, "step": step})
+        except OSError as reason:
+            raise CheckpointError(
+                f"the checkpoint of step {step} could not be written to {self.folder} ({reason}); "
+                "the earlier ones are untouched: mend the disk and run the same command again"
+            ) from reason
+        self._prune()
+        return target
+
+    def _pointed(self, pointer: str) -> Path | None:
+        path = self.folder / f"{pointer}.json"
+        if not path.is_file():
+            return None
+        return self.folder / str(json.loads(path.read_text())["folder"])
+
+    def _prune(self) -> None:
+        best = self._pointed("best")
+        for old in self.listing()[: -self.keep]:
+            if old != best:
+                shutil.rmtree(old)
+
+    def listing(self) -> list[Path]:
+        """All complete checkpoints, oldest first."""
+        return sorted(path for path in self.folder.glob("step-*") if (path / "state.json").is_file())
+
+    def last(self) -> Path | None:
+        """The newest complete checkpoint, or None."""
+        found = self.listing()
+        return found[-1] if found else None
+
+    def best(self) -> Path | None:
+        """The checkpoint with the lowest held-out error, or None."""
+        path = self._pointed("best")
+        return path if path is not None and path.is_dir() else None
+
+
+def read(checkpoint: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """The tensors by group and the state of a checkpoint, verified against their digests.
+
+    Raises:
+        CheckpointError: a file is missing, torn or changed.
+    """
+    try:
+        state = json.loads((checkpoint / "state.json").read_text())
+        groups = {group: load_file(checkpoint / f"{group}.safetensors") for group in state["digests"]}
+    except (OSError, ValueError, KeyError, SafetensorError) as reason:
+        raise CheckpointError(f"checkpoint {checkpoint} cannot be read ({reason}); remove it to go on from an earlier one") from reason
+    for group, tensors in groups.items():
+        if tensors_digest(tensors) != state["digests"][group]:
+            raise CheckpointError(
+                f"checkpoint {checkpoint}: {group}.safetensors is not what was written; remove it to go on from an earlier one"
+            )
+    return groups, state

@@ -1,0 +1,293 @@
+"""The training loop, and only the loop.
+
+One step: make the draw, fill it from the two streams, one pass, one update. Everything random is a pure function of
+(seed, step), so the state of a run is its tensors, its step and two positions, and it resumes bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from accelerate import Accelerator
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from difftuning.errors import CheckpointError, TrainingError
+from difftuning.training.checkpoints import Checkpoints, flatten_optimizer, read, restore_optimizer, tensors_digest
+from difftuning.training.ema import EMA, EMAConfig
+from difftuning.training.hooks import Hook
+from difftuning.training.optim import OptimConfig, learning_rate, make_optimizer
+from difftuning.types import Batch, Errors
+
+
+class TrainingConfig(BaseModel):
+    """How long, how large, how often."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(1000, gt=0)
+    """Optimiser steps in all."""
+    batch_size: int = Field(32, gt=0)
+    """Samples a step, target and bank together."""
+    accumulate: int = Field(1, gt=0)
+    """Passes a step is split into, to save memory; the result is the same up to rounding."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision of the pass; weights, optimiser and average stay float32."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass, to save memory."""
+    label_dropout: float = Field(0.1, ge=0, le=1)
+    """The share of target samples whose label becomes the null label, for classifier-free guidance."""
+    log_every: int = Field(50, gt=0)
+    """Steps between lines of metrics.jsonl."""
+    heldout_every: int = Field(500, ge=0)
+    """Steps between measurements of the held-out error in ten bins of u; 0 never."""
+    sample_every: int = Field(0, ge=0)
+    """Steps between sample grids; 0 never."""
+    save_every: int = Field(500, gt=0)
+    """Steps between checkpoints; the last step always saves."""
+    keep: int = Field(2, gt=0)
+    """Newest checkpoints that stay; the best one stays besides."""
+
+
+class Objective(Protocol):
+    """What the loop minimises."""
+
+    def __call__(self, batch: Batch, /) -> Errors:
+        """The error of each sample."""
+        ...
+
+
+class Streams(Protocol):
+    """The two streams of data as one pure function of (step, positions)."""
+
+    def batch(self, step: int, positions: tuple[int, int]) -> Batch:
+        """The batch of a step; `positions` count the target and the bank items used before it."""
+        ...
+
+
+class Log(Protocol):
+    """Where metrics go."""
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Record the metrics of a step."""
+        ...
+
+    def rewind(self, step: int) -> None:
+        """Forget what was recorded after a step, which is about to be repeated."""
+        ...
+
+
+@dataclass(slots=True)
+class State:
+    """Where a run is.
+
+    Attributes:
+        step: steps done.
+        positions: target and bank items used.
+        best: the lowest held-out error so far.
+        seconds: time spent in steps, over all sessions.
+    """
+
+    step: int = 0
+    positions: tuple[int, int] = (0, 0)
+    best: float = float("inf")
+    seconds: float = 0.0
+
+
+@dataclass
+class Trainer:
+    """Trains `parameters` of `network` under `objective`.
+
+    Attributes:
+        network: the module that holds the parameters, on the accelerator's device.
+        parameters: what moves, by name.
+        objective: a batch in, the error of each sample out.
+        streams: where batches come from.
+        checkpoints: where states go.
+        log: where metrics go.
+        config: how long and how often.
+        optim: the optimiser's settings.
+        ema_config: the average's settings.
+        seed: of everything random inside the network.
+        identity: digests and names that go into each checkpoint and must agree on resume.
+        hooks: what happens at intervals; the metric `watch` of a hook decides which checkpoint is the best.
+        watch: the name of that metric.
+        progress: called after each step with its number and, at log steps, the metrics.
+    """
+
+    network: nn.Module
+    parameters: dict[str, nn.Parameter]
+    objective: Objective
+    streams: Streams
+    checkpoints: Checkpoints
+    log: Log
+    config: TrainingConfig
+    optim: OptimConfig
+    ema_config: EMAConfig
+    seed: int = 0
+    identity: Mapping[str, str] = field(default_factory=dict)
+    hooks: Sequence[Hook] = ()
+    watch: str = "heldout"
+    progress: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None
+
+    def __post_init__(self) -> None:
+        self.accelerator = Accelerator(mixed_precision=self.config.precision)
+        if self.config.gradient_checkpointing:
+            self.network.enable_gradient_checkpointing()  # type: ignore[operator]
+        optimizer = make_optimizer(self.parameters.values(), self.optim)
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
+        self.ema = EMA(self.parameters, self.ema_config)
+        self.state = State()
+        self._unread: list[tuple[int, Errors]] = []
+
+    def run(self, until: int | None = None) -> State:
+        """Go on from the last checkpoint, or from the start, to the last step (or to `until`, for a partial run).
+
+        Raises:
+            TrainingError: a loss was not finite.
+            CheckpointError: a checkpoint could not be read or written.
+        """
+        if not self.resume():
+            self._run_hooks()
+        last = self.config.steps if until is None else min(until, self.config.steps)
+        self.network.train()
+        while self.state.step < last:
+            started = time.perf_counter()
+            errors = self._optimise(self.streams.batch(self.state.step, self.state.positions))
+            self.state.step += 1
+            self._unread.append((self.state.step, errors))
+            self.state.seconds += time.perf_counter() - started
+            metrics = self._after_step()
+            self.progress(self.state.step, metrics)
+        return self.state
+
+    def _optimise(self, batch: Batch) -> Errors:
+        """One update of the parameters and of their average; returns the errors, detached."""
+        # Anything random inside the network (dropout) is a function of (seed, step) too.
+        torch.manual_seed((self.seed * 1_000_003 + self.state.step) % 2**63)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.state.step, self.config.steps, self.optim)
+        batch = batch.to(self.accelerator.device)
+        parts = []
+        for rows in torch.arange(len(batch)).tensor_split(self.config.accumulate):
+            part = batch[rows[0] : rows[-1] + 1] if len(rows) < len(batch) else batch  # type: ignore[misc]
+            with self.accelerator.autocast():
+                errors = self.objective(part)
+            self.accelerator.backward(errors.loss() * (len(part) / len(batch)))
+            parts.append(errors.error.detach())
+        if self.optim.clip_norm:
+            self.accelerator.clip_grad_norm_(self.parameters.values(), self.optim.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.ema.update(self.state.step + 1, len(batch))
+        from_bank = int(batch.draw.from_bank.sum())
+        target, bank = self.state.positions
+        self.state.positions = (target + len(batch) - from_bank, bank + from_bank)
+        return Errors(torch.cat(parts), batch.draw)
+
+    def _after_step(self) -> dict[str, float]:
+        step, metrics = self.state.step, {}
+        save = step % self.config.save_every == 0 or step == self.config.steps
+        if step % self.config.log_every == 0 or save:
+            metrics = self._read_errors()
+            metrics["lr"] = self.optimizer.param_groups[0]["lr"]
+            self.log.write(step, metrics)
+        found = self._run_hooks()
+        best = self.watch in found and found[self.watch] < self.state.best
+        if best:
+            self.state.best = found[self.watch]
+        if save or best:
+            self._read_errors()
+            self.save(best)
+        return {**metrics, **found}
+
+    def _read_errors(self) -> dict[str, float]:
+        """The mean error by source since the last reading, which is when a loss that is not finite is noticed."""
+        if not self._unread:
+            return {}
+        for step, errors in self._unread:
+            bad = ~errors.error.isfinite()
+            if bool(bad.any()):
+                source = "bank" if bool(errors.draw.from_bank[bad].any()) else "target"
+                raise TrainingError(
+                    f"the loss of step {step} is not finite ({int(bad.sum())} of {len(bad)} samples, the first from the "
+                    f"{source}, at u = {float(errors.draw.u[bad][0]):.3f}); the last good checkpoint is of step "
+                    f"{self._last_saved()}. Lower optim.lr, or use training.precision=bf16 or no"
+                )
+        error = torch.cat([errors.error for _, errors in self._unread])
+        from_bank = torch.cat([errors.draw.from_bank for _, errors in self._unread])
+        weight = torch.cat([errors.draw.weight for _, errors in self._unread])
+        metrics = {"loss": float((weight * error).mean()), "bank_share": float(from_bank.float().mean())}
+        for name, rows in (("error_target", ~from_bank), ("error_bank", from_bank)):
+            if bool(rows.any()):
+                metrics[name] = float(error[rows].mean())
+        self._unread.clear()
+        return metrics
+
+    def _last_saved(self) -> str:
+        last = self.checkpoints.last()
+        return "none yet" if last is None else str(int(last.name.removeprefix("step-")))
+
+    def _run_hooks(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        due = [hook for hook in self.hooks if hook.due(self.state.step, self.config.steps)]
+        if due:
+            self.network.eval()
+            with self.ema.swapped(), torch.no_grad():
+                for hook in due:
+                    found.update(hook.action(self.state.step))
+            self.network.train()
+            self.log.write(self.state.step, found)
+        return found
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """All tensors of the run, by checkpoint file."""
+        parameters: dict[str, Tensor] = {name: value.detach() for name, value in self.parameters.items()}
+        optimizer = flatten_optimizer(self.optimizer, list(self.parameters))
+        return {"parameters": parameters, "ema": self.ema.average, "optimizer": optimizer}
+
+    def save(self, best: bool = False) -> None:
+        """Write a checkpoint of the present state."""
+        groups = self.tensors()
+        scaler = self.accelerator.scaler
+        state = {
+            "positions": list(self.state.positions),
+            "best": self.state.best if self.state.best < float("inf") else None,
+            "seconds": self.state.seconds,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "weights_digest": tensors_digest(groups["ema"]),
+            **self.identity,
+        }
+        self.checkpoints.save(self.state.step, groups, state, best)
+
+    def resume(self) -> bool:
+        """Take up the last checkpoint; False when there is none.
+
+        Raises:
+            CheckpointError: it cannot be read, or is of another model, bank or recipe.
+        """
+        last = self.checkpoints.last()
+        if last is None:
+            return False
+        groups, state = read(last)
+        for key, value in self.identity.items():
+            if state.get(key) != value:
+                raise CheckpointError(
+                    f"{last} was made with another {key.replace('_', ' ')} ({state.get(key)}, now {value}); "
+                    "give the run another `out`, or go back to the recipe that is saved there"
+                )
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(groups["parameters"][name])
+                self.ema.average[name].copy_(groups["ema"][name])
+        restore_optimizer(self.optimizer, list(self.parameters), groups["optimizer"])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        best = float("inf") if state["best"] is None else float(state["best"])
+        self.state = State(state["step"], tuple(state["positions"]), best, state["seconds"])
+        self.log.rewind(self.state.step)
+        return True

@@ -1,0 +1,13 @@
+"""Which parameters are trained."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from difftuning.tuning.base import Tuner
+from difftuning.tuning.full import Full, FullConfig
+
+KINDS: dict[str, tuple[type[BaseModel], type[Tuner]]] = {"full": (FullConfig, Full)}
+"""Name to (config, tuner)."""
+
+__all__ = ["KINDS", "Full", "FullConfig", "Tuner"]
