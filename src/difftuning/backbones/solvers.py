@@ -1,0 +1,98 @@
+"""Solvers by name: the diffusers scheduler that goes with a model's own scheduler config.
+
+    name    variance preserving        flow                     EDM                        draws noise   evaluations a step
+    ddpm    DDPM                       -                        -                          yes           1
+    ddim    DDIM                       -                        -                          no            1
+    dpm++   DPMSolverMultistep (2M)    DPMSolverMultistep       EDMDPMSolverMultistep      no            1
+    unipc   UniPCMultistep             UniPCMultistep           -                          no            1
+    euler   EulerDiscrete              FlowMatchEulerDiscrete   EDMEuler                   no            1
+    heun    HeunDiscrete               FlowMatchHeunDiscrete    -                          no            2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    HeunDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
+
+from difftuning.errors import ConfigError, did_you_mean
+from difftuning.noise.process import EDM, NoiseProcess, StraightFlow, VariancePreserving, from_scheduler_config
+
+_CLASSES: dict[type[NoiseProcess], dict[str, Any]] = {
+    VariancePreserving: {
+        "ddpm": DDPMScheduler,
+        "ddim": DDIMScheduler,
+        "dpm++": DPMSolverMultistepScheduler,
+        "unipc": UniPCMultistepScheduler,
+        "euler": EulerDiscreteScheduler,
+        "heun": HeunDiscreteScheduler,
+    },
+    StraightFlow: {
+        "dpm++": DPMSolverMultistepScheduler,
+        "unipc": UniPCMultistepScheduler,
+        "euler": FlowMatchEulerDiscreteScheduler,
+        "heun": FlowMatchHeunDiscreteScheduler,
+    },
+    EDM: {"dpm++": EDMDPMSolverMultistepScheduler, "euler": EDMEulerScheduler},
+}
+
+SOLVERS = tuple(_CLASSES[VariancePreserving])
+
+
+def make_scheduler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
+    """The scheduler that solves with this method, for a model with this scheduler config.
+
+    Args:
+        name: one of `SOLVERS`.
+        scheduler_config: the content of the model's `scheduler_config.json`. All of it that the solver knows is kept: noise
+            table, prediction type, spacing of timesteps, clipping.
+
+    Raises:
+        ConfigError: no such solver, or not for this kind of process.
+        ModelError: the config describes no known process.
+    """
+    if name not in SOLVERS:
+        raise ConfigError(f"solver {name!r} is not known{did_you_mean(name, SOLVERS)}")
+    kind = type(from_scheduler_config(scheduler_config))
+    if name not in _CLASSES[kind]:
+        raise ConfigError(f"solver {name!r} cannot sample a {kind.__name__} model; choose from {', '.join(_CLASSES[kind])}")
+    if name == "heun" and scheduler_config.get("rescale_betas_zero_snr"):
+        raise ConfigError("solver 'heun' cannot sample a model with zero terminal SNR (rescale_betas_zero_snr); choose 'euler'")
+    # Overrides go by keyword: inside the config, diffusers drops those that it lists as defaults.
+    return _CLASSES[kind][name].from_config(dict(scheduler_config), **_overrides(name, kind, scheduler_config))
+
+
+def _overrides(name: str, kind: type[NoiseProcess], config: Mapping[str, Any]) -> dict[str, Any]:
+    if kind is StraightFlow:
+        shift = config.get("shift", config.get("flow_shift", 1.0))
+        if name in ("euler", "heun"):
+            return {"shift": shift}
+        return {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": shift}
+    if kind is EDM:
+        return {}
+    overrides: dict[str, Any] = {}
+    if name == "ddpm" and config.get("variance_type") in ("learned", "learned_range"):
+        # The loop hands on x0-hat, without the learned variance; the posterior's variance takes its place.
+        overrides["variance_type"] = "fixed_small"
+    if name == "dpm++":
+        # Else a learned variance makes diffusers cut the answer to three channels, and an sde- variant draws noise.
+        overrides |= {"variance_type": None, "algorithm_type": "dpmsolver++"}
+        if config.get("beta_schedule") == "squaredcos_cap_v2":
+            # diffusers' own advice for the cosine table, whose log-SNR falls off a cliff at the end.
+            overrides["lambda_min_clipped"] = -5.1
+    if name == "ddim" and config.get("timestep_spacing") == "linspace":
+        # DDIM steps down by T // steps whatever the spacing, so on this grid x and its timestep would drift apart.
+        overrides["timestep_spacing"] = "trailing"
+    return overrides
