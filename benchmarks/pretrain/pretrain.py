@@ -1,0 +1,135 @@
+"""Pretrain a zoo model from its parquet files with the library's own loop: resumable, run it again to go on.
+
+    python benchmarks/pretrain/icons.py data/icons.parquet
+    python benchmarks/pretrain/pretrain.py data/icons.parquet RUN --steps 9000
+
+Writes RUN/checkpoints, RUN/metrics.jsonl and, at the end, RUN/model (the averaged weights, fp16).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import load_dataset
+from new_dit import new_dit
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
+
+from difftuning.objectives.denoising import denoise, denoising_error
+from difftuning.objectives.diff_tuning import DiffTuning
+from difftuning.training.checkpoints import Checkpoints
+from difftuning.training.ema import EMAConfig
+from difftuning.training.hooks import Hook
+from difftuning.training.optim import OptimConfig
+from difftuning.training.trainer import Trainer, TrainingConfig
+from difftuning.types import Batch, Condition, Draw
+
+
+def images_and_labels(path: Path) -> tuple[Tensor, Tensor]:
+    """(N, 3, H, W) uint8 and (N,) int64 of a parquet file."""
+    rows = load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(path.parent / "cache"))
+    return torch.stack([pil_to_tensor(row["image"]) for row in rows]), torch.tensor(rows["label"])
+
+
+class Epochs:
+    """The images in a new order each epoch, flipped half of the time; times by the uniform law, one per stratum of u."""
+
+    def __init__(self, images: Tensor, labels: Tensor, model: Any, batch_size: int, dropout: float, seed: int) -> None:
+        self.images, self.labels, self.model, self.seed = images, labels, model, seed
+        self.batch_size, self.dropout = batch_size, dropout
+
+    def batch(self, step: int, positions: tuple[int, int]) -> Batch:
+        """A pure function of (seed, step)."""
+        size = self.batch_size
+        places = torch.arange(step * size, (step + 1) * size)
+        epochs = places // len(self.images)
+        orders = {int(epoch): self._order(int(epoch)) for epoch in epochs.unique()}
+        rows = torch.stack([orders[int(epoch)][int(place) % len(self.images)] for epoch, place in zip(epochs, places, strict=True)])
+        generator = torch.Generator().manual_seed(self.seed * 7_919 + step)
+        x0 = self.images[rows].float() / 127.5 - 1
+        flip = torch.rand(size, generator=generator) < 0.5
+        x0 = torch.where(flip[:, None, None, None], x0.flip(-1), x0)
+        dropped = torch.rand(size, generator=generator) < self.dropout
+        labels = torch.where(dropped, self.model.labels.null, self.labels[rows])
+        u = (torch.randperm(size, generator=generator) + torch.rand(size, generator=generator)) / size
+        t = self.model.clock.t(u)
+        draw = Draw(t, self.model.clock.u(t), torch.zeros(size, dtype=torch.bool), torch.ones(size))
+        return Batch(x0, torch.randn(x0.shape, generator=generator), Condition(labels), draw)
+
+    def _order(self, epoch: int) -> Tensor:
+        return torch.randperm(len(self.images), generator=torch.Generator().manual_seed(self.seed * 104_729 + epoch))
+
+
+class LogFile:
+    """One line of JSON an entry, also printed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Append an entry."""
+        line = json.dumps({"step": step, "time": round(time.time()), **metrics})
+        with self.path.open("a") as file:
+            file.write(line + "\n")
+        print(line, flush=True)
+
+    def rewind(self, step: int) -> None:
+        """Drop the entries after a step."""
+        if self.path.exists():
+            kept = [line for line in self.path.read_text().splitlines() if json.loads(line)["step"] <= step]
+            self.path.write_text("".join(line + "\n" for line in kept))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the parquet stem that icons.py was given")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--width", type=int, default=192)
+    parser.add_argument("--depth", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.run.mkdir(parents=True, exist_ok=True)
+    stem = options.data.stem
+    train, labels = images_and_labels(options.data.with_stem(f"{stem}-train"))
+    heldout, heldout_labels = images_and_labels(options.data.with_stem(f"{stem}-heldout"))
+    names = tuple(json.loads(options.data.with_suffix(".classes.json").read_text()))
+    model = new_dit(names, train.shape[-1], 4, options.width, options.depth, options.seed)
+    fixed = Epochs(heldout, heldout_labels, model, len(heldout), 0.0, 1).batch(0, (0, 0))
+
+    def heldout_error(step: int) -> dict[str, float]:
+        with torch.autocast("cpu", torch.bfloat16):
+            _, y = denoise(model, model.process, fixed)
+        return {"heldout": float(denoising_error(y, model.process, model.prediction, fixed).mean())}
+
+    trainer = Trainer(
+        network=model.network,
+        parameters=dict(model.network.named_parameters()),
+        objective=DiffTuning(model, model.process, model.prediction),
+        streams=Epochs(train, labels, model, options.batch_size, 0.1, options.seed),
+        checkpoints=Checkpoints(options.run / "checkpoints"),
+        log=LogFile(options.run / "metrics.jsonl"),
+        config=TrainingConfig(steps=options.steps, batch_size=options.batch_size, precision="bf16", save_every=250),
+        optim=OptimConfig(lr=options.lr, schedule="cosine", warmup_steps=200),
+        ema_config=EMAConfig(kind="halflife", halflife_images=40_000, rampup=0.1),
+        seed=options.seed,
+        identity={"recipe_digest": f"{options.steps}-{options.batch_size}-{options.lr}-{options.width}-{options.depth}"},
+        hooks=[Hook(250, heldout_error)],
+        watch="none",
+    )
+    trainer.run()
+    with trainer.ema.swapped():
+        model.save(options.run / "model", dtype=torch.float16)
+
+
+if __name__ == "__main__":
+    main()
