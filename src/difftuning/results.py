@@ -1,0 +1,295 @@
+"""The run folder, its files that are written whole or not at all, and the one currency of numbers: the result row.
+
+    RUN/  recipe.yaml  provenance.json  bank/  checkpoints/  samples/  metrics.jsonl  results.json  report.html
+
+JSON has no NaN and no infinity: a number that is not finite is written as null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
+
+from difftuning.errors import CheckpointError
+
+
+class Row(BaseModel):
+    """One measured number, with all that is needed to compare it with another."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    study: str
+    """What the number was measured for: "demo", or the name of a study."""
+    target: str
+    """The target domain."""
+    method: str
+    """How the model was trained: "pretrained", "finetune", "diff-tuning", ..."""
+    tuner: str = "full"
+    """What was trained: "full", "lora", ..."""
+    setting: dict[str, JsonValue] = Field(default_factory=dict)
+    """What else sets this row apart, for instance {"u": 0.05, "source": "bank"}."""
+    seed: int
+    """The seed of the run."""
+    step: int = Field(ge=0)
+    """Optimiser steps done when it was measured."""
+    metric: str
+    """What was measured: "frechet", "kid", "heldout", "drift", ..."""
+    value: FiniteFloat
+    """The number; what could not be measured has no row."""
+    network: str | None = None
+    """The feature network behind a distance."""
+    n: int | None = Field(None, ge=0)
+    """How many samples it was measured on."""
+
+
+def _finite(value: Any) -> Any:
+    """The same value with null for each float that JSON cannot hold."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Strict JSON: paths as text, numbers that are not finite as null.
+
+    Raises:
+        TypeError: the value holds something that JSON cannot hold.
+    """
+    return json.dumps(_finite(value), indent=indent, allow_nan=False, default=_path_as_text)
+
+
+def _path_as_text(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} {value!r} cannot be written as JSON")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all: aside, synced, renamed, and the folder synced."""
+    temporary = path.with_name(f".{path.name}.writing")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, to_json(value, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as reason:
+        raise CheckpointError(f"{path} cannot be read ({reason}); make it again with the verb that writes it") from reason
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What a JSONL file holds.
+
+    Attributes:
+        records: the complete records, oldest first.
+        torn: the texts of lines that a crash cut short; they are never dropped in silence.
+    """
+
+    records: list[dict[str, Any]]
+    torn: list[str]
+
+
+class JsonLines:
+    """An append-only file of JSON records, one a line, that survives a crash in the middle of a line.
+
+    A line that was cut short is kept as the record `{"torn": its text}` when writing goes on behind it.
+
+    Args:
+        path: the file; made, with its folder, at the first write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._mended = False
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one record, in a single write."""
+        if not self._mended:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._mend()
+            self._mended = True
+        with self.path.open("ab") as file:
+            file.write((to_json(record) + "\n").encode())
+
+    def read(self) -> Lines:
+        """All records; a missing file has none.
+
+        Raises:
+            CheckpointError: a line other than the last one is not a JSON record.
+        """
+        if not self.path.is_file():
+            return Lines([], [])
+        records: list[dict[str, Any]] = []
+        torn: list[str] = []
+        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+        for number, line in enumerate(lines, start=1):
+            if not line:
+                continue
+            try:
+                record = json.loads(line)
+                if not isinstance(record, dict):
+                    raise ValueError("not a record")
+            except ValueError as reason:
+                if number < len(lines):
+                    raise CheckpointError(
+                        f"{self.path}, line {number} is not a JSON record ({line[:60]!r}); remove that line"
+                    ) from reason
+                torn.append(line)
+                continue
+            if record.keys() == {"torn"}:
+                torn.append(str(record["torn"]))
+            else:
+                records.append(record)
+        return Lines(records, torn)
+
+    def rewrite(self, lines: Lines) -> None:
+        """Replace the whole file at once."""
+        kept = [{"torn": text} for text in lines.torn] + lines.records
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(self.path, "".join(to_json(record) + "\n" for record in kept))
+
+    def _mend(self) -> None:
+        """Make the file end with a newline, so that the next record starts a line of its own."""
+        if self.path.is_file() and self.path.read_bytes()[-1:] not in (b"", b"\n"):
+            self.rewrite(self.read())
+
+
+class MetricsLog(JsonLines):
+    """`metrics.jsonl` of a run: what the training loop writes its metrics to."""
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Record the metrics of a step; without metrics nothing is written."""
+        if metrics:
+            self.append({"step": step, **metrics})
+
+    def rewind(self, step: int) -> None:
+        """Forget the records after a step, which is about to be repeated."""
+        lines = self.read()
+        kept = [record for record in lines.records if int(record.get("step", 0)) <= step]
+        if len(kept) < len(lines.records) or lines.torn:
+            self.rewrite(Lines(kept, lines.torn))
+
+
+def write_results(path: Path, rows: Iterable[Row], machine: Mapping[str, Any], commit: str | None, recipe: Mapping[str, Any]) -> None:
+    """Write `{"rows": [...], "machine": ..., "commit": ..., "recipe": ...}`, whole or not at all."""
+    dumped = [row.model_dump(mode="json") for row in rows]
+    write_json(path, {"rows": dumped, "machine": machine, "commit": commit, "recipe": recipe})
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a `results.json` or of a committed study.
+
+    Raises:
+        CheckpointError: the file is missing or its rows do not fit the schema.
+    """
+    found = read_json(path)
+    try:
+        return [Row.model_validate(row) for row in found["rows"]]
+    except (ValidationError, KeyError, TypeError) as reason:
+        raise CheckpointError(f"{path} holds no result rows that this version can read; evaluate the run again") from reason
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where everything about one run lies.
+
+    Attributes:
+        path: the folder itself.
+    """
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe that the run was made from."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Versions, machine and commit at the start of the run."""
+        return self.path / "provenance.json"
+
+    @property
+    def bank(self) -> Path:
+        """The knowledge bank, when the run drew its own."""
+        return self.path / "bank"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder a checkpoint."""
+        return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        """Images drawn during and after training."""
+        return self.path / "samples"
+
+    @property
+    def metrics(self) -> Path:
+        """What was logged during training, one JSON record a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def results(self) -> Path:
+        """The result rows."""
+        return self.path / "results.json"
+
+    @property
+    def report(self) -> Path:
+        """The page with all tables and pictures."""
+        return self.path / "report.html"
+
+    def make(self) -> RunFolder:
+        """Make the folder where it is missing.
+
+        Raises:
+            CheckpointError: it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as reason:
+            raise CheckpointError(f"the run folder {self.path} cannot be made ({reason}); choose another `out`") from reason
+        return self
+
+    def require(self) -> RunFolder:
+        """The same folder, once it is sure that a run is in it.
+
+        Raises:
+            CheckpointError: there is no such folder, or no recipe.yaml in it.
+        """
+        if not self.path.is_dir():
+            raise CheckpointError(f"there is no run folder {self.path}; `difftuning train` makes one")
+        if not self.recipe.is_file():
+            raise CheckpointError(f"{self.path} has no recipe.yaml, so it is not a run folder; name the `out` of a recipe")
+        return self
