@@ -1,12 +1,14 @@
 """Solvers by name: the diffusers scheduler that goes with a model's own scheduler config.
 
-    name    variance preserving        flow                     EDM                        draws noise   evaluations a step
-    ddpm    DDPM                       -                        -                          yes           1
-    ddim    DDIM                       -                        -                          no            1
-    dpm++   DPMSolverMultistep (2M)    DPMSolverMultistep       EDMDPMSolverMultistep      no            1
-    unipc   UniPCMultistep             UniPCMultistep           -                          no            1
-    euler   EulerDiscrete              FlowMatchEulerDiscrete   EDMEuler                   no            1
-    heun    HeunDiscrete               FlowMatchHeunDiscrete    -                          no            2
+    name    variance preserving       flow                     EDM
+    ddpm    DDPM                      -                        -
+    ddim    DDIM                      -                        -
+    dpm++   DPMSolverMultistep (2M)   DPMSolverMultistep       EDMDPMSolverMultistep
+    unipc   UniPCMultistep            UniPCMultistep           -
+    euler   EulerDiscrete             FlowMatchEulerDiscrete   EDMEuler
+    heun    HeunDiscrete              FlowMatchHeunDiscrete    -
+
+Only ddpm draws noise. heun asks the denoiser twice a step, the others once.
 """
 
 from __future__ import annotations
@@ -48,6 +50,15 @@ _CLASSES: dict[type[NoiseProcess], dict[str, Any]] = {
     EDM: {"dpm++": EDMDPMSolverMultistepScheduler, "euler": EDMEulerScheduler},
 }
 
+# What `VariancePreserving` is built from, with the defaults that it and diffusers' DDPM share.
+_TABLE: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 1e-4,
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "prediction_type": "epsilon",
+}
+
 SOLVERS = tuple(_CLASSES[VariancePreserving])
 
 
@@ -56,8 +67,8 @@ def make_scheduler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
 
     Args:
         name: one of `SOLVERS`.
-        scheduler_config: the content of the model's `scheduler_config.json`. All of it that the solver knows is kept: noise
-            table, prediction type, spacing of timesteps, clipping.
+        scheduler_config: the content of the model's `scheduler_config.json`. All of it that the solver knows is kept:
+            noise table, prediction type, spacing of timesteps, clipping.
 
     Raises:
         ConfigError: no such solver, or not for this kind of process.
@@ -67,9 +78,10 @@ def make_scheduler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
         raise ConfigError(f"solver {name!r} is not known{did_you_mean(name, SOLVERS)}")
     kind = type(from_scheduler_config(scheduler_config))
     if name not in _CLASSES[kind]:
-        raise ConfigError(f"solver {name!r} cannot sample a {kind.__name__} model; choose from {', '.join(_CLASSES[kind])}")
+        choices = ", ".join(_CLASSES[kind])
+        raise ConfigError(f"solver {name!r} cannot sample a {kind.__name__} model; choose from {choices}")
     if name == "heun" and scheduler_config.get("rescale_betas_zero_snr"):
-        raise ConfigError("solver 'heun' cannot sample a model with zero terminal SNR (rescale_betas_zero_snr); choose 'euler'")
+        raise ConfigError("solver 'heun' cannot sample a model with rescale_betas_zero_snr; choose 'euler'")
     # Overrides go by keyword: inside the config, diffusers drops those that it lists as defaults.
     return _CLASSES[kind][name].from_config(dict(scheduler_config), **_overrides(name, kind, scheduler_config))
 
@@ -82,7 +94,8 @@ def _overrides(name: str, kind: type[NoiseProcess], config: Mapping[str, Any]) -
         return {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": shift}
     if kind is EDM:
         return {}
-    overrides: dict[str, Any] = {}
+    # Stated for configs that leave them out: Heun's own defaults, alone among these, are those of Stable Diffusion.
+    overrides = {key: config.get(key, default) for key, default in _TABLE.items()}
     if name == "ddpm" and config.get("variance_type") in ("learned", "learned_range"):
         # The loop hands on x0-hat, without the learned variance; the posterior's variance takes its place.
         overrides["variance_type"] = "fixed_small"

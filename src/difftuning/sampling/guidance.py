@@ -2,8 +2,8 @@
 
     x0-hat = x0(null) + scale (x0(condition) - x0(null))
 
-The paper's w is `scale - 1`; DiT's and diffusers' `guidance_scale` is `scale`. Because every prediction is linear in x0-hat at a
-given x_t, guiding x0-hat is the same as guiding eps or v.
+The paper's w is `scale - 1`; DiT's and diffusers' `guidance_scale` is `scale`. Because every prediction is affine in
+x0-hat at a given x_t, guiding x0-hat is the same as guiding eps or v.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The sampling loop, the only one: a denoiser is asked, and a diffusers scheduler, the solver, makes the step.
 
-Schedulers are taken as they are, by the few names in `Scheduler`; this package does not import diffusers. What differs between
-them is settled here: how x is scaled, which prediction they expect, who draws noise.
+Schedulers are taken as they are, by the few names in `Scheduler`; this package does not import diffusers. What differs
+between them is settled here: how x is scaled, which prediction they expect, who draws noise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from difftuning.types import Condition, Denoiser
 
 
 class Scheduler(Protocol):
-    """What the loop needs of a diffusers scheduler; some also have `sigmas`, `init_noise_sigma` and `scale_model_input`."""
+    """What the loop needs of a diffusers scheduler; some have `sigmas`, `init_noise_sigma`, `scale_model_input` too."""
 
     config: Mapping[str, Any]
     order: int
@@ -40,7 +40,8 @@ class State:
     Attributes:
         step: how many of the scheduler's timesteps are done, 0 ... total.
         x: (B, C, H, W) in the scheduler's own scaling; the sample itself when step == total.
-        scheduler: with its timesteps set and its history of earlier steps. It moves on with the trajectory: `copy` to keep it.
+        scheduler: with its timesteps set and its history of earlier steps. It moves on with the trajectory: `copy` to
+            keep it.
         generators: one a sample, for solvers that draw noise. They move on too.
     """
 
@@ -55,7 +56,7 @@ class State:
         return len(self.scheduler.timesteps)
 
     def copy(self) -> State:
-        """The same state with a scheduler and generators of its own, from which a branch can be run any number of times."""
+        """The same state with a scheduler and generators of its own, which nothing else moves on."""
         generators = None if self.generators is None else [generator.clone_state() for generator in self.generators]
         return State(self.step, self.x, copy.deepcopy(self.scheduler), generators)
 
@@ -82,8 +83,8 @@ def sample(
         condition: B conditions, on the device of `noise`.
         noise: (B, C, H, W) standard normal, see `seeds.sample_noise`.
         steps: of the solver, >= 1.
-        generators: B generators for solvers that draw noise, see `seeds.generators`; without them torch's global one is used
-            and a sample depends on its batch.
+        generators: B generators for solvers that draw noise, see `seeds.generators`; they advance. Without them torch's
+            global one is used and a sample depends on its batch.
         callback: is shown every state of the trajectory, the first and the last included.
 
     Returns:
@@ -91,7 +92,7 @@ def sample(
     """
     scheduler = copy.deepcopy(scheduler)
     scheduler.set_timesteps(steps)
-    # Euler and Heun on the variance-preserving process begin at sigma_max; the others at 1, and flow schedulers do not say so.
+    # Euler and Heun on the variance-preserving process begin at sigma_max. Flow schedulers, which begin at 1, do not say.
     x = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     return _run(denoiser, process, condition, State(0, x, scheduler, generators), callback)
 
@@ -132,7 +133,7 @@ def _run(
 def _times(process: NoiseProcess, scheduler: Any) -> Tensor:
     """The process's time of each timestep.
 
-    On flow and EDM that is sigma, which is taken as it is, because several schedulers round their timesteps to integers there.
+    On flow and EDM that is sigma, taken as it is, because several schedulers round their timesteps to integers there.
     """
     if isinstance(process, VariancePreserving):
         return process.from_scheduler_time(scheduler.timesteps)
@@ -143,7 +144,7 @@ def _times(process: NoiseProcess, scheduler: Any) -> Tensor:
 def _in_process_scaling(process: NoiseProcess, scheduler: Any, x: Tensor, timestep: Tensor) -> Tensor:
     """x_t = alpha x0 + sigma eps, from a scheduler's x, which for Euler and Heun is x_t / alpha.
 
-    EDM's scaling of the input belongs to its network here, so the scheduler's is asked for (it wants to be) and not used.
+    EDM's scaling of the input is its network's own affair, so the scheduler's is asked for (it insists) and not used.
     """
     if not hasattr(scheduler, "scale_model_input"):
         return x

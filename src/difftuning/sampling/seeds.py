@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-# torch's CPU generator keeps the low 32 bits of a seed, so hashing (seed, index) would let two items of a bank of 100,000
-# collide. An odd multiplier permutes the 32-bit numbers: below 2^32 items of one seed and stream never share a generator.
+# torch's CPU generator keeps the low 32 bits of a seed, so hashing (seed, index) would let two items of a large bank
+# collide. An odd multiplier permutes the 32-bit numbers: no two items of one seed and stream share a generator.
 _STRIDE = 0x9E3779B1
 _RANGE = 2**32
 
@@ -28,7 +28,7 @@ def generators(seed: int, indices: Iterable[int], stream: str = "solver") -> lis
 
 
 def sample_noise(seed: int, indices: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Standard normal noise of shape `(len(indices), *shape)`, float32 on the CPU; row i depends on (seed, indices[i]) only."""
+    """Standard normal noise (len(indices), *shape), float32 on the CPU; row i depends on (seed, indices[i]) only."""
     noise = torch.empty(len(indices), *shape)
     for row, generator in zip(noise, generators(seed, indices, stream="noise"), strict=True):
         torch.randn(tuple(shape), generator=generator, out=row)

@@ -1,4 +1,4 @@
-"""Two denoisers, one above a noise level and one below: the instrument of the chain of forgetting (section 3.1 of the paper)."""
+"""Two denoisers, one above a noise level and one below: how the chain of forgetting is seen (paper, section 3.1)."""
 
 from __future__ import annotations
 

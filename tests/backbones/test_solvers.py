@@ -1,0 +1,71 @@
+"""Solvers made from a model's scheduler config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+
+from difftuning.backbones.solvers import SOLVERS, make_scheduler
+from difftuning.errors import ConfigError
+from difftuning.noise.process import VariancePreserving, from_scheduler_config
+
+CONFIGS: list[dict[str, Any]] = [
+    {"_class_name": "DDPMScheduler"},
+    {"_class_name": "DDIMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"},
+    {"_class_name": "DDPMScheduler", "beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 500},
+    {
+        "_class_name": "DDIMScheduler",
+        "trained_betas": torch.linspace(1e-3, 0.05, 200).tolist(),
+        "num_train_timesteps": 200,
+    },
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_solver_walks_on_the_process_of_the_config(name: str, config: dict[str, Any]) -> None:
+    process = from_scheduler_config(config)
+    assert isinstance(process, VariancePreserving)
+    table = make_scheduler(name, config).alphas_cumprod
+    torch.testing.assert_close(table.double(), process.alphas_cumprod, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_it_keeps_the_prediction_type_of_a_saved_config(name: str, kind: str) -> None:
+    saved = DDPMScheduler(prediction_type=kind, clip_sample=False)
+    assert make_scheduler(name, dict(saved.config)).config.prediction_type == kind
+
+
+def test_a_learned_variance_is_not_expected_of_the_loop() -> None:
+    saved = dict(DDPMScheduler(variance_type="learned_range", clip_sample=False).config)
+    assert make_scheduler("ddpm", saved).config.variance_type == "fixed_small"
+    assert make_scheduler("dpm++", saved).config.variance_type is None
+
+
+def test_ddim_gets_a_grid_that_its_steps_follow() -> None:
+    scheduler = make_scheduler("ddim", dict(DDIMScheduler(timestep_spacing="linspace").config))
+    scheduler.set_timesteps(10)
+    assert scheduler.timesteps.diff().unique().tolist() == [-100]
+
+
+@pytest.mark.parametrize("name", ["dpm++", "unipc", "euler", "heun"])
+def test_flow_models_keep_their_shift(name: str) -> None:
+    config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
+    scheduler = make_scheduler(name, config)
+    scheduler.set_timesteps(4)
+    plain = make_scheduler(name, {**config, "shift": 1.0})
+    plain.set_timesteps(4)
+    assert scheduler.sigmas[1] > plain.sigmas[1]
+
+
+def test_unknown_and_impossible_solvers_name_the_choices() -> None:
+    with pytest.raises(ConfigError, match=r"'dpm\+' is not known; did you mean 'dpm\+\+'"):
+        make_scheduler("dpm+", CONFIGS[0])
+    with pytest.raises(ConfigError, match=r"'ddim' cannot sample a StraightFlow model; choose from dpm\+\+"):
+        make_scheduler("ddim", {"_class_name": "FlowMatchEulerDiscreteScheduler"})
+    with pytest.raises(ConfigError, match="rescale_betas_zero_snr; choose 'euler'"):
+        make_scheduler("heun", {**CONFIGS[0], "rescale_betas_zero_snr": True})
