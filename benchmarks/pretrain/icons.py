@@ -31,11 +31,13 @@ FEW = 12
 HELD_OUT_SHARE = 0.04
 
 
-def fetch(vendor: str, folder: Path) -> tarfile.TarFile:
-    """The npm package of a vendor, packed into the folder by the npm client."""
+def fetch(vendor: str, folder: Path) -> Path:
+    """The npm package of a vendor, packed by the npm client and unpacked within the folder."""
     command = ["npm", "pack", "--silent", f"emoji-datasource-{vendor}@{VERSION}"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return tarfile.open(folder / f"emoji-datasource-{vendor}-{VERSION}.tgz")
+    with tarfile.open(folder / f"emoji-datasource-{vendor}-{VERSION}.tgz") as archive:
+        archive.extractall(folder / vendor, filter="data")
+    return folder / vendor / "package"
 
 
 def class_names(glyphs: list[dict[str, Any]]) -> dict[str, str]:
@@ -64,21 +66,22 @@ def drawing(data: bytes, size: int) -> bytes:
     return out.getvalue()
 
 
-def rows(size: int, names: list[str], classes: dict[str, str], archives: dict[str, Any], glyphs: Any) -> Iterator[dict[str, Any]]:
+def rows(
+    size: int, names: list[str], classes: dict[str, str], packages: dict[str, Path], glyphs: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
     """All drawings, vendor by vendor, in the order of the code points."""
     for source, vendor in VENDORS.items():
-        members = {Path(member.name).name: member for member in archives[vendor] if f"/img/{vendor}/64/" in member.name}
+        folder = packages[vendor] / "img" / vendor / "64"
         for glyph in glyphs:
             tones = list((glyph.get("skin_variations") or {}).values())
             # One tone a glyph, going round, so that all five occur and people do not outnumber everything else.
             chosen = [glyph, *tones[len(glyph["unified"]) % max(1, len(tones)) :][:1]]
             for variant in chosen:
-                if variant["image"] not in members:
+                file = folder / variant["image"]
+                if not file.is_file():
                     continue
-                file = archives[vendor].extractfile(members[variant["image"]])
-                assert file is not None
                 yield {
-                    "image": {"bytes": drawing(file.read(), size), "path": None},
+                    "image": {"bytes": drawing(file.read_bytes(), size), "path": None},
                     "label": names.index(classes[glyph["unified"]]),
                     "caption": str(glyph["name"] or glyph["short_name"]).lower(),
                     "source": source,
@@ -93,14 +96,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        archives = {vendor: fetch(vendor, Path(folder)) for vendor in VENDORS.values()}
-        listing = archives["google"].extractfile("package/emoji.json")
-        assert listing is not None
-        glyphs = sorted(json.load(listing), key=lambda glyph: glyph["sort_order"])
+        packages = {vendor: fetch(vendor, Path(folder)) for vendor in VENDORS.values()}
+        listing = json.loads((packages["google"] / "emoji.json").read_text())
+        glyphs = sorted(listing, key=lambda glyph: glyph["sort_order"])
         glyphs = [glyph for glyph in glyphs if glyph["category"] != "Component"]
         classes = class_names(glyphs)
         names = sorted(set(classes.values()))
-        found = list(rows(options.size, names, classes, archives, glyphs))
+        found = list(rows(options.size, names, classes, packages, glyphs))
     features = Features(
         image=Image(), label=ClassLabel(names=names), caption=Value("string"), source=Value("string"), split=Value("string")
     )
