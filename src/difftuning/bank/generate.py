@@ -1,0 +1,265 @@
+"""Draw a bank from the pretrained model, so that a kill, a restart or an extension never changes a byte of it.
+
+Noise and solver of item i depend on (seed, i) alone. Bytes also depend on the batch an item is computed in, because
+kernels round by shape; so batches have fixed places within a shard and are always drawn whole, the last one past the
+count, and what lies beyond is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from difftuning.bank.card import (
+    CARD,
+    PLAN,
+    BankCard,
+    BankModel,
+    BankPlan,
+    Described,
+    ShardEntry,
+    check_matches,
+    describe,
+    differences,
+    read_card,
+    read_plan,
+)
+from difftuning.bank.card import BankConfig as BankConfig
+from difftuning.bank.store import (
+    PATTERN,
+    Shard,
+    read_shard,
+    remove_left_over,
+    shard_path,
+    shard_spans,
+    write_shard,
+    write_whole,
+)
+from difftuning.errors import BankError
+from difftuning.noise.prediction import Prediction
+from difftuning.noise.process import NoiseProcess
+from difftuning.sampling.denoiser import Clipped, ModelDenoiser
+from difftuning.sampling.guidance import ClassifierFreeGuidance
+from difftuning.sampling.loop import Scheduler, sample
+from difftuning.sampling.seeds import generators, sample_noise
+from difftuning.types import Condition, Denoiser
+
+Progress = Callable[[int, int], None]
+"""Told (items done, items in all)."""
+MakeScheduler = Callable[[str, Mapping[str, Any]], Scheduler]
+"""From a solver's name and a model's scheduler config: `difftuning.backbones.solvers.make_scheduler`."""
+
+
+class Model(Described, Protocol):
+    """What is sampled; a `difftuning.backbones.Backbone` is one."""
+
+    @property
+    def network(self) -> nn.Module:
+        """Its module, put into eval mode meanwhile."""
+        ...
+
+    @property
+    def process(self) -> NoiseProcess:
+        """Its noise process."""
+        ...
+
+    @property
+    def prediction(self) -> Prediction:
+        """What it predicts."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        ...
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
+        """The raw answer."""
+        ...
+
+
+def build(
+    model: Model,
+    make_scheduler: MakeScheduler,
+    folder: Path,
+    config: BankConfig,
+    clip: float | None = None,
+    progress: Progress | None = None,
+) -> BankCard:
+    """Draw a bank, finish one that was begun, or mend a finished one.
+
+    Shards that are there and whole stay; all others are drawn.
+
+    Args:
+        model: the pretrained model.
+        make_scheduler: makes the solver.
+        folder: of the bank, made when needed.
+        config: how to draw.
+        clip: keep x0-hat within [-clip, clip]: 1 for pixel models, None for latents.
+        progress: told after each batch.
+
+    Raises:
+        BankError: the folder holds a bank of other settings or another model, an item is not finite, or the disk
+            refuses.
+        ConfigError: the solver is not known or does not fit the model.
+    """
+    plan = BankPlan(model=describe(model), clip=clip, config=config)
+    begun = read_plan(folder)
+    if begun is None:
+        if folder.is_dir() and any(folder.glob(PATTERN)):
+            raise BankError(f"{folder} holds bank shards without {CARD} or {PLAN}; remove them or use another folder")
+    elif found := differences(begun, plan):
+        grow = (
+            f", or `difftuning bank extend` to bring it to {config.count} items"
+            if all(line.startswith("config.count:") for line in found) and config.count > begun.config.count
+            else ""
+        )
+        raise BankError(
+            f"the bank {folder} was begun with other settings ({'; '.join(found)}); use those{grow}, or another folder"
+        )
+    drawer = _Drawer(model, make_scheduler, plan)
+    folder.mkdir(parents=True, exist_ok=True)
+    if begun is None:
+        write_whole(folder / PLAN, (plan.model_dump_json(indent=2) + "\n").encode())
+    return _finish(drawer, folder, begun.shards if isinstance(begun, BankCard) else (), progress)
+
+
+def extend(
+    model: Model, make_scheduler: MakeScheduler, folder: Path, count: int, progress: Progress | None = None
+) -> BankCard:
+    """Bring a finished bank to `count` items, with the same bytes as if it had been built with that many.
+
+    The old bank stays whole and readable until the new card takes the place of the old one.
+
+    Raises:
+        BankError: no finished bank, another model, fewer items than there are, an item is not finite, or the disk
+            refuses.
+    """
+    card = read_card(folder)
+    check_matches(card, model)
+    if count < card.config.count:
+        raise BankError(f"the bank {folder} has {card.config.count} items, more than {count}; ask for more than it has")
+    config = card.config.model_copy(update={"count": count})
+    drawer = _Drawer(model, make_scheduler, BankPlan(model=card.model, clip=card.clip, config=config))
+    return _finish(drawer, folder, card.shards, progress)
+
+
+def labels_of(indices: Sequence[int], config: BankConfig, model: BankModel) -> Tensor:
+    """What items are drawn under, (n,) int64.
+
+    Raises:
+        BankError: the model has no classes and the policy needs some.
+    """
+    if config.labels == "null":
+        return torch.full((len(indices),), model.null_label)
+    if model.classes == 0:
+        raise BankError(
+            f"{model.name} has no classes for bank labels={config.labels!r}; set labels=null and guidance=1"
+        )
+    if config.labels == "balanced":
+        return torch.tensor(indices, dtype=torch.int64) % model.classes
+    drawn = [torch.randint(model.classes, (), generator=one) for one in generators(config.seed, indices, "labels")]
+    return torch.stack(drawn) if drawn else torch.empty(0, dtype=torch.int64)
+
+
+def _finish(drawer: _Drawer, folder: Path, trusted: Sequence[ShardEntry], progress: Progress | None) -> BankCard:
+    """Draw the shards that are not there, write the card, and remove what belongs to no shard of it."""
+    plan, known = drawer.plan, {entry.file: entry for entry in trusted}
+    config, entries = plan.config, []
+    for start, stop in shard_spans(config.count, config.shard_size):
+        path = shard_path(folder, start, stop)
+        shard = _whole(path, known.get(path.name), plan)
+        if shard is None:
+            begun = next((entry for entry in trusted if entry.start == start and entry.stop < stop), None)
+            kept = _whole(folder / begun.file, begun, plan) if begun else None
+            entries.append(write_shard(folder, start, drawer.shard(start, stop, kept, progress)))
+        else:
+            size, sha256 = path.stat().st_size, shard.sha256()
+            entries.append(ShardEntry(file=path.name, start=start, stop=stop, bytes=size, sha256=sha256))
+            if progress is not None:
+                progress(stop, config.count)
+    card = BankCard(
+        model=plan.model,
+        clip=plan.clip,
+        config=config,
+        shards=tuple(entries),
+        versions={name: version(name) for name in ("difftuning", "torch", "diffusers")},
+    )
+    write_whole(folder / CARD, (card.model_dump_json(indent=2) + "\n").encode())
+    (folder / PLAN).unlink(missing_ok=True)
+    remove_left_over(folder, {entry.file for entry in entries})
+    return card
+
+
+def _whole(path: Path, entry: ShardEntry | None, plan: BankPlan) -> Shard | None:
+    """The shard in a file, or None where it is missing, damaged, or not the one that the card names."""
+    try:
+        shard = read_shard(path)
+    except BankError:
+        return None
+    fits = shard.latents.shape[1:] == plan.model.sample_shape and shard.latents.dtype == plan.config.dtype
+    return shard if fits and (entry is None or shard.sha256() == entry.sha256) else None
+
+
+class _Drawer:
+    """Draws items; knows nothing of files."""
+
+    def __init__(self, model: Model, make_scheduler: MakeScheduler, plan: BankPlan) -> None:
+        self.model, self.plan = model, plan
+        self.scheduler = make_scheduler(plan.config.solver, model.scheduler_config)
+        denoiser: Denoiser = ModelDenoiser(model, model.process, model.prediction)
+        denoiser = ClassifierFreeGuidance(denoiser, plan.model.null_label, plan.config.guidance)
+        self.denoiser = denoiser if plan.clip is None else Clipped(denoiser, plan.clip)
+
+    def shard(self, start: int, stop: int, kept: Shard | None, progress: Progress | None) -> Shard:
+        """Items start ... stop - 1, of which the first ones may be there already."""
+        config = self.plan.config
+        have = start + (0 if kept is None else len(kept))
+        labels = [] if kept is None else [kept.labels]
+        latents = [] if kept is None else [kept.latents]
+        for first in range(start, stop, config.batch_size):
+            last = min(first + config.batch_size, start + config.shard_size)
+            if last <= have:
+                continue
+            batch = self.batch(first, last)
+            fresh = slice(max(have, first) - first, min(last, stop) - first)
+            labels.append(batch.labels[fresh])
+            latents.append(batch.latents[fresh])
+            if progress is not None:
+                progress(min(last, stop), config.count)
+        return Shard(np.concatenate(labels), np.concatenate(latents))
+
+    def batch(self, first: int, last: int) -> Shard:
+        """Items first ... last - 1, drawn in one go."""
+        model, config, indices = self.model, self.plan.config, range(first, last)
+        labels = labels_of(indices, config, self.plan.model)
+        was_training = model.network.training
+        model.network.eval()
+        try:
+            x0 = sample(
+                self.denoiser,
+                model.process,
+                self.scheduler,
+                Condition(labels.to(model.device)),
+                sample_noise(config.seed, indices, model.sample_shape).to(model.device),
+                config.steps,
+                generators(config.seed, indices),
+            )
+        finally:
+            model.network.train(was_training)
+        latents: NDArray[np.floating] = x0.to(getattr(torch, config.dtype)).cpu().numpy()
+        bad = np.flatnonzero(~np.isfinite(latents).all(axis=(1, 2, 3)))
+        if len(bad):
+            raise BankError(
+                f"item {first + int(bad[0])} of the bank is not finite as {config.dtype}, drawn by {model.name} with "
+                f"{config.solver}, {config.steps} steps, guidance {config.guidance:g}; "
+                "try dtype=float32, another solver or less guidance"
+            )
+        return Shard(labels.numpy(), latents)

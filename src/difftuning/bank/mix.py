@@ -1,0 +1,114 @@
+"""A draw and two streams become one batch: retention from the bank, reconsolidation from the target (Eq. 3 and 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from difftuning.errors import BankError
+from difftuning.types import Batch, Condition, Draw
+
+
+class TargetItems(Protocol):
+    """The target; a `difftuning.data.latents.LatentSet` is one."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64, the class of each item."""
+        ...
+
+    def get(self, indices: Tensor, flip: Tensor) -> Tensor:
+        """Items by indices (n,) int64, flip (n,) bool: mirrored left to right -> (n, C, H, W) float32."""
+        ...
+
+
+class BankItems(Protocol):
+    """The bank; a `difftuning.bank.read.Bank` is one."""
+
+    def get(self, indices: Tensor) -> Tensor:
+        """Items by indices (n,) int64 -> (n, C, H, W) float32."""
+        ...
+
+
+class Positions(Protocol):
+    """An endless order of items; a `difftuning.data.order.Order` is one."""
+
+    def indices(self, start: int, count: int) -> Tensor:
+        """The items at positions start ... start + count - 1, (count,) int64."""
+        ...
+
+
+@dataclass(frozen=True)
+class TwoStreams:
+    """The two streams that batches are made of, each in an order of its own.
+
+    Attributes:
+        target: the target's items.
+        target_order: over all of them.
+        rows: (K,) int64, the row of the model's class table for each class of the target.
+        null_label: the row for "no condition": of every bank item, and of dropped labels.
+        label_dropout: in [0, 1], the share of target labels that become the null label.
+        flip: mirror half of the target's items. Bank items are taken as they are: mirrored latents are not latents.
+        bank: the knowledge bank, None for standard fine-tuning.
+        bank_order: over all of it.
+    """
+
+    target: TargetItems
+    target_order: Positions
+    rows: Tensor
+    null_label: int
+    label_dropout: float
+    flip: bool
+    bank: BankItems | None = None
+    bank_order: Positions | None = None
+
+    def batch(self, draw: Draw, target_position: int, bank_position: int, generator: torch.Generator) -> Batch:
+        """Fill a draw; a pure function of its arguments.
+
+        Every slot takes the same number of random values whatever its source, so a slot has the same noise in runs that
+        differ in their coefficients only.
+
+        Args:
+            draw: B times and sources, on the CPU.
+            target_position: target items used before.
+            bank_position: bank items used before.
+            generator: of this step; it moves on.
+
+        Raises:
+            BankError: the draw asks for bank items and there is no bank.
+        """
+        size, from_bank = len(draw), draw.from_bank
+        from_target = ~from_bank
+        drop = torch.rand(size, generator=generator) < self.label_dropout
+        mirror = (torch.rand(size, generator=generator) < 0.5) & self.flip
+        labels = torch.full((size,), self.null_label)
+        parts: list[tuple[Tensor, Tensor]] = []
+        if bool(from_target.any()):
+            indices = self.target_order.indices(target_position, int(from_target.sum()))
+            parts.append((from_target, self.target.get(indices, mirror[from_target])))
+            labels[from_target] = self.rows[self.target.labels[indices]]
+            labels[drop] = self.null_label
+        if bool(from_bank.any()):
+            if self.bank is None or self.bank_order is None:
+                raise BankError(
+                    "the coefficients ask for bank items and there is no bank; build one, or set tau=0 to need none"
+                )
+            indices = self.bank_order.indices(bank_position, int(from_bank.sum()))
+            parts.append((from_bank, self.bank.get(indices)))
+        shape = parts[0][1].shape[1:]
+        x0 = torch.empty(size, *shape)
+        for where, items in parts:
+            x0[where] = items
+        noise = torch.randn(size, *shape, generator=generator)
+        return Batch(x0, noise, Condition(labels), draw)
+
+
+def coverage(used: int, length: int) -> float:
+    """The share of a stream's items seen at least once after `used` positions, in [0, 1].
+
+    An order is one permutation after the other, so nothing comes twice before everything came once.
+    """
+    return min(used, length) / length
