@@ -85,7 +85,7 @@ class GaussianMixture:
         return lambda x_t, t, condition: prediction.from_x0(process, x_t, denoiser(x_t, t, condition), t)
 
     def flow(self, process: NoiseProcess, x_t: Tensor, t: Tensor, to: Tensor) -> Tensor:
-        """Where the probability flow takes x_t from time t to time `to`, for a single Gaussian: `x - alpha m` scales."""
+        """Where the probability flow takes x_t from time t to time `to`; for a single Gaussian, x - alpha m scales."""
         assert len(self.means) == 1
         start, end = (self._marginal(process, time) for time in (t, to))
         return end[0] + end[1] / start[1] * (x_t.double() - start[0])

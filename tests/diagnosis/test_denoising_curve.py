@@ -27,7 +27,7 @@ def zero(x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
 
 
 def test_the_ideal_network_has_the_error_of_the_closed_form() -> None:
-    # For x0 ~ N(0, s^2): Var(eps | x_t) = alpha^2 s^2 / (alpha^2 s^2 + sigma^2) and Var(x0 | x_t) = s^2 sigma^2 / (...).
+    # x0 ~ N(0, s^2), v = alpha^2 s^2 + sigma^2: Var(eps | x_t) = alpha^2 s^2 / v and Var(x0 | x_t) = s^2 sigma^2 / v.
     measured = curve(GAUSSIAN.network(VP, KINDS["epsilon"]), per_bin=1000)
     t = torch.arange(1000).double()
     signal, noise = VP.alpha(t).square() / 4, VP.sigma(t).square()

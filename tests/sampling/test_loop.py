@@ -12,6 +12,7 @@ from gaussian_mixture import GaussianMixture
 from torch import Tensor
 
 from difftuning.backbones.solvers import SOLVERS, make_scheduler
+from difftuning.errors import ConfigError
 from difftuning.noise.prediction import KINDS
 from difftuning.noise.process import from_scheduler_config
 from difftuning.sampling.denoiser import ModelDenoiser
@@ -73,10 +74,18 @@ def flow_errors(name: str, config: dict[str, Any], steps: int) -> tuple[float, f
 
 @pytest.mark.parametrize(
     ("name", "config", "order"),
-    # UniPC's corrector makes an order-2 predictor third order (Zhao et al. 2023, arXiv 2302.04867, Theorem 3.1).
-    [("ddim", DDPM, 1), ("euler", DDPM, 1), ("dpm++", DDPM, 2), ("unipc", DDPM, 3), ("heun", DDPM, 2)]
-    + [("euler", FLOW, 1), ("heun", FLOW, 2), ("dpm++", FLOW, 2)]
-    + [("euler", EDM, 1), ("dpm++", EDM, 2)],
+    [
+        ("ddim", DDPM, 1),
+        ("euler", DDPM, 1),
+        ("dpm++", DDPM, 2),
+        ("unipc", DDPM, 3),  # the corrector adds one to the order of its predictor (Zhao et al. 2023, arXiv 2302.04867)
+        ("heun", DDPM, 2),
+        ("euler", FLOW, 1),
+        ("heun", FLOW, 2),
+        ("dpm++", FLOW, 2),
+        ("euler", EDM, 1),
+        ("dpm++", EDM, 2),
+    ],
 )
 def test_solvers_reach_the_exact_flow_at_their_order(name: str, config: dict[str, Any], order: int) -> None:
     steps = [16, 32, 64, 128]
@@ -155,6 +164,20 @@ def test_the_scheduler_is_given_what_its_config_says(kind: str) -> None:
     config = {**DDPM, "prediction_type": kind}
     for name in ("ddim", "dpm++", "euler"):
         torch.testing.assert_close(draw(MIXTURE, name, config, 16), draw(MIXTURE, name, DDPM, 16), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "dpm++", "unipc", "euler"])
+def test_zero_terminal_snr_starts_from_pure_noise(name: str) -> None:
+    config = {**DDPM, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+    samples = draw(MIXTURE, name, config, 64, 256)
+    distance = (samples[:, None] - MIXTURE.means).flatten(2).norm(dim=2).min(1).values
+    assert distance.quantile(0.9) < 1.0
+
+
+@pytest.mark.parametrize("steps", [0, 1025])
+def test_impossible_numbers_of_steps_are_refused(steps: int) -> None:
+    with pytest.raises(ConfigError, match=f"cannot sample in {steps} steps"):
+        draw(MIXTURE, "ddim", DDPM, steps)
 
 
 # -- against diffusers' own pipeline ---------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from difftuning.errors import ConfigError
 from difftuning.noise.prediction import from_scheduler_config
 from difftuning.noise.process import EDM, NoiseProcess, VariancePreserving
 from difftuning.types import Condition, Denoiser
@@ -89,10 +91,16 @@ def sample(
 
     Returns:
         (B, C, H, W) clean samples, in the dtype of `noise`.
+
+    Raises:
+        ConfigError: fewer than one step, or more than the process has timesteps.
     """
+    most = process.steps if isinstance(process, VariancePreserving) else math.inf
+    if not 1 <= steps <= most:
+        raise ConfigError(f"cannot sample in {steps} steps; choose from 1 to {most}")
     scheduler = copy.deepcopy(scheduler)
     scheduler.set_timesteps(steps)
-    # Euler and Heun on the variance-preserving process begin at sigma_max. Flow schedulers, which begin at 1, do not say.
+    # Euler and Heun on the variance-preserving process begin at sigma_max; flow schedulers begin at 1 without saying.
     x = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     return _run(denoiser, process, condition, State(0, x, scheduler, generators), callback)
 
