@@ -3,8 +3,8 @@
     python benchmarks/bank_read.py [--count 200000]
 
 Writes a synthetic bank of 4x32x32 float16 latents into a temporary folder (1.6 GB for 200,000 items), reads it in a
-process of its own, prints one JSON object, and exits with 1 where a bound is not met. The files are in the page cache, as
-they are in training after the first epoch.
+process of its own, prints one JSON object, and exits with 1 where a bound is not met. The files are in the page cache,
+as they are in training after the first epoch.
 """
 
 from __future__ import annotations

@@ -136,6 +136,15 @@ def test_building_again_mends_what_is_missing_torn_or_flipped(whole: Path, tmp_p
     assert contents(tmp_path) == expected
 
 
+def test_building_a_finished_bank_again_draws_and_writes_nothing(whole: Path) -> None:
+    model, asked = tiny_dit(), []
+    model.network.register_forward_hook(lambda module, inputs, output: asked.append(len(inputs[0])))
+    before = {path.name: path.stat().st_mtime_ns for path in whole.iterdir()}
+    assert build(model, make_scheduler, whole, CONFIG, clip=1.0) == read_card(whole)
+    assert asked == []
+    assert {path.name: path.stat().st_mtime_ns for path in whole.iterdir()} == before
+
+
 def test_shards_of_unknown_origin_are_not_taken_in(whole: Path, tmp_path: Path) -> None:
     shard = next(whole.glob(PATTERN))
     (tmp_path / shard.name).write_bytes(shard.read_bytes())

@@ -59,7 +59,7 @@ def verify(folder: Path, progress: Progress | None = None) -> Audit:
         except BankError as reason:
             problems.append(str(reason))
             continue
-        if shard.sha256() != entry.sha256 or len(shard) != entry.stop - entry.start:
+        if shard.sha256 != entry.sha256 or len(shard) != entry.stop - entry.start:
             problems.append(f"bank shard {folder / entry.file} is whole but not the one that the card names; {MEND}")
             continue
         bad = np.flatnonzero(~np.isfinite(shard.latents).all(axis=(1, 2, 3)))

@@ -128,7 +128,7 @@ def build(
     folder.mkdir(parents=True, exist_ok=True)
     if begun is None:
         write_whole(folder / PLAN, (plan.model_dump_json(indent=2) + "\n").encode())
-    return _finish(drawer, folder, begun.shards if isinstance(begun, BankCard) else (), progress)
+    return _finish(drawer, folder, begun if isinstance(begun, BankCard) else None, progress)
 
 
 def extend(
@@ -148,7 +148,7 @@ def extend(
         raise BankError(f"the bank {folder} has {card.config.count} items, more than {count}; ask for more than it has")
     config = card.config.model_copy(update={"count": count})
     drawer = _Drawer(model, make_scheduler, BankPlan(model=card.model, clip=card.clip, config=config))
-    return _finish(drawer, folder, card.shards, progress)
+    return _finish(drawer, folder, card, progress)
 
 
 def labels_of(indices: Sequence[int], config: BankConfig, model: BankModel) -> Tensor:
@@ -169,8 +169,9 @@ def labels_of(indices: Sequence[int], config: BankConfig, model: BankModel) -> T
     return torch.stack(drawn) if drawn else torch.empty(0, dtype=torch.int64)
 
 
-def _finish(drawer: _Drawer, folder: Path, trusted: Sequence[ShardEntry], progress: Progress | None) -> BankCard:
+def _finish(drawer: _Drawer, folder: Path, before: BankCard | None, progress: Progress | None) -> BankCard:
     """Draw the shards that are not there, write the card, and remove what belongs to no shard of it."""
+    trusted = () if before is None else before.shards
     plan, known = drawer.plan, {entry.file: entry for entry in trusted}
     config, entries = plan.config, []
     for start, stop in shard_spans(config.count, config.shard_size):
@@ -181,18 +182,16 @@ def _finish(drawer: _Drawer, folder: Path, trusted: Sequence[ShardEntry], progre
             kept = _whole(folder / begun.file, begun, plan) if begun else None
             entries.append(write_shard(folder, start, drawer.shard(start, stop, kept, progress)))
         else:
-            size, sha256 = path.stat().st_size, shard.sha256()
+            size, sha256 = path.stat().st_size, shard.sha256
             entries.append(ShardEntry(file=path.name, start=start, stop=stop, bytes=size, sha256=sha256))
             if progress is not None:
                 progress(stop, config.count)
-    card = BankCard(
-        model=plan.model,
-        clip=plan.clip,
-        config=config,
-        shards=tuple(entries),
-        versions={name: version(name) for name in ("difftuning", "torch", "diffusers")},
-    )
-    write_whole(folder / CARD, (card.model_dump_json(indent=2) + "\n").encode())
+    if before is not None and before.shards == tuple(entries):
+        card = before  # nothing was drawn, so the versions that it names still hold
+    else:
+        versions = {name: version(name) for name in ("difftuning", "torch", "diffusers")}
+        card = BankCard(model=plan.model, clip=plan.clip, config=config, shards=tuple(entries), versions=versions)
+        write_whole(folder / CARD, (card.model_dump_json(indent=2) + "\n").encode())
     (folder / PLAN).unlink(missing_ok=True)
     remove_left_over(folder, {entry.file for entry in entries})
     return card
@@ -205,7 +204,7 @@ def _whole(path: Path, entry: ShardEntry | None, plan: BankPlan) -> Shard | None
     except BankError:
         return None
     fits = shard.latents.shape[1:] == plan.model.sample_shape and shard.latents.dtype == plan.config.dtype
-    return shard if fits and (entry is None or shard.sha256() == entry.sha256) else None
+    return shard if fits and (entry is None or shard.sha256 == entry.sha256) else None
 
 
 class _Drawer:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ PATTERN = "items-*.safetensors"
 _ASIDE = ".writing-"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shard:
     """The content of one file.
 
@@ -39,6 +40,7 @@ class Shard:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @cached_property
     def sha256(self) -> str:
         """Of labels and latents."""
         total = hashlib.sha256(np.ascontiguousarray(self.labels).tobytes())
@@ -110,7 +112,7 @@ def write_shard(folder: Path, start: int, shard: Shard) -> ShardEntry:
     Raises:
         BankError: the disk refuses.
     """
-    sha256 = shard.sha256()
+    sha256 = shard.sha256
     path = shard_path(folder, start, start + len(shard))
     # One entry of metadata only: safetensors writes several in random order.
     content = save({"labels": shard.labels, "latents": shard.latents}, metadata={"sha256": sha256})
@@ -130,7 +132,7 @@ def read_shard(path: Path) -> Shard:
             shard = Shard(file.get_tensor("labels"), file.get_tensor("latents"))
     except (OSError, SafetensorError) as reason:
         raise _damaged(path, str(reason)) from reason
-    if shard.sha256() != expected:
+    if shard.sha256 != expected:
         raise _damaged(path, "its content is not what was written")
     return shard
 
