@@ -10,6 +10,7 @@ from tiny import tiny_dit
 
 from difftuning.backbones.labels import LabelSpace
 from difftuning.backbones.solvers import make_scheduler
+from difftuning.bank.audit import verify
 from difftuning.bank.card import describe, read_card
 from difftuning.bank.generate import BankConfig, build, extend, labels_of
 from difftuning.bank.read import Bank
@@ -158,6 +159,9 @@ def test_an_item_that_is_not_finite_stops_the_build(tmp_path: Path) -> None:
         model.network.proj_out_2.bias.fill_(float("nan"))
     with pytest.raises(BankError, match="item 0 of the bank is not finite"):
         build(model, make_scheduler, tmp_path, CONFIG)
+    # Nothing was drawn, so other settings may be tried in the same folder.
+    build(tiny_dit(), make_scheduler, tmp_path, CONFIG.model_copy(update={"steps": 3, "dtype": "float32"}))
+    assert verify(tmp_path).ok
 
 
 def test_wrong_settings_name_the_mend(tmp_path: Path) -> None:
@@ -170,6 +174,12 @@ def test_wrong_settings_name_the_mend(tmp_path: Path) -> None:
     model.labels = LabelSpace(())
     with pytest.raises(BankError, match="no classes"):
         build(model, make_scheduler, tmp_path / "none", CONFIG)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BankError, match=r"file/bank/plan\.json could not be written"):
+        build(tiny_dit(), make_scheduler, tmp_path / "file" / "bank", CONFIG)
 
 
 def test_a_model_in_train_mode_is_sampled_in_eval_mode_and_given_back(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,7 +69,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_killed_at_many_moments_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    script = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True)
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    script = subprocess.run(command, capture_output=True, text=True, env=os.environ | paths)
     assert script.returncode == 0, script.stderr
     assert int(script.stdout) >= 2
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")

@@ -31,9 +31,9 @@ class Audit(BaseModel):
     class_counts: dict[int, int]
     """Items by the label they were drawn under."""
     mean: float
-    """Of all latents; with `std` a quick sign of a bank in the wrong scale."""
+    """Of all finite latents; with `std` a quick sign of a bank in the wrong scale."""
     std: float
-    """Of all latents."""
+    """Of all finite latents."""
 
     @property
     def ok(self) -> bool:
@@ -62,7 +62,8 @@ def verify(folder: Path, progress: Progress | None = None) -> Audit:
         if shard.sha256 != entry.sha256 or len(shard) != entry.stop - entry.start:
             problems.append(f"bank shard {folder / entry.file} is whole but not the one that the card names; {MEND}")
             continue
-        bad = np.flatnonzero(~np.isfinite(shard.latents).all(axis=(1, 2, 3)))
+        finite = np.isfinite(shard.latents).all(axis=(1, 2, 3))
+        bad = np.flatnonzero(~finite)
         if len(bad):
             first = entry.start + int(bad[0])
             problems.append(f"{len(bad)} items of {entry.file} are not finite, the first is {first}; {_ANEW}")
@@ -73,7 +74,7 @@ def verify(folder: Path, progress: Progress | None = None) -> Audit:
             key = hashlib.blake2b(latent.tobytes(), digest_size=16).digest()
             if (earlier := seen.setdefault(key, item)) != item:
                 duplicates.append((earlier, item))
-        latents = shard.latents.astype(np.float64)
+        latents = shard.latents[finite].astype(np.float64)
         items, total, values = items + len(shard), total + float(latents.sum()), values + latents.size
         squares += float(np.square(latents).sum())
         counts.update(shard.labels.tolist())

@@ -111,21 +111,18 @@ def build(
         ConfigError: the solver is not known or does not fit the model.
     """
     plan = BankPlan(model=describe(model), clip=clip, config=config)
-    begun = read_plan(folder)
-    if begun is None:
-        if folder.is_dir() and any(folder.glob(PATTERN)):
-            raise BankError(f"{folder} holds bank shards without {CARD} or {PLAN}; remove them or use another folder")
-    elif found := differences(begun, plan):
-        grow = (
-            f", or `difftuning bank extend` to bring it to {config.count} items"
-            if all(line.startswith("config.count:") for line in found) and config.count > begun.config.count
-            else ""
-        )
+    begun, has_shards = read_plan(folder), folder.is_dir() and any(folder.glob(PATTERN))
+    if begun is None and has_shards:
+        raise BankError(f"{folder} holds bank shards without {CARD} or {PLAN}; remove them or use another folder")
+    if not isinstance(begun, BankCard) and not has_shards:
+        begun = None  # a plan of which nothing has been drawn binds nobody
+    if begun is not None and (found := differences(begun, plan)):
+        only_more = len(found) == 1 and config.count > begun.config.count and isinstance(begun, BankCard)
+        grow = f", or `difftuning bank extend` to bring it to {config.count} items" if only_more else ""
         raise BankError(
             f"the bank {folder} was begun with other settings ({'; '.join(found)}); use those{grow}, or another folder"
         )
     drawer = _Drawer(model, make_scheduler, plan)
-    folder.mkdir(parents=True, exist_ok=True)
     if begun is None:
         write_whole(folder / PLAN, (plan.model_dump_json(indent=2) + "\n").encode())
     return _finish(drawer, folder, begun if isinstance(begun, BankCard) else None, progress)

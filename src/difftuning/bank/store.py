@@ -6,6 +6,7 @@ takes the place of a shorter one that a card still names.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -78,11 +79,14 @@ def shard_path(folder: Path, start: int, stop: int) -> Path:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is either whole or not there, whatever happens, and is on the disk on return.
 
+    Its folder is made when needed.
+
     Raises:
         BankError: the disk refuses.
     """
     aside = path.with_name(f"{_ASIDE}{os.getpid()}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(aside, "wb") as file:
             file.write(content)
             file.flush()
@@ -94,7 +98,8 @@ def write_whole(path: Path, content: bytes) -> None:
         finally:
             os.close(descriptor)
     except OSError as reason:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
         mend = "mend the disk and run the same command again"
         raise BankError(f"{path} could not be written ({reason}); {mend}") from reason
 
