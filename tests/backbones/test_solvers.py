@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +40,19 @@ def test_every_solver_walks_on_the_process_of_the_config(name: str, config: dict
 def test_it_keeps_the_prediction_type_of_a_saved_config(name: str, kind: str) -> None:
     saved = DDPMScheduler(prediction_type=kind, clip_sample=False)
     assert make_scheduler(name, dict(saved.config)).config.prediction_type == kind
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_config_in_memory_and_its_file_make_the_same_solver(name: str, tmp_path: Path) -> None:
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    scheduler.save_config(tmp_path)
+    saved = json.loads((tmp_path / "scheduler_config.json").read_text())
+    in_memory = {**scheduler.config, "_class_name": "DDPMScheduler"}
+    first, second = make_scheduler(name, in_memory), make_scheduler(name, saved)
+    for each in (first, second):
+        each.set_timesteps(10)
+    assert first.config.timestep_spacing == "leading"
+    assert torch.equal(first.timesteps, second.timesteps)
 
 
 def test_a_learned_variance_is_not_expected_of_the_loop() -> None:

@@ -82,8 +82,10 @@ def make_scheduler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
         raise ConfigError(f"solver {name!r} cannot sample a {kind.__name__} model; choose from {choices}")
     if name == "heun" and scheduler_config.get("rescale_betas_zero_snr"):
         raise ConfigError("solver 'heun' cannot sample a model with rescale_betas_zero_snr; choose 'euler'")
-    # Overrides go by keyword: inside the config, diffusers drops those that it lists as defaults.
-    return _CLASSES[kind][name].from_config(dict(scheduler_config), **_overrides(name, kind, scheduler_config))
+    # A config in memory lists the entries that were defaults of its class, and diffusers would put the solver's own in
+    # their place; the same config read from a file keeps them.
+    kept = {key: value for key, value in scheduler_config.items() if key != "_use_default_values"}
+    return _CLASSES[kind][name].from_config(kept, **_overrides(name, kind, kept))
 
 
 def _overrides(name: str, kind: type[NoiseProcess], config: Mapping[str, Any]) -> dict[str, Any]:
