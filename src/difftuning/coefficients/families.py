@@ -118,7 +118,7 @@ class Measured:
 
     def __call__(self, u: Tensor, /) -> Tensor:
         """The interpolated value at u."""
-        at, value = torch.tensor(self.knots, dtype=torch.float64, device=u.device).unbind(1)
+        at, value = torch.tensor(self.knots, dtype=torch.float64, device=u.device).T.contiguous()
         inside = u.to(torch.float64).clamp(at[0], at[-1])
         high = torch.searchsorted(at, inside).clamp(1, len(at) - 1)
         low = high - 1

@@ -107,8 +107,8 @@ class Timestep(Realisation):
     """A fixed split, target times with density psi(u), bank times with density xi(u).
 
     The code's loss is mean(target) + 0.1 mean(bank): as a mean over the batch, weights B / n_target and 0.1 B / n_bank.
-    For its memory law (1 - u)^tau, give the chain `xi=PowerOfComplement(tau)`. The code counts indices from 1, where our
-    clock has the midpoints, which shifts the densities by 1/(2T).
+    For its memory law (1 - u)^tau, give the chain `xi=PowerOfComplement(tau)`. The code counts indices from 1, our
+    clock takes midpoints, which shifts the densities by 1/(2T).
     """
 
     def __init__(self, config: TimestepConfig | None = None) -> None:
@@ -171,7 +171,7 @@ def _uniform_pairs(count: int, stratified: bool, generator: torch.Generator) -> 
 
     Stratified: the first coordinate has one point in each of `count` equal cells, at a random place of the cell; the
     second is a golden-ratio sequence along the cells with one random shift, so neighbouring cells have evenly spread
-    coins. Jitter and shift keep the mean of any function of a point exact. Shuffled, so that a slot tells nothing of its
+    coins. Jitter and shift keep the mean of any function of a point exact. Shuffled, so a slot tells nothing of its
     noise level.
     """
     first, second = torch.rand(2, count, dtype=torch.float64, generator=generator, device=generator.device)
