@@ -104,7 +104,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as reason:
-        raise CheckpointError(f"{path} cannot be read ({reason}); make it again with the verb that writes it") from reason
+        raise CheckpointError(
+            f"{path} cannot be read ({reason}); make it again with the verb that writes it"
+        ) from reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,9 @@ class MetricsLog(JsonLines):
             self.rewrite(Lines(kept, lines.torn))
 
 
-def write_results(path: Path, rows: Iterable[Row], machine: Mapping[str, Any], commit: str | None, recipe: Mapping[str, Any]) -> None:
+def write_results(
+    path: Path, rows: Iterable[Row], machine: Mapping[str, Any], commit: str | None, recipe: Mapping[str, Any]
+) -> None:
     """Write `{"rows": [...], "machine": ..., "commit": ..., "recipe": ...}`, whole or not at all."""
     dumped = [row.model_dump(mode="json") for row in rows]
     write_json(path, {"rows": dumped, "machine": machine, "commit": commit, "recipe": recipe})
@@ -217,7 +221,9 @@ def read_rows(path: Path) -> list[Row]:
     try:
         return [Row.model_validate(row) for row in found["rows"]]
     except (ValidationError, KeyError, TypeError) as reason:
-        raise CheckpointError(f"{path} holds no result rows that this version can read; evaluate the run again") from reason
+        raise CheckpointError(
+            f"{path} holds no result rows that this version can read; evaluate the run again"
+        ) from reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +285,9 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as reason:
-            raise CheckpointError(f"the run folder {self.path} cannot be made ({reason}); choose another `out`") from reason
+            raise CheckpointError(
+                f"the run folder {self.path} cannot be made ({reason}); choose another `out`"
+            ) from reason
         return self
 
     def require(self) -> RunFolder:
@@ -291,5 +299,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise CheckpointError(f"there is no run folder {self.path}; `difftuning train` makes one")
         if not self.recipe.is_file():
-            raise CheckpointError(f"{self.path} has no recipe.yaml, so it is not a run folder; name the `out` of a recipe")
+            raise CheckpointError(
+                f"{self.path} has no recipe.yaml, so it is not a run folder; name the `out` of a recipe"
+            )
         return self

@@ -1,0 +1,96 @@
+"""Overrides on the command line: `optim.lr=1e-4`, values as YAML writes them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from difftuning.config.loading import parse_yaml
+from difftuning.config.schema import KIND, at, default_kind, names
+from difftuning.config.validate import short
+from difftuning.errors import ConfigError, did_you_mean
+
+
+def parse_override(text: str) -> tuple[list[str], Any]:
+    """`a.b=VALUE` as its path and its value.
+
+    Raises:
+        ConfigError: there is no `=`, a key is empty, or the value is not YAML.
+    """
+    name, equals, value = text.partition("=")
+    path = name.strip().split(".")
+    if not equals or not all(path):
+        raise ConfigError(f"override {text!r} must read key.path=value, for instance optim.lr=1e-4")
+    return path, parse_yaml(value, f"override {text!r}")
+
+
+def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
+    """A recipe with some values replaced; the given one is left as it is.
+
+    Args:
+        recipe: the values of a recipe file.
+        overrides: `key.path=value` each; a later one wins. A list index counts as a key (`a.0=1`).
+        model: the schema of the recipe.
+
+    A section that is given another `kind` loses what that kind does not know (`psi.kind=ramp` drops `tau`), and one
+    that the recipe leaves to its default keeps the default's kind.
+
+    Raises:
+        ConfigError: an override cannot be read, names an unknown key, or leads through something that is no section.
+    """
+    changed = copy.deepcopy(dict(recipe))
+    pairs = [(text, *parse_override(text)) for text in overrides]
+    # Kinds go first, so that the order of `kind=` and of the keys that belong to it does not matter.
+    pairs.sort(key=lambda pair: pair[1][-1] != KIND)
+    for text, path, value in pairs:
+        _check(model, path, changed, text)
+        _put(changed, path, value, text, model)
+        if path[-1] == KIND:
+            _drop_strangers(model, path[:-1], changed)
+    return changed
+
+
+def _check(model: type[BaseModel], path: Sequence[str], recipe: Mapping[str, Any], text: str) -> None:
+    for depth, key in enumerate(path):
+        known = names(at((model,), path[:depth], recipe))
+        if known and key not in known:
+            raise ConfigError(
+                f"override {text!r}: unknown key {'.'.join(path[: depth + 1])!r}{did_you_mean(key, known)}"
+            )
+
+
+def _put(recipe: dict[str, Any], path: Sequence[str], value: Any, text: str, model: type[BaseModel]) -> None:
+    place: Any = recipe
+    for depth, key in enumerate(path):
+        last = depth == len(path) - 1
+        if isinstance(place, list):
+            if not key.isdecimal() or int(key) >= len(place):
+                raise ConfigError(
+                    f"override {text!r}: {'.'.join(path[:depth])} is a list of {len(place)}, which has no item {key!r}"
+                )
+            if last:
+                place[int(key)] = value
+            place = place[int(key)]
+        elif isinstance(place, dict):
+            if last:
+                place[key] = value
+            elif place.get(key) is None:
+                kind = default_kind(model, path[: depth + 1])
+                place[key] = {} if kind is None else {KIND: kind}
+            place = place[key]
+        else:
+            raise ConfigError(
+                f"override {text!r}: {'.'.join(path[:depth])} is {short(place)}, which has no key {key!r}"
+            )
+
+
+def _drop_strangers(model: type[BaseModel], path: Sequence[str], recipe: dict[str, Any]) -> None:
+    section: Any = recipe
+    for key in path:
+        section = section[int(key)] if isinstance(section, list) else section[key]
+    known = names(at((model,), path, recipe))
+    for key in [key for key in section if known and key not in known]:
+        del section[key]

@@ -1,0 +1,56 @@
+"""What a workflow may say while it works. The command line draws it; a script may leave it silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+Cell = str | int | float | None
+"""What a table may hold; None is an empty cell."""
+
+
+class Task(Protocol):
+    """One piece of work in progress."""
+
+    def advance(self, n: int = 1, **info: str) -> None:
+        """`n` more units are done; `info` are short texts to show beside the bar, such as loss="0.21"."""
+        ...
+
+
+class Display(Protocol):
+    """Where a workflow's notes, tables and progress go."""
+
+    def note(self, text: str) -> None:
+        """Say one line."""
+        ...
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+        """Show a table; each row has one cell a column."""
+        ...
+
+    def progress(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Task]:
+        """Show progress of `total` units, of which `done` were finished before; tasks may nest."""
+        ...
+
+
+class SilentTask:
+    """A task that shows nothing."""
+
+    def advance(self, n: int = 1, **info: str) -> None:
+        """Nothing is shown."""
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing is shown."""
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+        """Nothing is shown."""
+
+    @contextmanager
+    def progress(self, description: str, total: int, done: int = 0) -> Iterator[Task]:
+        """Nothing is shown."""
+        yield SilentTask()

@@ -1,0 +1,50 @@
+"""`info`: the state of a run, read from its folder alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from difftuning.config.loading import load_recipe
+from difftuning.results import MetricsLog, RunFolder, read_json, read_rows
+from difftuning.training.checkpoints import Checkpoints
+
+DIGESTS = ("weights_digest", "bank_digest", "recipe_digest")
+"""What the state of a checkpoint identifies its run by."""
+
+
+def info(run: Path) -> dict[str, Any]:
+    """The state of a run.
+
+    Args:
+        run: a run folder, which is not changed.
+
+    Returns:
+        `run`; `state`, one of "new" (no checkpoint yet), "unfinished" and "finished"; `step` of the checkpoint that
+        training would go on from and `steps` in all; the three digests (None where the run has none);
+        `best_step` (None before the first held-out error); how many `metrics` records, `torn` ones and result `rows`
+        there are; `report`, its path when there is one.
+
+    Raises:
+        CheckpointError: the folder is not a run, or something in it cannot be read.
+        ConfigError: its recipe cannot be read.
+    """
+    folder = RunFolder(run).require()
+    checkpoints = Checkpoints(folder.checkpoints)
+    last, best = checkpoints.last(), checkpoints.best()
+    state = {} if last is None else read_json(last / "state.json")
+    training = load_recipe(folder.recipe).get("training") or {}
+    step, steps = int(state.get("step", 0)), training.get("steps")
+    metrics = MetricsLog(folder.metrics).read()
+    return {
+        "run": str(run),
+        "state": "new" if last is None else "finished" if step == steps else "unfinished",
+        "step": step,
+        "steps": steps,
+        **{digest: state.get(digest) for digest in DIGESTS},
+        "best_step": None if best is None else int(read_json(best / "state.json")["step"]),
+        "metrics": len(metrics.records),
+        "torn": len(metrics.torn),
+        "rows": len(read_rows(folder.results)) if folder.results.is_file() else 0,
+        "report": str(folder.report) if folder.report.is_file() else None,
+    }
