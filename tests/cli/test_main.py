@@ -1,0 +1,163 @@
+"""The real command line in processes of its own: exit codes, one-line errors, pure JSON, and how fast help is."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from difftuning.cli.main import guarded
+from difftuning.errors import BankError
+from difftuning.results import RunFolder, write_json
+
+HELP_SECONDS = 0.5
+
+
+def difftuning(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    # A wide, colourless terminal, so that messages are not wrapped.
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
+    command = [sys.executable, "-m", "difftuning", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False, timeout=120)
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], code: int, message: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert re.search(message, done.stderr), done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+def test_help_names_every_verb_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from difftuning.cli.main import main; code = main(['--help']);"
+        "print([m for m in ('torch', 'diffusers', 'datasets', 'matplotlib', 'numpy') if m in sys.modules], file=sys.stderr);"
+        "sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr.strip() == "[]"
+    verbs = "demo bank train sample evaluate diagnose report info recipes doctor".split()
+    assert all(re.search(rf"\b{verb}\b", done.stdout) for verb in verbs)
+    assert difftuning().stdout == difftuning("--help").stdout
+
+
+@pytest.mark.slow
+def test_help_answers_in_under_half_a_second() -> None:
+    # Marked slow because it measures: another load on the machine is measured too.
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        assert difftuning("--help").returncode == 0
+        times.append(time.perf_counter() - started)
+    assert statistics.median(times) < HELP_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], r"No such command 'trian'. Did you mean 'train'.*see `difftuning --help`"),
+        (["bank"], r"Missing command.*see `difftuning bank --help`"),
+        (["train"], r"Missing argument 'RECIPE'"),
+        (["info", "x", "--jsn"], r"No such option: --jsn.*--json"),
+        (["sample", "x", "--count", "0"], r"'--count'"),
+        (["recipes", "show", "nothing-like-it"], r"there is no recipe 'nothing-like-it', neither as a file nor by name"),
+        (["info", "no-such-run"], r"there is no run folder no-such-run"),
+    ],
+)
+def test_wrong_words_are_one_line_and_exit_2(arguments: list[str], message: str) -> None:
+    assert_one_line(difftuning(*arguments), 2, message)
+
+
+def test_debug_anywhere_shows_the_traceback() -> None:
+    for arguments in (["--debug", "recipes", "show", "nothing"], ["recipes", "show", "nothing", "--debug"]):
+        done = difftuning(*arguments)
+        assert done.returncode == 2
+        assert "Traceback" in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("error: there is no recipe 'nothing'")
+
+
+def _raises(error: BaseException) -> Callable[[], object]:
+    def command() -> object:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (BankError("the bank\n is torn"), 2, "error: the bank is torn"),
+        (ValueError("odd"), 1, "error: unexpected ValueError: odd (run again with --debug to see where)"),
+        (AssertionError(), 1, "error: unexpected AssertionError (run again with --debug to see where)"),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again and it goes on from what is finished"),
+    ],
+)
+def test_what_is_raised_becomes_one_line_and_a_code(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str
+) -> None:
+    assert guarded(_raises(error), debug=False) == code
+    assert capsys.readouterr().err == line + "\n"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = RunFolder(tmp_path / "run").make()
+    folder.recipe.write_text("training:\n  steps: 40\n")
+    step = folder.checkpoints / "step-00000020"
+    step.mkdir(parents=True)
+    write_json(step / "state.json", {"step": 20, "weights_digest": "w", "bank_digest": "b", "recipe_digest": "r"})
+    for pointer in ("last", "best"):
+        write_json(folder.checkpoints / f"{pointer}.json", {"folder": step.name, "step": 20})
+    folder.metrics.write_text('{"step": 10, "loss": 1}\n{"step": 2')
+    return folder.path
+
+
+def test_info_as_json_is_one_object_and_changes_nothing(run: Path) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    done = difftuning("info", str(run), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    expected = {"state": "unfinished", "step": 20, "steps": 40, "best_step": 20, "metrics": 1, "torn": 1, "rows": 0}
+    assert expected.items() <= found.items()
+    assert (found["weights_digest"], found["bank_digest"], found["recipe_digest"]) == ("w", "b", "r")
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_info_for_a_person_is_a_line_an_entry(run: Path) -> None:
+    lines = difftuning("info", str(run)).stdout.splitlines()
+    assert re.fullmatch(r"state +unfinished", lines[1])
+
+
+def test_doctor_as_json_says_what_it_checked() -> None:
+    done = difftuning("doctor", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == (0 if found["ok"] else 1)
+    assert {check["name"] for check in found["checks"]} >= {"device", "memory", "disk", "weights"}
+    assert all(check["mend"] for check in found["checks"] if check["state"] != "ok")
+
+
+def test_every_shipped_recipe_is_listed_and_shown() -> None:
+    listed = difftuning("recipes", "list", "--json")
+    for one in json.loads(listed.stdout)["recipes"]:
+        shown = json.loads(difftuning("recipes", "show", one["name"], "--json").stdout)
+        assert shown["recipe"]
+        assert one["about"]
+
+
+def test_a_recipe_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    assert_one_line(difftuning("train", str(tmp_path / "gone.yaml")), 2, r"there is no recipe.*gone\.yaml")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("optim:\n  lrr: 1e-4\n")
+    assert_one_line(difftuning("train", str(recipe), "--dry-run"), 2, r"optim\.lrr = 0\.0001: unknown key 'lrr'; did you mean 'lr'")
+    recipe.write_text("seed: 0\n")
+    done = difftuning("train", str(recipe), "optm.lr=1", "--dry-run")
+    assert_one_line(done, 2, r"override 'optm\.lr=1': unknown key 'optm'; did you mean 'optim'")
