@@ -151,7 +151,8 @@ class Trainer:
             TrainingError: a loss was not finite.
             CheckpointError: a checkpoint could not be read or written.
         """
-        if not self.resume():
+        self.resume()
+        if self.state.step == 0:
             self._run_hooks()
         last = self.config.steps if until is None else min(until, self.config.steps)
         self.network.train()
@@ -289,5 +290,6 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         best = float("inf") if state["best"] is None else float(state["best"])
         self.state = State(state["step"], tuple(state["positions"]), best, state["seconds"])
-        self.log.rewind(self.state.step)
+        # What a run logs before its first step it logs again.
+        self.log.rewind(self.state.step or -1)
         return True

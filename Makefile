@@ -1,0 +1,46 @@
+# Each target does its own set-up: a virtual environment with the locked versions and this package.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check format lock clean
+
+help: ## say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(READY) ## move the zoo model to OpenMoji twice and compare (ARGS=--quick for three minutes)
+	$(BIN)/difftuning demo $(ARGS)
+
+test: check ## all checks and the fast tests
+	$(BIN)/pytest -m "not slow and not gpu and not network"
+
+test-slow: $(READY) ## the tests that take long
+	$(BIN)/pytest -m "slow and not gpu and not network"
+
+check: $(READY) ## format, lint, types, arrows, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell src tests docs recipes benchmarks examples *.md
+
+format: $(READY) ## bring the code into form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(READY) ## write the versions installed now to requirements.lock
+	$(BIN)/pip freeze --exclude-editable | grep -v ' @ ' | sed -E 's/\+cpu$$//' | LC_ALL=C sort -f > requirements.lock
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# The stamp is written last, so an interrupted installation is done again; so is one whose lock has changed.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(READY)

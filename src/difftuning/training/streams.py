@@ -1,0 +1,38 @@
+"""Batches as a pure function of (seed, step): the draw first, then the data it asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from difftuning.bank.mix import TwoStreams
+from difftuning.coefficients.chain import ChainOfForgetting
+from difftuning.coefficients.realisation import Realisation
+from difftuning.data.order import step_generator
+from difftuning.noise.clock import Clock
+from difftuning.types import Batch
+
+
+@dataclass(frozen=True)
+class DrawnStreams:
+    """Makes the draw of a step and fills it.
+
+    Attributes:
+        chain: psi and xi.
+        clock: the model's training law of t.
+        realisation: how psi and xi act.
+        streams: target and bank.
+        batch_size: samples a step.
+        seed: of everything drawn here.
+    """
+
+    chain: ChainOfForgetting
+    clock: Clock
+    realisation: Realisation
+    streams: TwoStreams
+    batch_size: int
+    seed: int
+
+    def batch(self, step: int, positions: tuple[int, int]) -> Batch:
+        """The batch of a step, after `positions` target and bank items have been used."""
+        draw = self.realisation.draw(self.chain, self.clock, self.batch_size, step_generator(self.seed, step, "draw"))
+        return self.streams.batch(draw, *positions, step_generator(self.seed, step, "fill"))
