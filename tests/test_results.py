@@ -75,7 +75,10 @@ for i in range(10**9):
     assert len(read_json(path)["fill"]) == 200
 
 
-@given(st.lists(st.dictionaries(st.text(min_size=1), st.integers() | st.text() | st.booleans(), min_size=2), max_size=5), st.data())
+@given(
+    st.lists(st.dictionaries(st.text(min_size=1), st.integers() | st.text() | st.booleans(), min_size=2), max_size=5),
+    st.data(),
+)
 def test_cut_anywhere_a_log_keeps_all_whole_records_and_reports_the_rest(
     tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, object]], data: st.DataObject
 ) -> None:

@@ -45,7 +45,7 @@ def test_speed_and_rest_do_not_count_what_was_done_before(monkeypatch: pytest.Mo
 def test_bars_nest_and_notes_and_tables_stand_beside_them() -> None:
     out = io.StringIO()
     display = RichDisplay(out)
-    display._console = Console(file=out, force_terminal=True, width=100)
+    display._console = Console(file=out, force_terminal=True, color_system=None, width=100)
     with display.progress("outer [x]", 2) as outer:
         with display.progress("inner", 3) as inner:
             inner.advance(3, loss="1")

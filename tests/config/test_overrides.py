@@ -107,22 +107,43 @@ def test_a_wrong_override_is_named_as_it_was_typed(override: str, message: str) 
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({"target": "a", "optim": {"lrr": 1}}, r"^optim\.lrr = 1: unknown key 'lrr'; did you mean 'lr'\? Known: betas, lr, precision$"),
+        (
+            {"target": "a", "optim": {"lrr": 1}},
+            r"^optim\.lrr = 1: unknown key 'lrr'; did you mean 'lr'\? Known: betas, lr, precision$",
+        ),
         ({"targt": "a"}, r"^targt = 'a': unknown key 'targt'; did you mean 'target'\?.*\(also wrong: target\)$"),
         ({}, r"^target is missing; give it a value in the recipe or as target=VALUE$"),
         ({"target": "a", "optim": {"lr": "fast"}}, r"^optim\.lr = 'fast': it should be a valid number"),
         ({"target": "a", "optim": {"lr": -1}}, r"^optim\.lr = -1: it should be greater than 0$"),
-        ({"target": "a", "optim": {"precision": "bf61"}}, r"^optim\.precision = 'bf61' is unknown; did you mean 'bf16'\? Known: bf16, no$"),
+        (
+            {"target": "a", "optim": {"precision": "bf61"}},
+            r"^optim\.precision = 'bf61' is unknown; did you mean 'bf16'\? Known: bf16, no$",
+        ),
         ({"target": "a", "optim": 3}, r"^optim = 3: a section with keys is expected\. Known: betas, lr, precision$"),
-        ({"target": "a", "coefficients": {"psi": {"kind": "rmp"}}}, r"^coefficients\.psi\.kind = 'rmp' is unknown; did you mean 'ramp'\? Known: power, ramp$"),
-        ({"target": "a", "coefficients": {"psi": {"tau": 1}}}, r"^coefficients\.psi\.kind is missing\. Known: power, ramp$"),
-        ({"target": "a", "coefficients": {"psi": {"kind": "power", "tua": 1}}}, r"^coefficients\.psi\.tua = 1: unknown key 'tua'; did you mean 'tau'\? Known: kind, tau$"),
-        ({"target": "a", "coefficients": {"xi": {"kind": "power", "tau": -1}}}, r"^coefficients\.xi\.tau = -1: it should be greater than or equal to 0$"),
-        ({"target": "a", "coefficients": {"psi": {"kind": "ramp", "start": 1.0}}}, r"^coefficients\.psi = .*: start = 1\.0 must lie below stop = 0\.2$"),
+        (
+            {"target": "a", "coefficients": {"psi": {"kind": "rmp"}}},
+            r"^coefficients\.psi\.kind = 'rmp' is unknown; did you mean 'ramp'\? Known: power, ramp$",
+        ),
+        (
+            {"target": "a", "coefficients": {"psi": {"tau": 1}}},
+            r"^coefficients\.psi\.kind is missing\. Known: power, ramp$",
+        ),
+        (
+            {"target": "a", "coefficients": {"psi": {"kind": "power", "tua": 1}}},
+            r"^coefficients\.psi\.tua = 1: unknown key 'tua'; did you mean 'tau'\? Known: kind, tau$",
+        ),
+        (
+            {"target": "a", "coefficients": {"xi": {"kind": "power", "tau": -1}}},
+            r"^coefficients\.xi\.tau = -1: it should be greater than or equal to 0$",
+        ),
+        (
+            {"target": "a", "coefficients": {"psi": {"kind": "ramp", "start": 1.0}}},
+            r"^coefficients\.psi = .*: start = 1\.0 must lie below stop = 0\.2$",
+        ),
         ({"target": "a", "crop": 0.5}, r"^crop = 0\.5"),
         ({"target": "a", "stages": [{"lr": 1}, {"lr": 0}]}, r"^stages\.1\.lr = 0: "),
     ],
-)  # fmt: skip
+)
 def test_one_line_with_path_value_and_nearest_key(recipe: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         validate(Recipe, recipe)

@@ -113,8 +113,8 @@ def train(
 
 @app.command()
 def sample(
-    run: Run,
-    out: Annotated[Path | None, typer.Option(help="The folder for the images; RUN/samples without it.")] = None,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a model as a recipe names it.")],
+    out: Annotated[Path | None, typer.Option(help="The folder for the images; RUN/samples/drawn without it.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
     label: Annotated[
         list[str] | None, typer.Option(help="A class by name; may be given many times. All without it.")
@@ -123,14 +123,18 @@ def sample(
     guidance: Annotated[
         float | None, typer.Option(min=1.0, help="Guidance scale, 1 is off; the recipe's without it.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Image i depends on the seed and on i alone.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of image i, with i; the recipe's without it.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Draw images from a trained run."""
+    """Draw images from a trained run, or from any model."""
+    from difftuning.results import RunFolder
     from difftuning.workflows.sample import sample as work
 
-    _run(lambda display: work(run, out, count, label or [], steps, guidance, seed, display), json, quiet)
+    folder = RunFolder(run)
+    # A model that is not a run of ours is an input, which is never written to.
+    images = out or (folder.samples / "drawn" if folder.recipe.is_file() else Path("samples"))
+    _run(lambda display: work(run, images, count, label, steps, guidance, seed, display), json, quiet)
 
 
 @app.command()
@@ -195,7 +199,7 @@ def bank_build(recipe: RecipeName, overrides: Overrides = None, json: Json = Fal
     from difftuning.workflows.recipe import load
 
     resolved = load(recipe, overrides or [])
-    _run(lambda display: work(resolved, display), json, quiet)
+    _run(lambda display: work(resolved, display).model_dump(mode="json"), json, quiet)
 
 
 @bank_app.command("extend")
@@ -208,7 +212,7 @@ def bank_extend(
     """Draw more items into a finished bank."""
     from difftuning.workflows.bank import extend as work
 
-    _run(lambda display: work(folder, count, display), json, quiet)
+    _run(lambda display: work(folder, count, display).model_dump(mode="json"), json, quiet)
 
 
 @bank_app.command("info")
@@ -220,11 +224,11 @@ def bank_info(folder: BankFolder, json: Json = False) -> None:
 
 
 @bank_app.command("verify")
-def bank_verify(folder: BankFolder, json: Json = False) -> None:
+def bank_verify(folder: BankFolder, json: Json = False, quiet: Quiet = False) -> None:
     """Read a whole bank and check digests, values, duplicates and labels; exit code 1 when something is wrong."""
     from difftuning.workflows.bank import verify as work
 
-    result = _run(lambda display: work(folder), json, quiet=True)
+    result = _run(lambda display: work(folder, display), json, quiet)
     if not result["ok"]:
         raise typer.Exit(1)
 

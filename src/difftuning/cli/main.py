@@ -1,6 +1,6 @@
 """The entry point: runs a command and turns what goes wrong into one line and an exit code.
 
-Exit codes: 0 done; 1 an unexpected error or a check that did not pass; 2 an error of the user's making; 130 interrupted.
+Exit codes: 0 done; 1 an unexpected error or a failed check; 2 an error of the user's making; 130 interrupted.
 """
 
 from __future__ import annotations

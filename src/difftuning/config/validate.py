@@ -1,4 +1,4 @@
-"""Checks values against a schema; what is wrong is one line with the whole path, the value and the nearest known key."""
+"""Checks values against a schema; an error is one line with the whole path, the value and the nearest known key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from difftuning.config.schema import at, names, plain_path
+from difftuning.config.schema import at, is_model, kinds, names, plain_path
 from difftuning.errors import ConfigError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -58,13 +58,12 @@ def _sentence(model: type[BaseModel], data: Mapping[str, Any], problem: ErrorDet
     if kind == "missing":
         return f"{place} is missing; give it a value in the recipe or as {place}=VALUE"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        known = _quoted(str(context.get("expected_tags", ""))) or names(at((model,), path, data))
-        key = str(context["discriminator"]).strip("'")
+        key = dotted([*path, str(context["discriminator"]).strip("'")], where)
         if kind == "union_tag_not_found":
-            return f"{dotted([*path, key], where)} is missing. Known: {', '.join(known)}"
-        return (
-            f"{dotted([*path, key], where)} = {context['tag']!r} is unknown{did_you_mean(str(context['tag']), known)}"
-        )
+            known = sorted({tag for one in at((model,), path, data) if is_model(one) for tag in kinds(one)})
+            return f"{key} is missing. Known: {', '.join(known)}"
+        tag = str(context["tag"])
+        return f"{key} = {tag!r} is unknown{did_you_mean(tag, _quoted(str(context['expected_tags'])))}"
     if kind == "literal_error":
         return f"{place} = {short(value)} is unknown{did_you_mean(str(value), _quoted(str(context['expected'])))}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
