@@ -1,0 +1,1 @@
+"""From measured rows to tables, figures and one self-contained page."""

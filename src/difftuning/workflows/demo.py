@@ -1,0 +1,93 @@
+"""`demo`: the embedded model moved to OpenMoji twice, by standard fine-tuning and by Diff-Tuning, and compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from difftuning.coefficients.families import PowerConfig
+from difftuning.config.loading import dump_recipe
+from difftuning.data.target import open_target
+from difftuning.evaluation.features import feature_network
+from difftuning.reporting.tables import LABELS, pivot, verdict
+from difftuning.results import Row, RunFolder, read_rows, write_json, write_text
+from difftuning.workflows import recipe as recipes
+from difftuning.workflows.assemble import pretrained
+from difftuning.workflows.diagnose import diagnose
+from difftuning.workflows.display import Display, Silent
+from difftuning.workflows.evaluate import Judged, evaluate
+from difftuning.workflows.heldout import target_heldout
+from difftuning.workflows.recipe import CoefficientsConfig, Recipe
+from difftuning.workflows.report import METRICS, report
+from difftuning.workflows.train import train
+
+QUICK = (
+    "training.steps=150",
+    "training.heldout_every=50",
+    "bank.count=384",
+    "evaluation.samples=144",
+    "evaluation.heldout_draws=96",
+)
+"""What --quick changes: the machinery in about three minutes, too short to show forgetting."""
+
+
+def demo(out: Path, quick: bool, seed: int, overrides: list[str], display: Display | None = None) -> dict[str, Any]:
+    """Run the shipped recipe `demo` and its twin with tau = 0, judge both, and write one page.
+
+    Args:
+        out: holds `diff-tuning/`, `finetune/`, the shared `bank/`, `demo.yaml`, `results.json` and `report.html`.
+        quick: a few minutes instead of fifteen.
+        seed: of both runs.
+        overrides: of the recipe.
+        display: shows progress.
+
+    Returns:
+        `{"rows": [...], "report": path, "recipe": path}`.
+    """
+    display = display or Silent()
+    ours = recipes.load("demo", [*(QUICK if quick else ()), *overrides, f"seed={seed}"])
+    shared = {"bank_folder": str(out / "bank")}
+    ours = ours.model_copy(update={"name": "demo/diff-tuning", "out": str(out / "diff-tuning"), **shared})
+    plain = ours.model_copy(
+        update={
+            "name": "demo/finetune",
+            "out": str(out / "finetune"),
+            "coefficients": CoefficientsConfig(psi=PowerConfig(tau=0)),
+        }
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "demo.yaml", dump_recipe(ours.model_dump(mode="json")))
+    display.note(f"the recipe, yours to copy ({out / 'demo.yaml'}):\n{dump_recipe(ours.model_dump(mode='json'))}")
+    runs = []
+    for recipe in (ours, plain):
+        train(recipe, display)
+        run = Path(recipe.out)
+        evaluate(run, display)
+        diagnose(run, display, samples=min(ours.evaluation.samples, 192))
+        runs.append(run)
+    runs.reverse()
+    start = _pretrained_rows(ours, display)
+    rows = [*start, *(row for run in runs for row in read_rows(RunFolder(run).results))]
+    page = report(runs, out / "report.html", start)
+    result = {"rows": [row.model_dump(mode="json") for row in rows], "report": str(page), "recipe": str(out / "demo.yaml")}
+    write_json(out / "results.json", result)
+    table = pivot(rows, METRICS)
+    lines = [[line.label, *(str(cell) if cell else None for cell in line.cells)] for line in table.lines]
+    display.table("demo: zoo model to OpenMoji", ["", *table.methods], lines)
+    display.note(verdict(rows))
+    display.note(f"report: {page}")
+    return result
+
+
+def _pretrained_rows(recipe: Recipe, display: Display) -> list[Row]:
+    """The pretrained model on the same target, without a class, as the place where both runs started."""
+    model = pretrained(recipe)
+    target = open_target(recipe.data, model.image_size, model.codec)
+    network = feature_network(recipe.evaluation.network, recipe.evaluation.weights)
+    judged = Judged(recipe.model_copy(update={"name": "demo/pretrained"}), target, network)
+    nowhere = model.null_condition(len(target.class_names)).labels.cpu()
+    images = judged.draw(model, nowhere, display)
+    values, _ = judged.distances(images, model, display)
+    place = target_heldout(target.heldout, nowhere, model, recipe.evaluation.heldout_draws)
+    values["heldout"] = place.curve(model).mean
+    return [judged.row("pretrained", metric, value, 0) for metric, value in values.items() if metric in LABELS]

@@ -1,0 +1,61 @@
+"""Drawing images from a model by a recipe's sampling settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from difftuning.backbones.base import Backbone
+from difftuning.backbones.codec import IdentityCodec
+from difftuning.backbones.solvers import make_scheduler
+from difftuning.evaluation.features import to_uint8
+from difftuning.sampling.denoiser import Clipped, ModelDenoiser
+from difftuning.sampling.guidance import ClassifierFreeGuidance
+from difftuning.sampling.loop import sample
+from difftuning.sampling.seeds import generators, sample_noise
+from difftuning.types import Condition, Denoiser
+from difftuning.workflows.recipe import SamplingConfig
+
+
+def clip_of(backbone: Backbone, clip: float | None) -> float | None:
+    """The range of the clean estimate: as set, else 1 for a pixel model and none for latents."""
+    return 1.0 if clip is None and isinstance(backbone.codec, IdentityCodec) else clip
+
+
+def denoiser_of(backbone: Backbone, config: SamplingConfig) -> Denoiser:
+    """The model as samplers see it: guided, and clipped where its data have a range."""
+    denoiser: Denoiser = ModelDenoiser(backbone, backbone.process, backbone.prediction)
+    denoiser = ClassifierFreeGuidance(denoiser, backbone.labels.null, config.guidance)
+    clip = clip_of(backbone, config.clip)
+    return denoiser if clip is None else Clipped(denoiser, clip)
+
+
+@torch.no_grad()
+def draw_images(
+    backbone: Backbone, labels: Tensor, config: SamplingConfig, progress: Callable[[int], None] = lambda done: None
+) -> Tensor:
+    """One image for each label, (N, 3, H, W) uint8; image i depends on (seed, i, label i) alone.
+
+    Args:
+        backbone: drawn from; its mode comes back.
+        labels: (N,) int64 rows of its class table.
+        config: solver, steps, guidance, seed.
+        progress: told how many images each batch brought.
+    """
+    denoiser, scheduler = denoiser_of(backbone, config), make_scheduler(config.solver, backbone.scheduler_config)
+    was_training = backbone.network.training
+    backbone.network.eval()
+    images = []
+    for start in range(0, len(labels), config.batch_size):
+        part = labels[start : start + config.batch_size].to(backbone.device)
+        indices = range(start, start + len(part))
+        noise = sample_noise(config.seed, indices, backbone.sample_shape).to(backbone.device)
+        latents = sample(
+            denoiser, backbone.process, scheduler, Condition(part), noise, config.steps, generators(config.seed, indices)
+        )
+        images.append(to_uint8(backbone.codec.decode(latents)).cpu())
+        progress(len(part))
+    backbone.network.train(was_training)
+    return torch.cat(images)

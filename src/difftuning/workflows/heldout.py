@@ -1,0 +1,78 @@
+"""The held-out error in ten bins of u, of the target and of the bank: during training, and of any model afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from difftuning.backbones.base import Backbone
+from difftuning.bank.read import Bank
+from difftuning.data.latents import LatentSet
+from difftuning.diagnosis.denoising_curve import DenoisingCurve, denoising_curve
+from difftuning.types import Condition
+
+BANK_ITEMS = 512
+"""Bank items that the error on the bank is measured on: the first ones, which are balanced over the classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Where a model's error is measured: latents and conditions, on the model's device.
+
+    Attributes:
+        latents: (N, C, H, W).
+        condition: N conditions, rows of the model's own table.
+        draws: in each bin.
+    """
+
+    latents: Tensor
+    condition: Condition
+    draws: int
+
+    def curve(self, backbone: Backbone) -> DenoisingCurve:
+        """The model's error by u; the same items, noise and times for every model."""
+        return denoising_curve(
+            backbone,
+            backbone.process,
+            backbone.prediction,
+            backbone.clock,
+            self.latents,
+            self.condition,
+            per_bin=self.draws,
+        )
+
+    def without_condition(self, backbone: Backbone) -> HeldOut:
+        """The same, asked under the null label of a model."""
+        return HeldOut(self.latents, backbone.null_condition(len(self.latents)), self.draws)
+
+
+def target_heldout(heldout: LatentSet, rows: Tensor, backbone: Backbone, draws: int) -> HeldOut:
+    """The held-out images of the target, under their labels."""
+    everything = torch.arange(len(heldout))
+    latents = heldout.get(everything, torch.zeros(len(heldout), dtype=torch.bool))
+    labels = rows[heldout.labels]
+    return HeldOut(latents.to(backbone.device), Condition(labels.to(backbone.device)), draws)
+
+
+def bank_heldout(bank: Bank, backbone: Backbone, draws: int) -> HeldOut:
+    """The first bank items, under the null label, which is how retention sees them."""
+    latents = bank.get(torch.arange(min(BANK_ITEMS, len(bank)))).to(backbone.device)
+    return HeldOut(latents, backbone.null_condition(len(latents)), draws)
+
+
+def measurement(backbone: Backbone, on_target: HeldOut, on_bank: HeldOut | None) -> Callable[[int], dict[str, float]]:
+    """A hook's action: the mean over the bins as `heldout` and `heldout_bank`, and each bin as `heldout_0` ... ."""
+
+    def measure(step: int) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, where in (("heldout", on_target), ("heldout_bank", on_bank)):
+            if where is not None:
+                curve = where.curve(backbone)
+                found[name] = curve.mean
+                found |= {f"{name}_{index}": float(error) for index, error in enumerate(curve.error)}
+        return found
+
+    return measure

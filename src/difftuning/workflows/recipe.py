@@ -1,0 +1,137 @@
+"""A recipe: everything a run is made from, in one complete, frozen, saved value."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from difftuning.backbones.labels import LabelChange, Replace
+from difftuning.bank.card import BankConfig
+from difftuning.coefficients.families import PowerConfig, Psi, Xi
+from difftuning.coefficients.realisation import RealisationConfig, SourceConfig
+from difftuning.config.loading import load_recipe
+from difftuning.config.overrides import apply_overrides
+from difftuning.config.validate import validate
+from difftuning.data.sources import DataConfig
+from difftuning.training.ema import EMAConfig
+from difftuning.training.optim import OptimConfig
+from difftuning.training.trainer import TrainingConfig
+from difftuning.tuning import FullConfig
+from difftuning.workflows.recipes import locate
+
+
+class CoefficientsConfig(BaseModel):
+    """How reconsolidation and retention are weighted over the forgetting clock u."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    psi: Psi = PowerConfig()
+    """Reconsolidation, rising with u; the paper's default is u (power with tau = 1)."""
+    xi: Xi | None = None
+    """Retention, falling with u; null for the paper's 1 - psi."""
+    any_direction: bool = False
+    """Allow a psi that falls or a xi that rises, for ablations."""
+
+
+class SamplingConfig(BaseModel):
+    """How images are drawn from the trained model, for grids, evaluation and diagnosis."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    solver: Literal["ddpm", "ddim", "dpm++", "unipc", "euler", "heun"] = "ddim"
+    """The diffusers scheduler that makes the steps."""
+    steps: int = Field(50, gt=0)
+    """Steps of the solver."""
+    guidance: float = Field(1.5, ge=0)
+    """Classifier-free guidance; 1 is off."""
+    clip: float | None = Field(None, gt=0)
+    """Keep the clean estimate within this range, for pixel models; null takes 1 for pixels and no limit for latents."""
+    batch_size: int = Field(64, gt=0)
+    """Samples a pass; it does not change them."""
+    seed: int = Field(1234, ge=0)
+    """Sample i depends on this seed and i alone."""
+
+
+class EvaluationConfig(BaseModel):
+    """How samples are compared with held-out images of the target."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: str = "efficientnet-lite0"
+    """The feature network: efficientnet-lite0, inception, or module:package.module:Class."""
+    weights: str | None = None
+    """A weights file for the network; null takes its own."""
+    samples: int = Field(1000, gt=1)
+    """How many images are drawn."""
+    heldout_draws: int = Field(256, gt=1)
+    """Draws in each of the ten bins of u of the held-out error."""
+
+
+class Recipe(BaseModel):
+    """One run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "run"
+    """For tables and pages."""
+    out: str = "runs/run"
+    """The run folder; running the same recipe again continues there."""
+    seed: int = Field(0, ge=0)
+    """Of the data order, the draws, the noise and the dropout."""
+    device: str | None = None
+    """Where to run; null takes the first accelerator, else the CPU."""
+    threads: int | None = Field(None, gt=0)
+    """CPU threads; null leaves them to PyTorch."""
+    model: str = "dit-icons-32"
+    """The pretrained model: a zoo name, a pipeline folder, or a hub name."""
+    data: DataConfig
+    """The target."""
+    labels: LabelChange = Replace()
+    """What becomes of the model's classes."""
+    bank: BankConfig = BankConfig()
+    """How the knowledge bank is drawn."""
+    bank_folder: str | None = None
+    """Where the bank is; null for `OUT/bank`. Runs from one model can share one."""
+    coefficients: CoefficientsConfig = CoefficientsConfig()
+    """psi and xi."""
+    realisation: RealisationConfig = SourceConfig()
+    """How psi and xi act."""
+    tuner: FullConfig = FullConfig()
+    """Which parameters move."""
+    optim: OptimConfig = OptimConfig()
+    """The optimiser."""
+    training: TrainingConfig = TrainingConfig()
+    """How long and how often."""
+    ema: EMAConfig = EMAConfig()
+    """The average of the weights."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How images are drawn."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How they are judged."""
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.out)
+
+    @property
+    def bank_path(self) -> Path:
+        """The folder of the bank."""
+        return Path(self.bank_folder) if self.bank_folder else self.folder / "bank"
+
+    def digest(self) -> str:
+        """The identity of the training: everything that changes its result, and not where it is or how it is judged."""
+        left_out = {"name", "out", "bank_folder", "device", "threads", "evaluation", "sampling"}
+        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
+
+
+def load(path_or_name: str, overrides: list[str]) -> Recipe:
+    """Read a recipe file (or a shipped recipe by name) and apply dotted overrides.
+
+    Raises:
+        ConfigError: the file, a key or a value is wrong; the message names it and the nearest known one.
+    """
+    return validate(Recipe, apply_overrides(load_recipe(locate(path_or_name)), overrides, Recipe))

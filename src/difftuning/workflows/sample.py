@@ -1,0 +1,61 @@
+"""`sample`: draw images from a trained run or from any model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from difftuning.backbones.loading import load
+from difftuning.workflows.display import Display, Silent
+from difftuning.workflows.drawing import draw_images
+from difftuning.workflows.recipe import SamplingConfig
+from difftuning.workflows.runs import model_of, recipe_of
+
+
+def sample(
+    run: Path,
+    out: Path,
+    count: int = 16,
+    labels: list[str] | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int | None = None,
+    display: Display | None = None,
+) -> dict[str, Any]:
+    """Write `count` PNG files into `out`, named by item and class; existing files of the same name are the same images.
+
+    Args:
+        run: a run folder, or a model by zoo name, folder or hub name.
+        out: a folder, made when needed.
+        count: how many.
+        labels: class names, used in turn; None takes all classes in turn.
+        steps: of the solver; None takes the recipe's.
+        guidance: 1 is off; None takes the recipe's.
+        seed: image i depends on (seed, i) and its class; None takes the recipe's.
+        display: shows progress.
+
+    Raises:
+        ModelError: a label is not in the model, or there is no such model.
+    """
+    display = display or Silent()
+    is_run = (run / "recipe.yaml").is_file()
+    backbone = model_of(run) if is_run else load(str(run))
+    config = recipe_of(run).sampling if is_run else SamplingConfig()
+    changes = {"steps": steps, "guidance": guidance, "seed": seed}
+    config = SamplingConfig(**{**config.model_dump(), **{key: value for key, value in changes.items() if value is not None}})
+    space = backbone.labels
+    rows = torch.tensor([space.index(name) for name in labels] if labels else range(len(space)))
+    drawn = rows[torch.arange(count) % len(rows)]
+    with display.progress("sample", count) as task:
+        images = draw_images(backbone, drawn, config, task.advance)
+    out.mkdir(parents=True, exist_ok=True)
+    files = []
+    for index, (image, row) in enumerate(zip(images, drawn.tolist(), strict=True)):
+        name = "".join(letter if letter.isalnum() else "-" for letter in space.names[row])
+        file = out / f"{index:05d}-{name}.png"
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
+        files.append(str(file))
+    return {"out": str(out), "count": count, "files": files, "sampling": config.model_dump()}
