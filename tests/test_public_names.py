@@ -35,7 +35,8 @@ def test_the_names_are_these_and_sorted() -> None:
 @pytest.mark.parametrize(("name", "home"), sorted(difftuning._HOMES.items()))
 def test_each_name_is_defined_where_the_table_says(name: str, home: str) -> None:
     spec = importlib.util.find_spec(home)
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     tree = ast.parse(Path(spec.origin).read_text())
     assert name in {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
 
