@@ -1,0 +1,1 @@
+"""The target's images: sources, splits, transforms, cached latents, and the order they are seen in."""

@@ -1,0 +1,67 @@
+"""What every source of images can do, and what is said about an image that cannot be used."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from PIL import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file or row that was set aside.
+
+    Attributes:
+        origin: the file, or the row of the data set.
+        reason: why it cannot be used.
+    """
+
+    origin: str
+    reason: str
+
+
+class ImageSource(ABC):
+    """Images with a label each, read one at a time. Reading never writes to where they come from.
+
+    Attributes:
+        name: for messages: the path or the name that was asked for.
+        class_names: the label space; label k is `class_names[k]`.
+        skipped: what was set aside when the source was opened.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many images there are, unusable ones among them."""
+
+    @abstractmethod
+    def read(self, index: int) -> Image.Image:
+        """The image, RGB or RGBA.
+
+        Raises:
+            DataError: it cannot be read or decoded.
+        """
+
+    @abstractmethod
+    def label(self, index: int) -> int:
+        """Its class, in [0, len(class_names))."""
+
+    @abstractmethod
+    def key(self, index: int) -> str:
+        """The sha256 of its content: equal for equal images wherever they lie.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+
+    @abstractmethod
+    def origin(self, index: int) -> str:
+        """The file or row, for messages."""
+
+    def caption(self, index: int) -> str | None:
+        """Its caption; None where there is none."""
+        return None

@@ -1,0 +1,185 @@
+"""Images of a data set that the `datasets` library reads: from the hub, from local files, or saved to disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
+from datasets import Image as ImageFeature
+from PIL import Image
+
+from difftuning.data.base import ImageSource
+from difftuning.data.decoding import decode
+from difftuning.errors import DataError, did_you_mean
+
+BUILDERS = {
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".jsonl": "json",
+    ".json": "json",
+    ".csv": "csv",
+}
+"""The suffixes of data files, and the loader that reads them."""
+_IMAGE_COLUMNS = ("image", "img", "picture", "file_name")
+_LABEL_COLUMNS = ("label", "labels", "class", "category")
+_CAPTION_COLUMNS = ("caption", "text", "prompt")
+
+
+def load_rows(target: str, path: Path | None, split: str, subset: str | None) -> Dataset:
+    """Load a data set by path or, with no path, by hub name.
+
+    Raises:
+        DataError: it cannot be loaded, or has no such split.
+    """
+    try:
+        loaded = _from_hub(target, subset) if path is None else _from_path(path)
+    except Exception as reason:  # the library, pyarrow and the hub client each have kinds of their own
+        raise DataError(f"the data set {target!r} cannot be loaded ({type(reason).__name__}: {reason})") from reason
+    if isinstance(loaded, Dataset):
+        return loaded
+    if split not in loaded:
+        raise DataError(f"the data set {target!r} has no split {split!r}{did_you_mean(split, map(str, loaded))}")
+    return loaded[split]
+
+
+def _from_hub(target: str, subset: str | None) -> DatasetDict:
+    return load_dataset(target, subset)
+
+
+def _from_path(path: Path) -> Dataset | DatasetDict:
+    if path.is_dir():
+        if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
+            return load_from_disk(str(path))
+        if any(path.glob("metadata.*")):
+            return load_dataset("imagefolder", data_dir=str(path))
+        suffix, files = next((suffix, found) for suffix in BUILDERS if (found := sorted(path.glob(f"*{suffix}"))))
+    else:
+        suffix, files = path.suffix.lower(), [path]
+    return load_dataset(BUILDERS[suffix], data_files=[str(file) for file in files])
+
+
+class DatasetSource(ImageSource):
+    """The rows of a data set.
+
+    Args:
+        name: for messages.
+        rows: the data set.
+        image_column: None for the only column of images, or one of a usual name.
+        label_column: None for the only column of class labels, or one of a usual name; without, all rows are one class.
+        caption_column: None for one of a usual name, if there is one.
+        max_pixels: images above it are refused.
+        base: what relative paths in an image column start from.
+
+    Raises:
+        DataError: there are no rows, a column is missing, or a label is outside the space.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rows: Dataset,
+        image_column: str | None,
+        label_column: str | None,
+        caption_column: str | None,
+        max_pixels: int,
+        base: Path | None = None,
+    ) -> None:
+        self.name = name
+        self._max_pixels = max_pixels
+        self._base = base or Path()
+        if len(rows) == 0:
+            raise DataError(f"the data set {name} has no rows")
+        features = rows.features
+        images = [column for column, feature in features.items() if isinstance(feature, ImageFeature)]
+        labels = [column for column, feature in features.items() if isinstance(feature, ClassLabel)]
+        image = _column(name, "image", image_column, features, images, _IMAGE_COLUMNS)
+        if image is None:
+            raise DataError(
+                f"the data set {name} has no column of images that can be told by its kind or name; "
+                f"set data.image_column to one of: {', '.join(features)}"
+            )
+        self._image = image
+        label = _column(name, "label", label_column, features, labels, _LABEL_COLUMNS)
+        caption = _column(name, "caption", caption_column, features, [], _CAPTION_COLUMNS)
+        self.class_names, self._labels = (
+            _labels(name, rows[label][:], features[label], label) if label else (("images",), [0] * len(rows))
+        )
+        self._captions: list[Any] | None = list(rows[caption][:]) if caption else None
+        # Undecoded, so that one bad image does not end the reading of the others.
+        self._rows = rows.cast_column(image, ImageFeature(decode=False)) if image in images else rows
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self._labels)
+
+    def _bytes(self, index: int) -> bytes:
+        value = self._rows[index][self._image]
+        if isinstance(value, dict):
+            value = value.get("bytes") or value.get("path")
+        if isinstance(value, bytes):
+            return value
+        if not isinstance(value, str) or not value:
+            raise DataError(f"{self.origin(index)}: no image")
+        try:
+            return (self._base / value).read_bytes()
+        except OSError as reason:
+            raise DataError(f"{self.origin(index)}: {value} cannot be read ({reason.strerror or reason})") from reason
+
+    def read(self, index: int) -> Image.Image:
+        """The image, RGB or RGBA."""
+        return decode(self._bytes(index), self.origin(index), self._max_pixels)
+
+    def label(self, index: int) -> int:
+        """Its class."""
+        return self._labels[index]
+
+    def key(self, index: int) -> str:
+        """The sha256 of the encoded image."""
+        return hashlib.sha256(self._bytes(index)).hexdigest()
+
+    def origin(self, index: int) -> str:
+        """The row."""
+        return f"row {index}"
+
+    def caption(self, index: int) -> str | None:
+        """Its caption; None where there is none."""
+        value = self._captions[index] if self._captions is not None else None
+        return value if isinstance(value, str) else None
+
+
+def _column(
+    name: str, role: str, asked: str | None, features: Features, of_kind: Sequence[str], usual: Sequence[str]
+) -> str | None:
+    """The column asked for, else the only one of the kind, else one of a usual name."""
+    if asked is not None:
+        if asked not in features:
+            hint = did_you_mean(asked, features)
+            raise DataError(f"the data set {name} has no column {asked!r} (data.{role}_column){hint}")
+        return asked
+    if len(of_kind) == 1:
+        return of_kind[0]
+    return next((column for column in usual if column in features), None)
+
+
+def _labels(name: str, values: Sequence[Any], feature: object, column: str) -> tuple[tuple[str, ...], list[int]]:
+    """Class names and the label of each row."""
+    if isinstance(feature, ClassLabel):
+        names = tuple(str(one) for one in feature.names)
+        for row, value in enumerate(values):
+            if value is None or not 0 <= value < len(names):
+                raise DataError(
+                    f"the data set {name} has the label {value} in row {row}, outside its space of {len(names)} "
+                    f"classes (0 to {len(names) - 1}); mend or drop the row, or choose another data.split"
+                )
+        return names, [int(value) for value in values]
+    if not (isinstance(feature, Value) and feature.dtype.startswith(("int", "uint", "string", "large_string", "bool"))):
+        raise DataError(f"the column {column!r} of {name} holds no classes; set data.label_column to names or integers")
+    missing = next((row for row, value in enumerate(values) if value is None), None)
+    if missing is not None:
+        raise DataError(f"the data set {name} has no label in row {missing} (column {column!r}); mend or drop the row")
+    known = sorted(set(values))
+    position = {value: label for label, value in enumerate(known)}
+    return tuple(str(value) for value in known), [position[value] for value in values]

@@ -1,0 +1,218 @@
+"""Images as latents, computed once: the cache is keyed by content, so that nothing stale is ever used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from difftuning.data.base import ImageSource, Skipped
+from difftuning.data.tensors import read_tensors, write_tensors
+from difftuning.data.transforms import Transform
+from difftuning.errors import DataError
+
+CACHE_VERSION = 1
+"""Raised when this file would store other latents under the same key."""
+SHARD_SIZE = 256
+"""Images whose latents share a file; the work that an interruption can lose."""
+
+
+class Encoder(Protocol):
+    """What is needed of a codec; a `difftuning.backbones.codec.Codec` is one."""
+
+    def encode(self, images: Tensor, /) -> Tensor:
+        """Images (n, 3, H, W) in [-1, 1] -> latents (n, C, h, w), deterministic."""
+        ...
+
+    def digest(self) -> str:
+        """Changes when the latents would."""
+        ...
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """Encoded images with their labels, in memory.
+
+    Attributes:
+        latents: (N, C, H, W) float32.
+        mirrored: (N, C, H, W) float32, of the mirrored images; None where no flips were asked for.
+        labels: (N,) int64 in [0, len(class_names)).
+        class_names: the label space.
+        indices: (N,) int64, the place of each in the source.
+        keys: N sha256 digests, each of an image, the codec and the transform.
+        skipped: what was set aside, and why.
+        report: how much came from the cache, in a sentence.
+    """
+
+    latents: Tensor
+    mirrored: Tensor | None
+    labels: Tensor
+    class_names: tuple[str, ...]
+    indices: Tensor
+    keys: tuple[str, ...]
+    skipped: list[Skipped] = field(default_factory=list)
+    report: str = ""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def get(self, indices: Tensor, flip: Tensor) -> Tensor:
+        """Items by indices (n,) int64, flip (n,) bool: mirrored left to right -> (n, C, H, W) float32.
+
+        Raises:
+            DataError: a mirrored item is asked of a set that was encoded without flips.
+        """
+        items = self.latents[indices]
+        if not bool(flip.any()):
+            return items
+        if self.mirrored is None:
+            raise DataError("mirrored items are asked for, and none were encoded; encode with flips=True")
+        return torch.where(flip[:, None, None, None], self.mirrored[indices], items)
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of what is in it: images, codec, transform, labels and their order."""
+        total = hashlib.sha256("/".join(self.class_names).encode())
+        for key, label in zip(self.keys, self.labels.tolist(), strict=True):
+            total.update(f"{key}/{label}/".encode())
+        return total.hexdigest()
+
+    def subset(self, indices: Tensor) -> LatentSet:
+        """The items that indices (n,) int64 pick; what was set aside is not repeated."""
+        mirrored = None if self.mirrored is None else self.mirrored[indices]
+        keys = tuple(self.keys[index] for index in indices.tolist())
+        return LatentSet(
+            self.latents[indices], mirrored, self.labels[indices], self.class_names, self.indices[indices], keys
+        )
+
+
+def encode(
+    source: ImageSource,
+    transform: Transform,
+    codec: Encoder,
+    cache_dir: Path | None = None,
+    flips: bool = True,
+    indices: Sequence[int] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> LatentSet:
+    """Encode the images of a source; those that cannot be used are set aside and listed.
+
+    Each image is encoded on its own (with its mirror image), since the last bits of a network's output depend on what
+    else is in its batch: so cached or not, in whatever company, an image has the same latents bit for bit.
+
+    Args:
+        source: the images.
+        transform: to the model's size.
+        codec: to latents.
+        cache_dir: where latents are kept; None to keep none.
+        flips: encode mirrored images too.
+        indices: which images; None for all.
+        progress: told after each image how many are done.
+
+    Raises:
+        DataError: no image at all can be used.
+    """
+    context = hashlib.sha256(f"{codec.digest()}/{transform.spec}/flips={flips}/{CACHE_VERSION}".encode()).hexdigest()
+    cache = _Cache(None if cache_dir is None else cache_dir / "latents" / context[:32])
+    keys: list[str] = []
+    kept: list[int] = []
+    items: list[Tensor] = []
+    skipped: list[Skipped] = []
+    for done, index in enumerate(range(len(source)) if indices is None else indices, start=1):
+        try:
+            key = hashlib.sha256(f"{source.key(index)}/{context}".encode()).hexdigest()
+            item = cache.get(key)
+            if item is None:
+                image = transform(source.read(index))
+                # Mirrored before encoding: the mirror image of a latent is not the latent of a mirror image.
+                views = [image, image.flip(-1)] if flips else [image]
+                item = codec.encode(torch.stack(views)).float().cpu().contiguous()
+                cache.put(key, item)
+        except DataError as reason:
+            origin = source.origin(index)
+            skipped.append(Skipped(origin, str(reason).removeprefix(f"{origin}: ")))
+        else:
+            keys.append(key)
+            kept.append(index)
+            items.append(item)
+        progress(done)
+    cache.flush()
+    if not items:
+        first = "; ".join(f"{one.origin}: {one.reason}" for one in skipped[:3])
+        raise DataError(f"{source.name} has no image that can be used ({first or 'it is empty'})")
+    stacked = torch.stack(items)
+    return LatentSet(
+        latents=stacked[:, 0].contiguous(),
+        mirrored=stacked[:, 1].contiguous() if flips else None,
+        labels=torch.tensor([source.label(index) for index in kept], dtype=torch.int64),
+        class_names=source.class_names,
+        indices=torch.tensor(kept, dtype=torch.int64),
+        keys=tuple(keys),
+        skipped=skipped,
+        report=cache.report(),
+    )
+
+
+class _Cache:
+    """Latents of one codec and transform by key, in files of many; without a folder it keeps nothing."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._known: dict[str, Tensor] = {}
+        self._new: dict[str, Tensor] = {}
+        self._reused = self._computed = self._damaged = 0
+        self._trouble = ""
+        if folder is not None and folder.is_dir():
+            for path in sorted(folder.glob("*.safetensors")):
+                found = read_tensors(path)
+                if found is None:
+                    self._damaged += 1
+                else:
+                    self._known |= found
+        self._was_empty = not self._known
+
+    def get(self, key: str) -> Tensor | None:
+        """The latents of an image, and its mirror's: (1 or 2, C, H, W)."""
+        item = self._known.get(key)
+        self._reused += item is not None
+        return item
+
+    def put(self, key: str, item: Tensor) -> None:
+        """Keep what was computed."""
+        self._computed += 1
+        if self._folder is None:
+            return
+        self._known[key] = self._new[key] = item
+        if len(self._new) >= SHARD_SIZE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is not written yet. A cache that cannot be written costs time later and nothing else."""
+        if self._folder is not None and self._new:
+            name = hashlib.sha256("/".join(sorted(self._new)).encode()).hexdigest()[:32]
+            try:
+                write_tensors(self._folder / f"{name}.safetensors", self._new)
+            except OSError as reason:
+                self._trouble = f"; they could not be kept ({reason.strerror or reason})"
+            self._new = {}
+
+    def report(self) -> str:
+        """What was reused, what was computed, and why."""
+        counts = f"reused {self._reused}, computed {self._computed}"
+        if not self._computed:
+            return counts
+        if self._folder is None:
+            because = "no cache was asked for"
+        elif self._damaged:
+            because = f"{self._damaged} cached file(s) were damaged"
+        elif self._was_empty:
+            because = "nothing was cached for this codec, transform and version"
+        else:
+            because = "the other images are new or have changed"
+        return f"{counts}, because {because}{self._trouble}"

@@ -1,0 +1,102 @@
+"""Which images a model is moved to: the config, and how its `target` is understood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from difftuning.data import catalogue
+from difftuning.data.base import ImageSource
+from difftuning.data.folder import FolderSource
+from difftuning.data.hub import BUILDERS, DatasetSource, load_rows
+from difftuning.errors import DataError, did_you_mean
+
+__all__ = ["DataConfig", "ImageSource", "open_source"]
+
+_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm"}
+"""Suffixes that make a folder a folder of images even where a table lies beside them."""
+
+
+class DataConfig(BaseModel):
+    """The target: where its images are and which of them are used for what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: str = "openmoji"
+    """A folder of images or class folders, parquet, arrow, jsonl or csv files, a catalogue name, or OWNER/NAME on the hub."""
+    subset: str | None = None
+    """The configuration of a hub data set that has several."""
+    split: str = "train"
+    """Which split of a data set is read; it is then split again as below."""
+    image_column: str | None = None
+    """The column of images; null finds it by kind or name."""
+    label_column: str | None = None
+    """The column of classes; null finds it by kind or name, and without any all images are of one class."""
+    caption_column: str | None = None
+    """The column of captions; null finds it by name."""
+    per_class: int | None = Field(None, gt=0)
+    """How many images of each class to train on (few-shot); null for all that are not held out."""
+    heldout: float = Field(0.2, gt=0)
+    """What is held out of each class: a share below 1, or a count from 1 on."""
+    seed: int = Field(0, ge=0)
+    """Of the split alone, so that runs of different seeds see the same images."""
+    flip: bool = True
+    """Mirror half of the images left to right in training."""
+    max_pixels: int = Field(2**26, gt=0)
+    """Images of more pixels are set aside undecoded."""
+
+
+def open_source(config: DataConfig, size: int = 128, cache: Path | None = None) -> ImageSource:
+    """Open the target of a config.
+
+    Args:
+        config: what to open.
+        size: the side in pixels at which a target that has to be drawn is drawn.
+        cache: where such a target keeps its pictures; None to keep none.
+
+    Raises:
+        DataError: there is no such path, name or data set, it is empty, or a column or label is wrong.
+    """
+    target = config.target
+    if target in catalogue.KINDS:
+        return catalogue.KINDS[target](size, cache)
+    path = Path(target).expanduser()
+    if path.exists():
+        return _open_path(config, path)
+    # A hub name is exactly OWNER/NAME; anything else that is not there is a mistyped path or name.
+    owner, _, name = target.partition("/")
+    looks_like_path = path.suffix.lower() in BUILDERS or target.startswith((".", "~", "/"))
+    if looks_like_path or not owner or not name or "/" in name:
+        raise DataError(
+            f"data.target {target!r} is neither a path that exists, nor a hub name (OWNER/NAME), "
+            f"nor a name of the catalogue{did_you_mean(target, catalogue.KINDS)}"
+        )
+    return _rows(config, None)
+
+
+def _open_path(config: DataConfig, path: Path) -> ImageSource:
+    if path.is_file():
+        if path.suffix.lower() not in BUILDERS:
+            raise DataError(
+                f"data.target {config.target!r} is a file of none of the kinds {', '.join(BUILDERS)}; "
+                "for images name their folder"
+            )
+        return _rows(config, path)
+    if not path.is_dir():
+        raise DataError(f"data.target {config.target!r} is neither a file nor a folder")
+    saved = any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
+    described = any((path / f"metadata.{kind}").is_file() for kind in ("jsonl", "csv", "parquet"))
+    tables = any(file.suffix.lower() in BUILDERS for file in path.iterdir() if file.is_file())
+    pictures = any(file.is_dir() or file.suffix.lower() in _PICTURES for file in path.iterdir())
+    if saved or described or (tables and not pictures):
+        return _rows(config, path)
+    return FolderSource(path, config.max_pixels)
+
+
+def _rows(config: DataConfig, path: Path | None) -> ImageSource:
+    rows = load_rows(config.target, path, config.split, config.subset)
+    base = None if path is None else path if path.is_dir() else path.parent
+    return DatasetSource(
+        config.target, rows, config.image_column, config.label_column, config.caption_column, config.max_pixels, base
+    )

@@ -1,0 +1,119 @@
+"""The target of a run: its images as latents, split once and for all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from difftuning.data.base import ImageSource, Skipped
+from difftuning.data.cache import cache_folder
+from difftuning.data.latents import Encoder, LatentSet, encode
+from difftuning.data.sources import DataConfig, open_source
+from difftuning.data.splits import Split, split
+from difftuning.data.transforms import Transform
+from difftuning.errors import DataError
+
+_SHOWN = 10
+"""Set-aside files that a report names."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A split target.
+
+    Attributes:
+        config: what it was opened with.
+        source: the images themselves.
+        parts: which of them are for what.
+        train: latents to train on, with mirrored ones if the config flips.
+        heldout: latents to measure the error on.
+        unread: what could not even be split.
+    """
+
+    config: DataConfig
+    source: ImageSource
+    parts: Split
+    train: LatentSet
+    heldout: LatentSet
+    unread: tuple[Skipped, ...]
+    _encode: Callable[[tuple[int, ...], bool], LatentSet]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The label space."""
+        return self.source.class_names
+
+    @cached_property
+    def test(self) -> LatentSet | None:
+        """The images that a few-shot split leaves over, encoded when first asked for; None where there are none."""
+        return self._encode(self.parts.test, False) if self.parts.test else None
+
+    def report(self) -> list[str]:
+        """How many images there are for what, what came from the cache, and what was set aside and why."""
+        count, classes, spare = len(self.source), len(self.class_names), len(self.parts.test)
+        lines = [
+            f"{self.source.name}: {count} images in {classes} class(es); {len(self.train)} to train on, "
+            f"{len(self.heldout)} held out, {spare} for tests",
+            f"latents: {self.train.report}" + (f"; held out: {self.heldout.report}"),
+        ]
+        wanted = self.config.per_class
+        if wanted is not None:
+            found = Counter(self.train.labels.tolist())
+            short = [f"{name} ({found[k]})" for k, name in enumerate(self.class_names) if found[k] < wanted]
+            if short:
+                lines.append(f"fewer than the {wanted} images asked for in: {', '.join(short)}")
+        skipped = [*self.unread, *self.train.skipped, *self.heldout.skipped]
+        if skipped:
+            lines.append(f"set aside {len(skipped)} file(s):")
+            lines += [f"  {one.origin}: {one.reason}" for one in skipped[:_SHOWN]]
+        if len(skipped) > _SHOWN:
+            lines.append(f"  and {len(skipped) - _SHOWN} more")
+        return lines
+
+
+def open_target(
+    config: DataConfig,
+    image_size: int,
+    codec: Encoder,
+    cache_dir: Path | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Target:
+    """Open, split and encode a target. The split looks at content alone, so moved or renamed files change nothing.
+
+    Args:
+        config: which images.
+        image_size: the side of the model's images in pixels.
+        codec: the model's.
+        cache_dir: where latents are kept; None for the user's cache folder.
+        progress: told after each image of the part being encoded how many of it are done.
+
+    Raises:
+        DataError: there is no such target, or too few usable images.
+    """
+    cache = cache_dir or cache_folder()
+    source = open_source(config, image_size, cache)
+    readable: list[int] = []
+    keys: list[str] = []
+    unread = list(source.skipped)
+    for index in range(len(source)):
+        try:
+            keys.append(source.key(index))
+        except DataError as reason:
+            origin = source.origin(index)
+            unread.append(Skipped(origin, str(reason).removeprefix(f"{origin}: ")))
+        else:
+            readable.append(index)
+    labels = [source.label(index) for index in readable]
+    found = split(keys, labels, config.heldout, config.per_class, config.seed, source.name)
+    parts = Split(*(tuple(readable[place] for place in part) for part in (found.train, found.heldout, found.test)))
+    transform = Transform(image_size)
+
+    def encoded(indices: tuple[int, ...], flips: bool) -> LatentSet:
+        return encode(source, transform, codec, cache, flips, indices, progress)
+
+    return Target(
+        config, source, parts, encoded(parts.train, config.flip), encoded(parts.heldout, False), tuple(unread), encoded
+    )

@@ -1,0 +1,55 @@
+"""Files of tensors that are whole, unharmed and of the right content, or taken for missing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a file of named tensors with their digest: aside, synced, then renamed. Its folder is made when needed.
+
+    Raises:
+        OSError: the disk refuses; nothing half-written is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        with aside.open("wb") as file:
+            file.write(save(dict(tensors), {"sha256": _digest(tensors)}))
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor] | None:
+    """The tensors of a file; None where it is missing, truncated, damaged or not what was written."""
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            expected = (file.metadata() or {}).get("sha256")
+    except (OSError, SafetensorError):
+        return None
+    return tensors if _digest(tensors) == expected else None
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"{name}/{tensor.dtype}/{tuple(tensor.shape)}/".encode())
+        total.update(tensor.contiguous().numpy().tobytes())
+    return total.hexdigest()

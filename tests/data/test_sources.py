@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+from datasets import Image as ImageFeature
+from PIL import Image
+
+from difftuning.data.sources import DataConfig, open_source
+from difftuning.errors import DataError
+
+
+def png(value: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), (value, 0, 255 - value)).save(out, "PNG")
+    return out.getvalue()
+
+
+def listing(folder: Path) -> list[tuple[str, str]]:
+    """All files and their content: what a source must leave as it was."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [(str(path), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+
+
+def class_folders(folder: Path) -> Path:
+    for name, values in (("cat", (1, 2)), ("dog", (3, 4, 5))):
+        (folder / name / "deep").mkdir(parents=True)
+        for value in values:
+            (folder / name / "deep" / f"{value}.png").write_bytes(png(value))
+    return folder
+
+
+def parquet(folder: Path, names: list[str] | None = None) -> Path:
+    features = Features(
+        image=ImageFeature(),
+        kind=ClassLabel(names=names or ["cat", "dog"]),
+        caption=Value("string"),
+    )
+    rows = [{"image": {"bytes": png(k), "path": None}, "kind": k % 2, "caption": f"number {k}"} for k in range(6)]
+    folder.mkdir(exist_ok=True)
+    Dataset.from_list(rows, features=features).to_parquet(folder / "rows.parquet")
+    return folder / "rows.parquet"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf"))
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path)
+    (folder / "notes.txt").write_text("beside")
+    (folder / "empty").mkdir()
+    (folder / "cat" / ".hidden").write_text("x")
+    before = listing(folder)
+    source = open_source(DataConfig(target=str(folder)))
+    assert source.class_names == ("cat", "dog")
+    assert [source.label(index) for index in range(len(source))] == [0, 0, 1, 1, 1]
+    assert source.origin(2) == "dog/deep/3.png"
+    assert source.key(0) == hashlib.sha256(png(1)).hexdigest()
+    assert source.read(4).getpixel((0, 0)) == (5, 0, 250)
+    assert [(one.origin, "class" in one.reason) for one in source.skipped] == [("notes.txt", True), ("empty", True)]
+    assert listing(folder) == before
+
+
+def test_a_flat_folder_is_one_class_of_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "birds"
+    folder.mkdir()
+    (folder / "b.png").write_bytes(png(1))
+    (folder / "a.png").write_bytes(png(2))
+    source = open_source(DataConfig(target=str(folder)))
+    assert source.class_names == ("birds",)
+    assert [source.origin(0), source.origin(1)] == ["a.png", "b.png"]
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no images; put images in it"):
+        open_source(DataConfig(target=str(tmp_path)))
+
+
+def test_a_missing_path_and_the_nearest_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="did you mean 'openmoji'"):
+        open_source(DataConfig(target="openmojo"))
+    with pytest.raises(DataError, match="neither a path that exists"):
+        open_source(DataConfig(target=str(tmp_path / "nowhere")))
+    (tmp_path / "a.zip").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"none of the kinds \.parquet"):
+        open_source(DataConfig(target=str(tmp_path / "a.zip")))
+
+
+def test_parquet_restores_class_names_and_finds_its_columns(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "data")
+    before = listing(tmp_path)
+    for target in (file, file.parent):
+        source = open_source(DataConfig(target=str(target)))
+        assert source.class_names == ("cat", "dog")
+        assert [source.label(index) for index in range(6)] == [0, 1] * 3
+        assert source.read(3).getpixel((0, 0)) == (3, 0, 252)
+        assert source.key(3) == hashlib.sha256(png(3)).hexdigest()
+        assert source.caption(5) == "number 5"
+    assert listing(tmp_path) == before
+
+
+def test_wrong_columns_and_splits_name_the_nearest(tmp_path: Path) -> None:
+    target = str(parquet(tmp_path / "data"))
+    with pytest.raises(DataError, match=r"no column 'kinds' \(data.label_column\); did you mean 'kind'"):
+        open_source(DataConfig(target=target, label_column="kinds"))
+    with pytest.raises(DataError, match="no split 'trian'; did you mean 'train'"):
+        open_source(DataConfig(target=target, split="trian"))
+
+
+def test_a_label_outside_the_space(tmp_path: Path) -> None:
+    rows = Dataset.from_dict({"image": [{"bytes": png(0), "path": None}] * 2, "label": [0, -1]})
+    features = Features(image=ImageFeature(), label=ClassLabel(names=["only"]))
+    rows.cast(features).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="the label -1 in row 1, outside its space of 1 classes"):
+        open_source(DataConfig(target=str(tmp_path / "a.parquet")))
+
+
+def test_jsonl_with_paths_and_names(tmp_path: Path) -> None:
+    (tmp_path / "one.png").write_bytes(png(7))
+    lines = [{"image": "one.png", "label": "b"}, {"image": "gone.png", "label": "a"}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    source = open_source(DataConfig(target=str(tmp_path / "rows.jsonl")))
+    assert source.class_names == ("a", "b")
+    assert source.label(0) == 1
+    assert source.read(0).getpixel((0, 0)) == (7, 0, 248)
+    with pytest.raises(DataError, match=r"row 1: gone\.png cannot be read"):
+        source.read(1)
+
+
+def test_metadata_beside_images_gives_captions(tmp_path: Path) -> None:
+    (tmp_path / "one.png").write_bytes(png(7))
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "one.png", "text": "a blue square"}))
+    source = open_source(DataConfig(target=str(tmp_path)))
+    assert source.caption(0) == "a blue square"
+    assert source.read(0).getpixel((0, 0)) == (7, 0, 248)
+
+
+def test_a_data_set_saved_to_disk(tmp_path: Path) -> None:
+    rows = Dataset.from_dict({"image": [{"bytes": png(9), "path": None}], "label": [4]})
+    rows.cast_column("image", ImageFeature()).save_to_disk(tmp_path / "saved")
+    source = open_source(DataConfig(target=str(tmp_path / "saved")))
+    assert source.class_names == ("4",)
+    assert source.read(0).getpixel((0, 0)) == (9, 0, 246)
