@@ -24,7 +24,7 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     target: str = "openmoji"
-    """A folder of images or class folders, parquet, arrow, jsonl or csv files, a catalogue name, or OWNER/NAME on the hub."""
+    """A folder of images or of classes, parquet, arrow, jsonl or csv files, a catalogue name, or OWNER/NAME (hub)."""
     subset: str | None = None
     """The configuration of a hub data set that has several."""
     split: str = "train"
