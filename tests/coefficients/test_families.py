@@ -118,6 +118,11 @@ def test_every_kind_is_built_from_its_config_and_survives_a_recipe(kind: str) ->
 def test_the_union_reads_the_kind_and_refuses_what_no_family_has() -> None:
     adapter: TypeAdapter[BaseModel] = TypeAdapter(Psi)
     assert adapter.validate_python({"kind": "power", "tau": 0.7}) == KINDS["power"].config(tau=0.7)
-    for wrong in ({"kind": "power", "tau": -1}, {"kind": "step", "at": 2}, {"kind": "power", "exponent": 1}, {"kind": "x"}):
+    for wrong in (
+        {"kind": "power", "tau": -1},
+        {"kind": "step", "at": 2},
+        {"kind": "power", "exponent": 1},
+        {"kind": "x"},
+    ):
         with pytest.raises(ValidationError):
             adapter.validate_python(wrong)

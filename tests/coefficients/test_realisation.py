@@ -161,7 +161,9 @@ def test_timestep_has_the_constants_of_the_code() -> None:
     assert float(fair.weight[fair.from_bank].sum()) / 32 == pytest.approx(0.5), "E[xi]"
 
 
-@pytest.mark.parametrize(("batch", "share", "bank"), [(32, 0.2, 6), (4, 0.2, 1), (2, 0.01, 1), (10, 0.0, 0), (3, 0.9, 2)])
+@pytest.mark.parametrize(
+    ("batch", "share", "bank"), [(32, 0.2, 6), (4, 0.2, 1), (2, 0.01, 1), (10, 0.0, 0), (3, 0.9, 2)]
+)
 def test_timestep_splits_as_stated(batch: int, share: float, bank: int) -> None:
     draw = Timestep(TimestepConfig(bank_share=share)).draw(power(1.0), Uniform(), batch, generator())
     assert int(draw.from_bank.sum()) == bank
@@ -216,6 +218,8 @@ def test_a_stratified_batch_holds_its_share_of_the_target() -> None:
 
 @pytest.mark.parametrize("psi", [Ramp(0.08, 0.2), Step(0.3)])
 def test_a_stream_gets_no_time_where_its_coefficient_is_zero(psi: Family) -> None:
-    draw = Timestep(TimestepConfig(bank_share=0.5)).draw(ChainOfForgetting.from_psi(psi), UniformIndex(1000), 4000, generator())
+    draw = Timestep(TimestepConfig(bank_share=0.5)).draw(
+        ChainOfForgetting.from_psi(psi), UniformIndex(1000), 4000, generator()
+    )
     assert bool((psi(draw.u[~draw.from_bank]) > 0).all())
     assert bool((psi(draw.u[draw.from_bank]) < 1).all())

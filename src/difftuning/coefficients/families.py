@@ -22,7 +22,11 @@ from difftuning.noise.process import NoiseProcess
 
 
 class Family(Protocol):
-    """A coefficient: u of any shape in [0, 1] -> the same shape in [0, 1]."""
+    """A coefficient: u of any shape in [0, 1] -> the same shape in [0, 1]. Frozen, so that it can be hashed."""
+
+    def __hash__(self) -> int:
+        """By value or by identity."""
+        ...
 
     def __call__(self, u: Tensor, /) -> Tensor:
         """The coefficient at u."""

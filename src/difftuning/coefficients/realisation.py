@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import torch
@@ -116,16 +117,16 @@ class Timestep(Realisation):
 
     def draw(self, chain: ChainOfForgetting, clock: Clock, batch_size: int, generator: torch.Generator) -> Draw:
         """See `Realisation.draw`."""
-        psi, xi = _table(chain.psi, clock), _table(chain.xi, clock)
         bank = max(1, int(batch_size * self.config.bank_share)) if self.config.bank_share else 0
         counts = _split(chain, batch_size, bank)
-        constants = (float(psi.mean()), float(xi.mean())) if self.config.unbiased else (1.0, self.config.bank_weight)
         ranks, weights = [], []
-        for count, density, constant in zip(counts, (psi, xi), constants, strict=True):
+        for count, family, constant in zip(counts, (chain.psi, chain.xi), (1.0, self.config.bank_weight), strict=True):
             if count:
                 uniform, _ = _uniform_pairs(count, self.config.stratified, generator)
-                ranks.append(_inverse_cdf(density.to(uniform.device), uniform))
-                weights.append(torch.full_like(uniform, constant * batch_size / count))
+                distribution, mean = _law(family, clock)
+                ranks.append(_inverse_cdf(distribution.to(uniform.device), uniform))
+                factor = mean if self.config.unbiased else constant
+                weights.append(torch.full_like(uniform, factor * batch_size / count))
         t = clock.t(torch.cat(ranks))
         return _as_draw(t, clock.u(t), _second(counts, t), torch.cat(weights))
 
@@ -182,9 +183,15 @@ def _uniform_pairs(count: int, stratified: bool, generator: torch.Generator) -> 
     return ((cell + first) / count)[shuffle], ((cell * GOLDEN + second[0]) % 1)[shuffle]
 
 
-def _table(family: Family, clock: Clock) -> Tensor:
-    """The coefficient over a fine grid of ranks, at the u that the clock really gives: (GRID,) float64."""
-    return family(clock.u(clock.t(midpoints())))
+@lru_cache(maxsize=16)
+def _law(family: Family, clock: Clock) -> tuple[Tensor, float]:
+    """The distribution function of the density family(u) over a grid of ranks, (GRID,) float64, and the family's mean.
+
+    Taken at the u that the clock really gives, so it is exact for a table of indices. Cached: each step needs the same.
+    """
+    values = family(clock.u(clock.t(midpoints())))
+    mass = values.cumsum(0)
+    return mass / mass[-1], float(values.mean())
 
 
 def _split(chain: ChainOfForgetting, batch_size: int, bank: int) -> tuple[int, int]:
@@ -198,14 +205,12 @@ def _split(chain: ChainOfForgetting, batch_size: int, bank: int) -> tuple[int, i
     return batch_size - bank, bank
 
 
-def _inverse_cdf(density: Tensor, uniform: Tensor) -> Tensor:
-    """Ranks with this density, constant over each cell of the grid: uniform (n,) in [0, 1) -> (n,)."""
-    mass = density.cumsum(0)
-    above = mass / mass[-1]
+def _inverse_cdf(above: Tensor, uniform: Tensor) -> Tensor:
+    """Ranks with the distribution function `above` at the end of each cell: uniform (n,) in [0, 1) -> (n,)."""
     cell = torch.searchsorted(above, uniform, right=True)
     below = torch.where(cell > 0, above[cell - 1], 0.0)
     inside = ((uniform - below) / (above[cell] - below)).clamp(0, 1)
-    return (cell + inside) / len(density)
+    return (cell + inside) / len(above)
 
 
 def _second(counts: tuple[int, int], like: Tensor) -> Tensor:
