@@ -11,7 +11,11 @@ from difftuning.backbones.dit import DiT
 
 
 def tiny_dit(
-    num_classes: int = 4, image_size: int = 8, seed: int = 0, learned_variance: bool = False, prediction: str = "epsilon"
+    num_classes: int = 4,
+    image_size: int = 8,
+    seed: int = 0,
+    learned_variance: bool = False,
+    prediction: str = "epsilon",
 ) -> DiT:
     """About 20 thousand parameters, pixels, every weight random (diffusers' zero-initialised heads too)."""
     torch.manual_seed(seed)

@@ -104,7 +104,11 @@ def main() -> None:
         names = sorted(set(classes.values()))
         found = list(rows(options.size, names, classes, packages, glyphs))
     features = Features(
-        image=Image(), label=ClassLabel(names=names), caption=Value("string"), source=Value("string"), split=Value("string")
+        image=Image(),
+        label=ClassLabel(names=names),
+        caption=Value("string"),
+        source=Value("string"),
+        split=Value("string"),
     )
     for split in ("train", "heldout"):
         part = Dataset.from_list([row for row in found if row["split"] == split], features=features)

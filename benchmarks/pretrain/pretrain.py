@@ -51,7 +51,9 @@ class Epochs:
         places = torch.arange(step * size, (step + 1) * size)
         epochs = places // len(self.images)
         orders = {int(epoch): self._order(int(epoch)) for epoch in epochs.unique()}
-        rows = torch.stack([orders[int(epoch)][int(place) % len(self.images)] for epoch, place in zip(epochs, places, strict=True)])
+        rows = torch.stack(
+            [orders[int(epoch)][int(place) % len(self.images)] for epoch, place in zip(epochs, places, strict=True)]
+        )
         generator = torch.Generator().manual_seed(self.seed * 7_919 + step)
         x0 = self.images[rows].float() / 127.5 - 1
         flip = torch.rand(size, generator=generator) < 0.5
@@ -123,7 +125,9 @@ def main() -> None:
         optim=OptimConfig(lr=options.lr, schedule="cosine", warmup_steps=200),
         ema_config=EMAConfig(kind="halflife", halflife_images=40_000, rampup=0.1),
         seed=options.seed,
-        identity={"recipe_digest": f"{options.steps}-{options.batch_size}-{options.lr}-{options.width}-{options.depth}"},
+        identity={
+            "recipe_digest": f"{options.steps}-{options.batch_size}-{options.lr}-{options.width}-{options.depth}"
+        },
         hooks=[Hook(250, heldout_error)],
         watch="none",
     )

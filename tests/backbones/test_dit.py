@@ -43,7 +43,10 @@ def test_export_is_untied_and_plain_diffusers_gives_the_same_answer(tmp_path: Pa
     model = tiny_dit()
     model.save(tmp_path)
     plain = DiTTransformer2DModel.from_pretrained(tmp_path / "transformer").eval()
-    assert len({block.norm1.emb.class_embedder.embedding_table.weight.data_ptr() for block in plain.transformer_blocks}) == 2
+    assert (
+        len({block.norm1.emb.class_embedder.embedding_table.weight.data_ptr() for block in plain.transformer_blocks})
+        == 2
+    )
     x_t, t, labels = torch.randn(3, 3, 8, 8), torch.tensor([1, 500, 999]), torch.tensor([0, 3, 4])
     with torch.no_grad():
         assert torch.equal(plain(x_t, t, labels).sample, model(x_t, t.float(), Condition(labels)))
@@ -120,8 +123,13 @@ def test_latent_model_with_a_vae(tmp_path: Path) -> None:
     pixel = tiny_dit()
     torch.manual_seed(1)
     vae = AutoencoderKL(
-        block_out_channels=(8, 8), norm_num_groups=4, latent_channels=3, scaling_factor=0.5, shift_factor=0.1,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        latent_channels=3,
+        scaling_factor=0.5,
+        shift_factor=0.1,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
     )
     DiT(pixel.network, pixel.scheduler, vae, pixel.labels.names).save(tmp_path)
     model = load(str(tmp_path))

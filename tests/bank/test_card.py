@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny import tiny_dit
 
 from difftuning.bank.card import (
     CARD,
@@ -20,6 +19,7 @@ from difftuning.bank.card import (
     read_card,
 )
 from difftuning.errors import BankError
+from tiny import tiny_dit
 
 
 def card(**changes: object) -> BankCard:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_dit
 
 from difftuning.backbones.labels import LabelSpace
 from difftuning.backbones.solvers import make_scheduler
@@ -21,6 +20,7 @@ from difftuning.sampling.guidance import ClassifierFreeGuidance
 from difftuning.sampling.loop import sample
 from difftuning.sampling.seeds import generators, sample_noise
 from difftuning.types import Condition
+from tiny import tiny_dit
 
 # Shards of 10 in batches of 4, 4 and 2, so that every kind of remainder occurs.
 CONFIG = BankConfig(count=23, steps=2, batch_size=4, shard_size=10, seed=3)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import tiny_dit
 
 from difftuning.bank import read
 from difftuning.bank.audit import verify
@@ -18,6 +17,7 @@ from difftuning.bank.generate import labels_of
 from difftuning.bank.read import Bank
 from difftuning.bank.store import PATTERN, Shard, shard_path, shard_spans, write_shard
 from difftuning.errors import BankError
+from tiny import tiny_dit
 
 COUNT, SIZE = 50, 8
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gaussian_mixture import GaussianMixture
 from torch import Tensor, nn
 
 from difftuning.diagnosis.denoising_curve import DenoisingCurve, denoising_curve
@@ -12,6 +11,7 @@ from difftuning.noise.clock import default_clock
 from difftuning.noise.prediction import KINDS
 from difftuning.noise.process import NoiseProcess, StraightFlow, from_scheduler_config
 from difftuning.types import Condition, Network
+from gaussian_mixture import GaussianMixture
 
 GAUSSIAN = GaussianMixture(torch.zeros(1, 1, 4, 4).double(), torch.tensor([0.5]).double(), torch.ones(1).double())
 VP = from_scheduler_config({"_class_name": "DDPMScheduler"})

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from gaussian_mixture import GaussianMixture
 from torch import Tensor
 
 from difftuning.backbones.solvers import make_scheduler
@@ -17,6 +16,7 @@ from difftuning.sampling.loop import sample
 from difftuning.sampling.seeds import generators, sample_noise
 from difftuning.sampling.swap import Swap
 from difftuning.types import Condition, Denoiser
+from gaussian_mixture import GaussianMixture
 
 CONFIG: dict[str, Any] = {"_class_name": "DDPMScheduler", "timestep_spacing": "trailing", "clip_sample": False}
 PROCESS = from_scheduler_config(CONFIG)

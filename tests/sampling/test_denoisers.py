@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gaussian_mixture import GaussianMixture
 from torch import Tensor
 
 from difftuning.noise.clock import LogNormal, Uniform, UniformIndex, default_clock
@@ -14,6 +13,7 @@ from difftuning.sampling.denoiser import Clipped, ModelDenoiser, Unconditional
 from difftuning.sampling.guidance import ClassifierFreeGuidance
 from difftuning.sampling.swap import Swap
 from difftuning.types import Condition, Denoiser
+from gaussian_mixture import GaussianMixture
 
 MIXTURE = GaussianMixture.random()
 VP = from_scheduler_config({"_class_name": "DDPMScheduler"})

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, DiTPipeline, DiTTransformer2DModel
-from gaussian_mixture import GaussianMixture
 from torch import Tensor
 
 from difftuning.backbones.solvers import SOLVERS, make_scheduler
@@ -20,6 +19,7 @@ from difftuning.sampling.guidance import ClassifierFreeGuidance
 from difftuning.sampling.loop import State, resume, sample
 from difftuning.sampling.seeds import generators, sample_noise
 from difftuning.types import Condition
+from gaussian_mixture import GaussianMixture
 
 # 1024 timesteps, so that every power of two divides them and a solver's grid is even.
 DDPM: dict[str, Any] = {

@@ -65,7 +65,7 @@ class VAECodec(Codec):
     Latents are `(mean - shift) * scale`, with shift and scale from the autoencoder's own config, never from a constant here.
     """
 
-    def __init__(self, vae: AutoencoderKL | AutoencoderTiny) -> None:
+    def __init__(self, vae: Any) -> None:
         self.vae = vae.eval().requires_grad_(False)
         self._config: Mapping[str, Any] = vae.config
         self._scale = float(self._config.get("scaling_factor") or 1.0)
@@ -74,9 +74,10 @@ class VAECodec(Codec):
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """The mean of the posterior (the tiny autoencoder has no other), shifted and scaled."""
-        encoded = self.vae.encode(images.to(self.vae.dtype))
+        encoded = self.vae.encode(images.to(self.vae.device, self.vae.dtype))
         mean = encoded.latent_dist.mode() if isinstance(self.vae, AutoencoderKL) else encoded.latents
-        return ((mean - self._shift) * self._scale).float()
+        latents: Tensor = ((mean - self._shift) * self._scale).float()
+        return latents
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

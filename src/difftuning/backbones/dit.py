@@ -18,7 +18,6 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import DiTTransformer2DModel
 from torch import Tensor, nn
 
 from difftuning.backbones.base import Backbone
@@ -47,14 +46,14 @@ class DiT(Backbone):
 
     def __init__(
         self,
-        transformer: DiTTransformer2DModel,
+        transformer: Any,
         scheduler: Any,
         vae: nn.Module | None = None,
         names: tuple[str, ...] | None = None,
         name: str = "dit",
     ) -> None:
         self.name = name
-        self.network: DiTTransformer2DModel = transformer
+        self.network: Any = transformer
         self.scheduler = scheduler
         self.scheduler_config = {**scheduler.config, "_class_name": type(scheduler).__name__}
         self.process = process_of(self.scheduler_config)
@@ -97,7 +96,8 @@ class DiT(Backbone):
             )
         changed = change_labels(change, self.labels, table, target)
         embedder = self._class_embedder
-        embedder.embedding_table = nn.Embedding.from_pretrained(changed.table.clone(), freeze=False)
+        embedder.embedding_table = nn.Embedding(len(changed.table), changed.table.shape[1])
+        embedder.embedding_table.weight = nn.Parameter(changed.table.clone())
         embedder.num_classes = len(changed.space)
         self.network.register_to_config(num_embeds_ada_norm=len(changed.space))
         self.labels = changed.space
@@ -130,13 +130,15 @@ class DiT(Backbone):
         (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 
-def tie_embedders(transformer: DiTTransformer2DModel) -> bool:
+def tie_embedders(transformer: Any) -> bool:
     """Make all blocks share the first one's embedder and switch label dropout off; False if they differ and stay as they are."""
     blocks = transformer.transformer_blocks
     first = blocks[0].norm1.emb
     reference = first.state_dict()
     same = all(
-        torch.equal(value, reference[key]) for block in blocks[1:] for key, value in block.norm1.emb.state_dict().items()
+        torch.equal(value, reference[key])
+        for block in blocks[1:]
+        for key, value in block.norm1.emb.state_dict().items()
     )
     for block in blocks:
         if same:
@@ -155,10 +157,13 @@ def load_dit(folder: Path, name: str) -> DiT:
     """
     index = json.loads((folder / "model_index.json").read_text())
     try:
-        transformer = DiTTransformer2DModel.from_pretrained(folder / "transformer", local_files_only=True)
+        model_class: Any = diffusers.DiTTransformer2DModel
+        transformer = model_class.from_pretrained(folder / "transformer", local_files_only=True)
         scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(folder / "scheduler")
         vae_class = (index.get("vae") or [None, None])[1]
-        vae = getattr(diffusers, vae_class).from_pretrained(folder / "vae", local_files_only=True) if vae_class else None
+        vae = (
+            getattr(diffusers, vae_class).from_pretrained(folder / "vae", local_files_only=True) if vae_class else None
+        )
     except (OSError, ValueError, KeyError, AttributeError) as reason:
         raise ModelError(f"{name}: {folder} is not a readable DiTPipeline folder ({reason})") from reason
     id2label = index.get("id2label") or {}

@@ -120,6 +120,8 @@ def change_labels(change: LabelChange, space: LabelSpace, table: Tensor, target:
     start = change.start if isinstance(change, FromSource) else {}
     for name in start:
         if name not in target:
-            raise ModelError(f"labels.start names {name!r}, which is no class of the target{did_you_mean(name, target)}")
+            raise ModelError(
+                f"labels.start names {name!r}, which is no class of the target{did_you_mean(name, target)}"
+            )
     fresh = [table[space.index(start[name])] if name in start else null for name in target]
     return ChangedTable(LabelSpace(target), torch.stack([*fresh, null]), torch.arange(len(target)))

@@ -28,7 +28,9 @@ def _locate(name_or_path: str) -> Path:
     if name_or_path in zoo_names():
         return ZOO / name_or_path
     if name_or_path.count("/") != 1 or folder.is_absolute() or name_or_path.startswith("."):
-        raise ModelError(f"there is no model {name_or_path!r} in the zoo or as a folder{did_you_mean(name_or_path, zoo_names())}")
+        raise ModelError(
+            f"there is no model {name_or_path!r} in the zoo or as a folder{did_you_mean(name_or_path, zoo_names())}"
+        )
     from diffusers import DiffusionPipeline  # reaches for the hub, so only when a hub name is asked for
 
     try:

@@ -31,7 +31,9 @@ class Transform:
         if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
             values = np.asarray(upright, dtype=np.float64)
             # 16-bit greys fill their own range; Pillow's own conversion would clip them at 255.
-            upright = Image.fromarray((values / max(1.0, 65535.0 if values.max() > 255 else 255.0) * 255).astype(np.uint8))
+            upright = Image.fromarray(
+                (values / max(1.0, 65535.0 if values.max() > 255 else 255.0) * 255).astype(np.uint8)
+            )
         if "A" in upright.getbands() or "transparency" in upright.info:
             drawn = upright.convert("RGBA")
             upright = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)

@@ -122,7 +122,9 @@ class UserNetwork(FeatureNetwork):
         try:
             network = getattr(importlib.import_module(module_name), class_name)()
         except (ImportError, AttributeError) as reason:
-            raise ConfigError(f"evaluation.network=module:{where}: {reason}; write module:package.module:Class") from reason
+            raise ConfigError(
+                f"evaluation.network=module:{where}: {reason}; write module:package.module:Class"
+            ) from reason
         if not isinstance(network, nn.Module):
             raise ConfigError(f"evaluation.network=module:{where} is no torch.nn.Module")
         self.name, self._network = where, network.eval()
@@ -162,7 +164,9 @@ def extract(images: Tensor, network: FeatureNetwork, progress: Callable[[int], N
     return torch.cat(parts)
 
 
-def cached(images: Tensor, network: FeatureNetwork, cache: Path, progress: Callable[[int], None] = lambda done: None) -> Tensor:
+def cached(
+    images: Tensor, network: FeatureNetwork, cache: Path, progress: Callable[[int], None] = lambda done: None
+) -> Tensor:
     """`extract`, kept in a folder under a key of the images' and the network's content; a damaged entry is made again."""
     content = hashlib.sha256(images.contiguous().numpy().tobytes() + str(tuple(images.shape)).encode()).hexdigest()
     path = cache / f"features-{hashlib.sha256((content + network.digest()).encode()).hexdigest()[:32]}.safetensors"

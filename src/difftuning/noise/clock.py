@@ -65,7 +65,8 @@ class LogNormal(Clock):
 
     def u(self, t: Tensor) -> Tensor:
         """Phi((ln sigma - P_mean) / P_std)."""
-        return torch.special.ndtr((t.log() - self.P_mean) / self.P_std)
+        rank: Tensor = torch.special.ndtr((t.log() - self.P_mean) / self.P_std)
+        return rank
 
     def t(self, u: Tensor) -> Tensor:
         """exp(P_mean + P_std Phi^-1(u)); u is kept off 0 and 1, where sigma would be 0 or infinite."""
@@ -82,7 +83,8 @@ class LogitNormal(Clock):
     def u(self, t: Tensor) -> Tensor:
         """Phi((logit(unshifted t) - mean) / std)."""
         unshifted = t / (self.shift - (self.shift - 1) * t)
-        return torch.special.ndtr((torch.logit(unshifted) - self.mean) / self.std)
+        rank: Tensor = torch.special.ndtr((torch.logit(unshifted) - self.mean) / self.std)
+        return rank
 
     def t(self, u: Tensor) -> Tensor:
         """The shifted logistic of mean + std Phi^-1(u)."""

@@ -1,8 +1,8 @@
 """The noise process: how data are corrupted, `x_t = alpha(t) x0 + sigma(t) eps`.
 
-t = 0 is data and noise grows with t, whatever the convention of the framework a model comes from. Three processes exist:
+t = 0 is data and noise grows with t, whatever the convention of the framework a model comes from. Three exist:
 
-    VariancePreserving   alpha^2 + sigma^2 = 1 from a table of `alphas_cumprod` (DDPM, DiT, Stable Diffusion); t is the table's index
+    VariancePreserving   alpha^2 + sigma^2 = 1 from a table of `alphas_cumprod` (DDPM, DiT, Stable Diffusion); t is its index
     StraightFlow         alpha = 1 - t, sigma = t (flow matching: SD3, Flux, SiT); t in [0, 1]
     EDM                  alpha = 1, sigma = t (Karras et al. 2022); t is the noise level itself
 """
@@ -52,7 +52,7 @@ class NoiseProcess(ABC):
         """The time at which `log(alpha^2 / sigma^2)` has this value."""
 
     def log_snr(self, t: Tensor) -> Tensor:
-        """lambda = log(alpha^2 / sigma^2), falling in t."""
+        """Lambda = log(alpha^2 / sigma^2), falling in t."""
         return 2 * (self.alpha(t).log() - self.sigma(t).log())
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -84,8 +84,15 @@ class VariancePreserving(NoiseProcess):
 
     def __init__(self, alphas_cumprod: Tensor) -> None:
         table = alphas_cumprod.detach().to("cpu", torch.float64)
-        if table.ndim != 1 or len(table) < 2 or not bool((table.diff() < 0).all()) or not 0 <= table[-1] <= table[0] < 1:
-            raise ModelError("the noise table alphas_cumprod must fall strictly within [0, 1); check the scheduler's betas")
+        if (
+            table.ndim != 1
+            or len(table) < 2
+            or not bool((table.diff() < 0).all())
+            or not 0 <= table[-1] <= table[0] < 1
+        ):
+            raise ModelError(
+                "the noise table alphas_cumprod must fall strictly within [0, 1); check the scheduler's betas"
+            )
         self.alphas_cumprod = table
         self.steps = len(table)
         self._log_snr = table.log() - torch.log1p(-table)
@@ -139,7 +146,7 @@ class StraightFlow(NoiseProcess):
         return t
 
     def from_log_snr(self, log_snr: Tensor) -> Tensor:
-        """sigma / alpha = exp(-lambda / 2), so t = 1 / (1 + exp(lambda / 2))."""
+        """Sigma / alpha = exp(-lambda / 2), so t = 1 / (1 + exp(lambda / 2))."""
         return torch.sigmoid(-log_snr / 2)
 
     def network_time(self, t: Tensor) -> Tensor:
@@ -185,7 +192,7 @@ class EDM(NoiseProcess):
         return t.log() / 4
 
     def scheduler_time(self, t: Tensor) -> Tensor:
-        """diffusers' EDM schedulers call c_noise their timestep."""
+        """Diffusers' EDM schedulers call c_noise their timestep."""
         return t.log() / 4
 
     def from_scheduler_time(self, timestep: Tensor) -> Tensor:

@@ -34,7 +34,12 @@ class DiffTuning:
     ) -> None:
         if learned_variance and not isinstance(process, VariancePreserving):
             raise ModelError(f"a learned variance needs a DDPM-like process, not {type(process).__name__}")
-        self.network, self.process, self.prediction, self.learned_variance = network, process, prediction, learned_variance
+        self.network, self.process, self.prediction, self.learned_variance = (
+            network,
+            process,
+            prediction,
+            learned_variance,
+        )
 
     def __call__(self, batch: Batch) -> Errors:
         """The error of each sample of the batch, with gradient."""

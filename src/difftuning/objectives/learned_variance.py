@@ -27,11 +27,18 @@ def _posterior(process: VariancePreserving, t: Tensor) -> tuple[Tensor, Tensor, 
     # At t = 0 the posterior has no width; its log is clipped to that of t = 1 (section 3.1 of the source).
     second = 1 - cumprod[1] / cumprod[0]
     clipped = torch.where(index == 0, second * (1 - cumprod[0]) / (1 - cumprod[1]), variance)
-    return before.sqrt() * beta / (1 - here), (here / before).sqrt() * (1 - before) / (1 - here), clipped.log(), beta.log()
+    return (
+        before.sqrt() * beta / (1 - here),
+        (here / before).sqrt() * (1 - before) / (1 - here),
+        clipped.log(),
+        beta.log(),
+    )
 
 
 def _gaussian_kl(mean_q: Tensor, log_var_q: Tensor, mean_p: Tensor, log_var_p: Tensor) -> Tensor:
-    return 0.5 * (log_var_p - log_var_q - 1 + (log_var_q - log_var_p).exp() + (mean_q - mean_p).square() * (-log_var_p).exp())
+    return 0.5 * (
+        log_var_p - log_var_q - 1 + (log_var_q - log_var_p).exp() + (mean_q - mean_p).square() * (-log_var_p).exp()
+    )
 
 
 def _discretised_nll(x0: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:

@@ -81,15 +81,20 @@ def swap_curves(curves: Mapping[str, Sequence[tuple[float, float]]], ylabel: str
     """Distance against the share of the last steps given to the pretrained model."""
     figure, axes = _figure()
     for index, (name, points) in enumerate(curves.items()):
-        axes.plot([100 * share for share, _ in points], [value for _, value in points], marker="o",
-                  color=_colour(name, index), label=name)
+        axes.plot(
+            [100 * share for share, _ in points],
+            [value for _, value in points],
+            marker="o",
+            color=_colour(name, index),
+            label=name,
+        )
     axes.set_xlabel("last steps taken by the pretrained model, %")
     axes.set_ylabel(ylabel)
     return _finish(figure, axes)
 
 
 def coefficients(u: Sequence[float], psi: Sequence[float], xi: Sequence[float]) -> bytes:
-    """psi and xi over u."""
+    """Psi and xi over u."""
     figure, axes = _figure(height=2.6)
     axes.plot(u, psi, color=COLOURS["finetune"], label="psi, reconsolidation (target)")
     axes.plot(u, xi, color=COLOURS["diff-tuning"], label="xi, retention (bank)")

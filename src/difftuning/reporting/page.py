@@ -75,5 +75,7 @@ class Report:
 def render(report: Report) -> str:
     """The page; every text is escaped."""
     template = files("difftuning.reporting").joinpath("template.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.from_string(template).render(report=report)

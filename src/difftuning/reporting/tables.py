@@ -90,8 +90,11 @@ def pivot(rows: Sequence[Row], metrics: Sequence[str]) -> Table:
         judged = [mean for name, mean in means.items() if name != "pretrained"]
         winner = None if lower is None or len(judged) < 2 else min(judged) if lower else max(judged)
         cells = tuple(
-            Cell(means[name], statistics.stdev(values[name]) if len(values[name]) > 1 else None,
-                 name != "pretrained" and means[name] == winner)
+            Cell(
+                means[name],
+                statistics.stdev(values[name]) if len(values[name]) > 1 else None,
+                name != "pretrained" and means[name] == winner,
+            )
             if name in means
             else None
             for name in methods
@@ -105,6 +108,7 @@ def pivot(rows: Sequence[Row], metrics: Sequence[str]) -> Table:
 
 def gain(rows: Sequence[Row], metric: str, method: str, baseline: str) -> float | None:
     """By how much the method's mean is below the baseline's, as a share of it; None where one was not measured."""
+
     def mean(name: str) -> float | None:
         found = [row.value for row in rows if row.metric == metric and row.method == name]
         return statistics.fmean(found) if found else None
@@ -119,7 +123,8 @@ def verdict(rows: Sequence[Row], method: str = "diff-tuning", baseline: str = "f
     if len(table.methods) < 2:
         return "There is one method here, so nothing is compared."
     at = {name: index for index, name in enumerate(table.methods)}
-    better, worse = [], []
+    better: list[str] = []
+    worse: list[str] = []
     for line in table.lines:
         ours, theirs = line.cells[at[method]], line.cells[at[baseline]]
         if ours is None or theirs is None or ours.mean == theirs.mean:
@@ -127,4 +132,6 @@ def verdict(rows: Sequence[Row], method: str = "diff-tuning", baseline: str = "f
         (better if ours.best else worse).append(f"{LABELS[line.metric]} ({ours.mean:.4g} against {theirs.mean:.4g})")
     said = [f"better in {', '.join(better)}"] if better else []
     said += [f"worse in {', '.join(worse)}"] if worse else []
-    return f"At equal steps, Diff-Tuning is {' and '.join(said)} than standard fine-tuning." if said else "Both are equal."
+    return (
+        f"At equal steps, Diff-Tuning is {' and '.join(said)} than standard fine-tuning." if said else "Both are equal."
+    )

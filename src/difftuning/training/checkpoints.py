@@ -40,7 +40,9 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> dic
     """An optimiser's tensors as `parameter name/state name`; the hyper-parameters come from the recipe."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{names[index]}/{key}": torch.as_tensor(value) for index, entry in state.items() for key, value in entry.items()
+        f"{names[index]}/{key}": torch.as_tensor(value)
+        for index, entry in state.items()
+        for key, value in entry.items()
     }
 
 
@@ -144,7 +146,9 @@ def read(checkpoint: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
         state = json.loads((checkpoint / "state.json").read_text())
         groups = {group: load_file(checkpoint / f"{group}.safetensors") for group in state["digests"]}
     except (OSError, ValueError, KeyError, SafetensorError) as reason:
-        raise CheckpointError(f"checkpoint {checkpoint} cannot be read ({reason}); remove it to go on from an earlier one") from reason
+        raise CheckpointError(
+            f"checkpoint {checkpoint} cannot be read ({reason}); remove it to go on from an earlier one"
+        ) from reason
     for group, tensors in groups.items():
         if tensors_digest(tensors) != state["digests"][group]:
             raise CheckpointError(

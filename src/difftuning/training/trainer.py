@@ -175,7 +175,7 @@ class Trainer:
         batch = batch.to(self.accelerator.device)
         parts = []
         for rows in torch.arange(len(batch)).tensor_split(self.config.accumulate):
-            part = batch[rows[0] : rows[-1] + 1] if len(rows) < len(batch) else batch  # type: ignore[misc]
+            part = batch[rows[0] : rows[-1] + 1] if len(rows) < len(batch) else batch
             with self.accelerator.autocast():
                 errors = self.objective(part)
             self.accelerator.backward(errors.loss() * (len(part) / len(batch)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,11 +64,9 @@ def pretrained(recipe: Recipe) -> Backbone:
 
 
 def chain_of(recipe: Recipe, backbone: Backbone) -> ChainOfForgetting:
-    """psi and xi for this model."""
+    """Psi and xi for this model."""
     coefficients = recipe.coefficients
-    return build_chain(
-        coefficients.psi, coefficients.xi, backbone.process, backbone.clock, coefficients.any_direction
-    )
+    return build_chain(coefficients.psi, coefficients.xi, backbone.process, backbone.clock, coefficients.any_direction)
 
 
 def open_bank(recipe: Recipe, backbone: Backbone) -> Bank:
@@ -85,7 +83,7 @@ def open_bank(recipe: Recipe, backbone: Backbone) -> Bank:
 def assemble(
     recipe: Recipe,
     hooks: Callable[[Backbone, Target, Tensor, Bank | None], Sequence[Hook]] = lambda *parts: (),
-    progress: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    progress: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None,
 ) -> Assembly:
     """Build everything a run needs; the bank must be there already.
 

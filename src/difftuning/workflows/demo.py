@@ -69,7 +69,11 @@ def demo(out: Path, quick: bool, seed: int, overrides: list[str], display: Displ
     start = _pretrained_rows(ours, display)
     rows = [*start, *(row for run in runs for row in read_rows(RunFolder(run).results))]
     page = report(runs, out / "report.html", start)
-    result = {"rows": [row.model_dump(mode="json") for row in rows], "report": str(page), "recipe": str(out / "demo.yaml")}
+    result = {
+        "rows": [row.model_dump(mode="json") for row in rows],
+        "report": str(page),
+        "recipe": str(out / "demo.yaml"),
+    }
     write_json(out / "results.json", result)
     table = pivot(rows, METRICS)
     lines = [[line.label, *(str(cell) if cell else None for cell in line.cells)] for line in table.lines]

@@ -30,7 +30,10 @@ FILE, STRIP = "diagnosis.json", "swap-strip.safetensors"
 
 
 def diagnose(
-    run: Path, display: Display | None = None, samples: int = 256, shares: tuple[float, ...] = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1)
+    run: Path,
+    display: Display | None = None,
+    samples: int = 256,
+    shares: tuple[float, ...] = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1),
 ) -> dict[str, Any]:
     """Measure where a run has forgotten.
 
@@ -55,9 +58,7 @@ def diagnose(
         features = extract(images, network)
         return {"frechet": frechet(features, real_features), "kid": kid(features, real_features)}
 
-    taking_over: Denoiser = Unconditional(
-        ModelDenoiser(before, before.process, before.prediction), before.labels.null
-    )
+    taking_over: Denoiser = Unconditional(ModelDenoiser(before, before.process, before.prediction), before.labels.null)
     clip = clip_of(before, recipe.sampling.clip)
     labels = rows[target.heldout.labels][torch.arange(samples) % len(target.heldout)]
     for backbone in (model, before):

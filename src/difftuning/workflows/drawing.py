@@ -53,7 +53,13 @@ def draw_images(
         indices = range(start, start + len(part))
         noise = sample_noise(config.seed, indices, backbone.sample_shape).to(backbone.device)
         latents = sample(
-            denoiser, backbone.process, scheduler, Condition(part), noise, config.steps, generators(config.seed, indices)
+            denoiser,
+            backbone.process,
+            scheduler,
+            Condition(part),
+            noise,
+            config.steps,
+            generators(config.seed, indices),
         )
         images.append(to_uint8(backbone.codec.decode(latents)).cpu())
         progress(len(part))

@@ -111,7 +111,13 @@ class Judged:
         return to_uint8(model.codec.decode(latents.to(model.device))).cpu()
 
     def row(
-        self, method: str, metric: str, value: float, step: int, setting: dict[str, Any] | None = None, n: int | None = None
+        self,
+        method: str,
+        metric: str,
+        value: float,
+        step: int,
+        setting: dict[str, Any] | None = None,
+        n: int | None = None,
     ) -> Row:
         """One result row of this target."""
         over_network = metric in ("frechet", "fid", "kid", "precision", "recall", "memorised")

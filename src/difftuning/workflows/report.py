@@ -25,7 +25,16 @@ from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import model_of, recipe_of
 
 METRICS = (
-    "heldout", "heldout_best", "heldout_bank", "frechet", "fid", "kid", "precision", "recall", "memorised", "drift",
+    "heldout",
+    "heldout_best",
+    "heldout_bank",
+    "frechet",
+    "fid",
+    "kid",
+    "precision",
+    "recall",
+    "memorised",
+    "drift",
 )
 COLUMNS = 9
 LINES = 5
@@ -93,7 +102,9 @@ def report(runs: list[Path], out: Path, extra_rows: list[Row] | None = None) -> 
         ),
         Section(
             "While training",
-            ["The triangle marks the lowest point. Where a curve turns upwards, the model starts to forget or to memorise."],
+            [
+                "The triangle marks the lowest point. Where a curve turns upwards, the model starts to forget or to memorise."
+            ],
             pictures=[
                 Picture(figures.training_curves(_heldout_series(recipes, names)), "held-out error"),
                 Picture(
@@ -111,7 +122,9 @@ def report(runs: list[Path], out: Path, extra_rows: list[Row] | None = None) -> 
     sections.append(
         Section(
             "To repeat it",
-            ["Every run folder holds its complete recipe; training again from it gives the same weights on the same machine."],
+            [
+                "Every run folder holds its complete recipe; training again from it gives the same weights on the same machine."
+            ],
             listing="\n\n".join(
                 f"# difftuning train {run / 'recipe.yaml'}\n{dump_recipe(recipe.model_dump(mode='json'))}"
                 for run, recipe in recipes.items()
@@ -167,14 +180,17 @@ def _diagnosis(shown: dict[str, Path]) -> list[Section]:
         return []
     one = next(iter(found.values()))
     by_u = []
-    for where, what in (("target", "error on held-out target images"), ("bank", "error on the pretrained model's own samples")):
+    for where, what in (
+        ("target", "error on held-out target images"),
+        ("bank", "error on the pretrained model's own samples"),
+    ):
         if all(where in entry for entry in found.values()):
             curves = {name: entry[where]["run"] for name, entry in found.items()}
             by_u.append(
                 Picture(
                     figures.error_by_u(curves, one[where]["pretrained"], "error"),
                     what,
-                    "Change against the pretrained model, which is asked without a class. Below zero has learned, above has forgotten.",
+                    "Against the pretrained model, asked without a class. Below zero has learned, above has forgotten.",
                 )
             )
     swaps = {name: [(point["share"], point["frechet"]) for point in entry["swap"]] for name, entry in found.items()}
@@ -198,7 +214,10 @@ def _diagnosis(shown: dict[str, Path]) -> list[Section]:
                 "the pretrained denoiser is the better one at little noise: that knowledge should have been kept. "
                 f"Distances over {one['samples']} samples ({one['network']}).",
             ],
-            pictures=[Picture(figures.swap_curves(swaps, "Frechet distance"), "distance against the share swapped"), *strips],
+            pictures=[
+                Picture(figures.swap_curves(swaps, "Frechet distance"), "distance against the share swapped"),
+                *strips,
+            ],
         ),
     ]
 
@@ -214,8 +233,8 @@ def _bank(recipe: Recipe, model: Any) -> list[Section]:
         Section(
             "The knowledge bank",
             [
-                f"{len(bank)} samples of the pretrained model ({config.solver}, {config.steps} steps, guidance {config.guidance:g}, "
-                f"{config.labels} labels, seed {config.seed}), drawn once before training and shared by its runs."
+                f"{len(bank)} samples of the pretrained model ({config.solver}, {config.steps} steps, "
+                f"guidance {config.guidance:g}, {config.labels} labels, seed {config.seed}), drawn once before training and shared by its runs."
             ],
             pictures=[Picture(figures.image_grid(images, COLUMNS * 2), "some of them", crisp=True)],
         )

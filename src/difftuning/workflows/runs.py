@@ -20,7 +20,9 @@ def recipe_of(run: Path) -> Recipe:
     moved = {"out": str(run)}
     if recipe.bank_folder is None or Path(recipe.bank_folder).is_dir():
         return recipe.model_copy(update=moved)
-    raise CheckpointError(f"the bank {recipe.bank_folder} of run {run} is gone; put it back, or set bank_folder in recipe.yaml")
+    raise CheckpointError(
+        f"the bank {recipe.bank_folder} of run {run} is gone; put it back, or set bank_folder in recipe.yaml"
+    )
 
 
 def model_of(run: Path) -> Backbone:

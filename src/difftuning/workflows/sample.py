@@ -45,7 +45,9 @@ def sample(
     backbone = model_of(run) if is_run else load(str(run))
     config = recipe_of(run).sampling if is_run else SamplingConfig()
     changes = {"steps": steps, "guidance": guidance, "seed": seed}
-    config = SamplingConfig(**{**config.model_dump(), **{key: value for key, value in changes.items() if value is not None}})
+    config = SamplingConfig(
+        **{**config.model_dump(), **{key: value for key, value in changes.items() if value is not None}}
+    )
     space = backbone.labels
     rows = torch.tensor([space.index(name) for name in labels] if labels else range(len(space)))
     drawn = rows[torch.arange(count) % len(rows)]

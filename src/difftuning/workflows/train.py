@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from difftuning.bank.read import Bank
 from difftuning.config.loading import dump_recipe
 from difftuning.config.provenance import provenance
 from difftuning.data.target import Target
-from difftuning.results import write_json, write_text
+from difftuning.results import MetricsLog, write_json, write_text
 from difftuning.training.checkpoints import tensors_digest
 from difftuning.training.hooks import Hook
 from difftuning.workflows import bank as bank_workflow
@@ -45,7 +46,7 @@ def train(recipe: Recipe, display: Display | None = None) -> dict[str, Any]:
     with display.progress(f"train {recipe.name}", recipe.training.steps) as task:
         shown = 0
 
-        def progress(step: int, metrics: dict[str, float]) -> None:
+        def progress(step: int, metrics: Mapping[str, float]) -> None:
             nonlocal shown
             texts = {name: f"{metrics[name]:.4f}" for name in ("loss", "heldout") if name in metrics}
             task.advance(step - shown, **texts)
@@ -111,12 +112,13 @@ def _finish(run: Assembly) -> dict[str, Any]:
     folder = run.folder.path / "model"
     with trainer.ema.swapped():
         run.backbone.save(folder)
-    last = next((record for record in reversed(trainer.log.read().records) if "heldout" in record), {})
+    records = MetricsLog(run.folder.metrics).read().records
+    heldout = [record["heldout"] for record in records if "heldout" in record]
     target, bank = trainer.state.positions
     return {
         "run": str(run.folder.path),
         "step": trainer.state.step,
-        "heldout": last.get("heldout"),
+        "heldout": heldout[-1] if heldout else None,
         "best": trainer.state.best,
         "seconds": trainer.state.seconds,
         "bank_coverage": coverage(bank, len(run.bank)) if run.bank is not None else None,

@@ -1,0 +1,1 @@
+"""The verbs: one file each, called by the command line and by scripts alike."""
