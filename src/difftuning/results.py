@@ -125,10 +125,8 @@ class Lines:
 class JsonLines:
     """An append-only file of JSON records, one a line, that survives a crash in the middle of a line.
 
-    A line that was cut short is kept as the record `{"torn": its text}` when writing goes on behind it.
-
-    Args:
-        path: the file; made, with its folder, at the first write.
+    The file is made, with its folder, at the first write. A line that was cut short is kept as the record
+    `{"torn": its text}` when writing goes on behind it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -228,11 +226,7 @@ def read_rows(path: Path) -> list[Row]:
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Where everything about one run lies.
-
-    Attributes:
-        path: the folder itself.
-    """
+    """Where everything about one run lies, below `path`."""
 
     path: Path
 
