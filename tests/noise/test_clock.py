@@ -74,8 +74,7 @@ def test_t_of_a_uniform_rank_is_a_draw_from_the_law(clock: Clock) -> None:
 
 
 def test_default_clocks() -> None:
-    assert default_clock(from_scheduler_config({"num_train_timesteps": 50})).u(
-        torch.tensor([49.0])
-    ).item() == pytest.approx(0.99)
+    ddpm = default_clock(from_scheduler_config({"num_train_timesteps": 50}))
+    assert ddpm.u(torch.tensor([49.0])).item() == pytest.approx(0.99)
     assert isinstance(default_clock(StraightFlow()), Uniform)
     assert isinstance(default_clock(EDM()), LogNormal)

@@ -1,4 +1,4 @@
-"""The objective: tau = 0 is standard fine-tuning bit for bit, and the loss is the weighted mean of errors per sample."""
+"""The objective: tau = 0 is standard fine-tuning bit for bit; the loss is the weighted mean of per-sample errors."""
 
 from __future__ import annotations
 

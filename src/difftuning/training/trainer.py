@@ -273,6 +273,7 @@ class Trainer:
         """
         last = self.checkpoints.last()
         if last is None:
+            self.log.rewind(-1)
             return False
         groups, state = read(last)
         for key, value in self.identity.items():

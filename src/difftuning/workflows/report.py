@@ -234,7 +234,8 @@ def _bank(recipe: Recipe, model: Any) -> list[Section]:
             "The knowledge bank",
             [
                 f"{len(bank)} samples of the pretrained model ({config.solver}, {config.steps} steps, "
-                f"guidance {config.guidance:g}, {config.labels} labels, seed {config.seed}), drawn once before training and shared by its runs."
+                f"guidance {config.guidance:g}, {config.labels} labels, seed {config.seed}), "
+                "drawn once before training and shared by its runs."
             ],
             pictures=[Picture(figures.image_grid(images, COLUMNS * 2), "some of them", crisp=True)],
         )
