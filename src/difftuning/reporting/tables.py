@@ -88,7 +88,8 @@ def pivot(rows: Sequence[Row], metrics: Sequence[str]) -> Table:
         lower = LOWER_IS_BETTER.get(metric.removesuffix("_best"))
         # The pretrained model is where both started, not a competitor.
         judged = [mean for name, mean in means.items() if name != "pretrained"]
-        winner = None if lower is None or len(judged) < 2 else min(judged) if lower else max(judged)
+        undecided = lower is None or len(set(judged)) < 2
+        winner = None if undecided else min(judged) if lower else max(judged)
         cells = tuple(
             Cell(
                 means[name],

@@ -1,0 +1,145 @@
+"""The verbs one after the other on real files, as a user would call them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from difftuning.backbones.loading import load as load_model
+from difftuning.errors import BankError, CheckpointError, ConfigError
+from difftuning.results import MetricsLog, Row
+from difftuning.training.checkpoints import Checkpoints, read
+from difftuning.workflows import bank
+from difftuning.workflows.diagnose import diagnose
+from difftuning.workflows.evaluate import evaluate
+from difftuning.workflows.recipe import load
+from difftuning.workflows.report import report
+from difftuning.workflows.sample import sample
+from difftuning.workflows.train import train
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_from_recipe_to_report(recipe_file: Path, tmp_path: Path) -> None:
+    before = contents(tmp_path / "images")
+    recipe = load(str(recipe_file), [])
+    trained = train(recipe)
+    assert trained["step"] == 12
+    assert trained["bank_coverage"] > 0
+    run = tmp_path / "run"
+    model = load_model(str(run / "model"))
+    assert model.labels.names == ("dark", "light")
+    rows = evaluate(run)["rows"]
+    metrics = {row["metric"] for row in rows}
+    assert {"frechet", "kid", "precision", "recall", "memorised", "heldout", "heldout_bank", "heldout_best", "drift"} <= metrics
+    assert all(Row.model_validate(row) for row in rows)
+    assert {row["network"] for row in rows if row["metric"] == "frechet"} == {"efficientnet-lite0@128"}
+    found = diagnose(run, samples=4, shares=(0, 0.5, 1))
+    assert [point["share"] for point in found["swap"]] == [0, 0.5, 1]
+    page = report([run], run / "report.html")
+    assert page.read_text().count("data:image/") >= 6
+    drawn = sample(run, tmp_path / "drawn", count=3, labels=["light"])
+    again = sample(run, tmp_path / "again", count=2, labels=["light"])
+    assert [Path(file).read_bytes() for file in drawn["files"][:2]] == [Path(f).read_bytes() for f in again["files"]]
+    assert contents(tmp_path / "images") == before, "the input folder was written to"
+
+
+def test_training_again_changes_nothing(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load(str(recipe_file), [])
+    first = train(recipe)
+    kept = contents(tmp_path / "run/checkpoints") | contents(tmp_path / "run/bank")
+    assert train(recipe)["weights_digest"] == first["weights_digest"]
+    assert contents(tmp_path / "run/checkpoints") | contents(tmp_path / "run/bank") == kept
+
+
+def test_cached_latents_or_not_is_the_same_training(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = []
+    for number, cache in enumerate(("one", "two", "one")):
+        monkeypatch.setenv("DIFFTUNING_CACHE", str(tmp_path / cache))
+        recipe = load(str(recipe_file), [f"out={tmp_path / str(number)}", "training.steps=3"])
+        digests.append(train(recipe)["weights_digest"])
+    assert len(set(digests)) == 1
+
+
+def test_killed_at_random_it_ends_with_the_same_weights(recipe_file: Path, tmp_path: Path) -> None:
+    whole = train(load(str(recipe_file), [f"out={tmp_path / 'whole'}", "training.steps=60"]))
+    command = [sys.executable, "-m", "difftuning", "train", str(recipe_file), "training.steps=60", "--json"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    delays, kills = random.Random(0), 0
+    while True:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+        try:
+            # Longer each time, so that it ends on a slow machine too; the first ones die while the bank is drawn.
+            out, err = process.communicate(timeout=6 + 3 * kills + delays.uniform(0, 3))
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+    assert process.returncode == 0, err.decode()
+    assert json.loads(out)["weights_digest"] == whole["weights_digest"]
+    ends = [read(Checkpoints(tmp_path / name / "checkpoints").last() or tmp_path)[0] for name in ("whole", "run")]
+    assert all(torch.equal(ends[0][group][key], ends[1][group][key]) for group in ends[0] for key in ends[0][group])
+    logs = [MetricsLog(tmp_path / name / "metrics.jsonl").read().records for name in ("whole", "run")]
+    assert logs[0] == logs[1]
+
+
+def test_standard_fine_tuning_needs_no_bank(recipe_file: Path, tmp_path: Path) -> None:
+    train(load(str(recipe_file), ["coefficients.psi.tau=0", "training.steps=3"]))
+    assert not (tmp_path / "run/bank").exists()
+
+
+def test_a_bank_of_another_model_is_refused(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load(str(recipe_file), ["training.steps=3"])
+    bank.build(recipe)
+    from tiny import save_tiny_dit
+
+    save_tiny_dit(tmp_path / "model", seed=5)
+    with pytest.raises(BankError, match="digest"):
+        train(recipe)
+
+
+def test_another_recipe_in_the_same_folder_is_refused(recipe_file: Path) -> None:
+    train(load(str(recipe_file), ["training.steps=3"]))
+    with pytest.raises(CheckpointError, match="another recipe digest"):
+        train(load(str(recipe_file), ["training.steps=3", "optim.lr=1e-2"]))
+
+
+def test_reports_need_results(recipe_file: Path, tmp_path: Path) -> None:
+    train(load(str(recipe_file), ["training.steps=3"]))
+    with pytest.raises(CheckpointError, match="difftuning evaluate"):
+        report([tmp_path / "run"], tmp_path / "page.html")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.lrr=1", "did you mean 'lr'"),
+        ("coefficients.psi.kind=pow", "power"),
+        ("training.steps=0", r"training\.steps"),
+    ],
+)
+def test_wrong_overrides(recipe_file: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(str(recipe_file), [override])
+
+
+def test_the_shipped_recipe_is_whole() -> None:
+    recipe = load("demo", [])
+    assert recipe.model == "dit-icons-32"
+    assert recipe.data.target == "openmoji"
