@@ -81,7 +81,9 @@ def test_the_page_refers_to_nothing_outside_and_escapes_names() -> None:
                 Section(
                     "pictures",
                     pictures=[
-                        Picture(figures.image_grid(torch.zeros(3, 3, 4, 4, dtype=torch.uint8), 2), hostile, hostile, True),
+                        Picture(
+                            figures.image_grid(torch.zeros(3, 3, 4, 4, dtype=torch.uint8), 2), hostile, hostile, True
+                        ),
                         Picture(figures.training_curves({"finetune": [(0, 1.0), (1, 0.5)]}), "curve"),
                     ],
                 ),
@@ -104,7 +106,9 @@ def test_a_grid_keeps_every_pixel() -> None:
     for index, image in enumerate(images):
         x, y = index % 3 * 10, index // 3 * 10
         part = sheet.convert("RGB").crop((x, y, x + 8, y + 8)).resize((4, 4), Image.Resampling.NEAREST)
-        assert list(part.get_flattened_data()) == [tuple(pixel) for pixel in image.permute(1, 2, 0).reshape(-1, 3).tolist()]
+        assert list(part.get_flattened_data()) == [
+            tuple(pixel) for pixel in image.permute(1, 2, 0).reshape(-1, 3).tolist()
+        ]
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,17 @@ def test_from_recipe_to_report(recipe_file: Path, tmp_path: Path) -> None:
     assert model.labels.names == ("dark", "light")
     rows = evaluate(run)["rows"]
     metrics = {row["metric"] for row in rows}
-    assert {"frechet", "kid", "precision", "recall", "memorised", "heldout", "heldout_bank", "heldout_best", "drift"} <= metrics
+    assert {
+        "frechet",
+        "kid",
+        "precision",
+        "recall",
+        "memorised",
+        "heldout",
+        "heldout_bank",
+        "heldout_best",
+        "drift",
+    } <= metrics
     assert all(Row.model_validate(row) for row in rows)
     assert {row["network"] for row in rows if row["metric"] == "frechet"} == {"efficientnet-lite0@128"}
     found = diagnose(run, samples=4, shares=(0, 0.5, 1))
