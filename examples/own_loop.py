@@ -11,7 +11,8 @@ import torch
 
 import difftuning
 from difftuning import Batch, ChainOfForgetting, Condition, DiffTuning
-from difftuning.coefficients import Power, Source
+from difftuning.coefficients.families import Power
+from difftuning.coefficients.realisation import Source
 
 
 def main(name: str, steps: int) -> float:
