@@ -34,7 +34,7 @@ def main(name: str, steps: int) -> float:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return float(loss)
+    return loss.item()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def test_it_trains(tmp_path: Path) -> None:
 
 
 def test_it_is_ten_lines() -> None:
-    text = EXAMPLE.read_text().partition("# The ten lines.\n")[2].partition("    return float(loss)")[0]
+    text = EXAMPLE.read_text().partition("# The ten lines.\n")[2].partition("    return loss.item()")[0]
     # The loop's head and the optimiser's three lines are anybody's.
     anybodys = ("for ", "loss.backward", "optimizer.")
     ours = [line for line in text.splitlines() if line.strip() and not line.strip().startswith(anybodys)]

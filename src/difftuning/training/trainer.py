@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from difftuning.errors import CheckpointError, TrainingError
 from difftuning.training.checkpoints import Checkpoints, flatten_optimizer, read, restore_optimizer, tensors_digest
 from difftuning.training.ema import EMA, EMAConfig
 from difftuning.training.hooks import Hook
+from difftuning.training.interfaces import Log, Objective, Streams
 from difftuning.training.optim import OptimConfig, learning_rate, make_optimizer
 from difftuning.types import Batch, Errors
 
@@ -51,34 +54,6 @@ class TrainingConfig(BaseModel):
     """Steps between checkpoints; the last step always saves."""
     keep: int = Field(2, gt=0)
     """Newest checkpoints that stay; the best one stays besides."""
-
-
-class Objective(Protocol):
-    """What the loop minimises."""
-
-    def __call__(self, batch: Batch, /) -> Errors:
-        """The error of each sample."""
-        ...
-
-
-class Streams(Protocol):
-    """The two streams of data as one pure function of (step, positions)."""
-
-    def batch(self, step: int, positions: tuple[int, int]) -> Batch:
-        """The batch of a step; `positions` count the target and the bank items used before it."""
-        ...
-
-
-class Log(Protocol):
-    """Where metrics go."""
-
-    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Record the metrics of a step."""
-        ...
-
-    def rewind(self, step: int) -> None:
-        """Forget what was recorded after a step, which is about to be repeated."""
-        ...
 
 
 @dataclass(slots=True)
@@ -176,7 +151,7 @@ class Trainer:
         parts = []
         for rows in torch.arange(len(batch)).tensor_split(self.config.accumulate):
             part = batch[rows[0] : rows[-1] + 1] if len(rows) < len(batch) else batch
-            with self.accelerator.autocast():
+            with self.accelerator.autocast(), self._attention():
                 errors = self.objective(part)
             self.accelerator.backward(errors.loss() * (len(part) / len(batch)))
             parts.append(errors.error.detach())
@@ -189,6 +164,11 @@ class Trainer:
         target, bank = self.state.positions
         self.state.positions = (target + len(batch) - from_bank, bank + from_bank)
         return Errors(torch.cat(parts), batch.draw)
+
+    def _attention(self) -> AbstractContextManager[None]:
+        """On a CPU in bf16, plain attention: the flash kernel's backward pass takes twice as long there (torch 2.15)."""
+        plain = self.config.precision == "bf16" and self.accelerator.device.type == "cpu"
+        return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
 
     def _after_step(self) -> dict[str, float]:
         step, metrics = self.state.step, {}

@@ -22,11 +22,11 @@ from difftuning.workflows.report import METRICS, report
 from difftuning.workflows.train import train
 
 QUICK = (
-    "training.steps=150",
-    "training.heldout_every=50",
-    "bank.count=384",
-    "evaluation.samples=144",
-    "evaluation.heldout_draws=96",
+    "training.steps=120",
+    "training.heldout_every=60",
+    "bank.count=192",
+    "evaluation.samples=72",
+    "evaluation.heldout_draws=64",
 )
 """What --quick changes: the machinery in about three minutes, too short to show forgetting."""
 
@@ -63,7 +63,7 @@ def demo(out: Path, quick: bool, seed: int, overrides: list[str], display: Displ
         train(recipe, display)
         run = Path(recipe.out)
         evaluate(run, display)
-        diagnose(run, display, samples=min(ours.evaluation.samples, 192))
+        diagnose(run, display, samples=min(ours.evaluation.samples, 128), shares=(0, 0.1, 0.2, 0.3, 0.5, 0.7, 1))
         runs.append(run)
     runs.reverse()
     start = _pretrained_rows(ours, display)
