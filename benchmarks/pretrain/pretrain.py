@@ -23,6 +23,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from difftuning.objectives.denoising import denoise, denoising_error
 from difftuning.objectives.diff_tuning import DiffTuning
+from difftuning.results import write_json
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook
@@ -88,6 +89,36 @@ class LogFile:
             self.path.write_text("".join(line + "\n" for line in kept))
 
 
+def card(options: argparse.Namespace, names: tuple[str, ...], images: int, parameters: int) -> dict[str, Any]:
+    """What a zoo model was made from, with its whole training log."""
+    records = [json.loads(line) for line in (options.run / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "name": "dit-icons-32",
+        "data": {
+            "images": images,
+            "classes": len(names),
+            "sources": {
+                "Noto Emoji, npm emoji-datasource-google 16.0.0": "Apache-2.0",
+                "Twemoji, npm emoji-datasource-twitter 16.0.0": "CC BY 4.0",
+            },
+            "made_by": "benchmarks/pretrain/icons.py",
+        },
+        "training": {
+            "made_by": "benchmarks/pretrain/pretrain.py",
+            "parameters": parameters,
+            "steps": options.steps,
+            "batch_size": options.batch_size,
+            "lr": options.lr,
+            "seed": options.seed,
+            "precision": "bf16",
+        },
+        "log": {
+            name: [[record["step"], round(record[name], 5)] for record in records if name in record]
+            for name in ("loss", "heldout")
+        },
+    }
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -133,6 +164,8 @@ def main() -> None:
     trainer.run()
     with trainer.ema.swapped():
         model.save(options.run / "model", dtype=torch.float16)
+    parameters = sum(value.numel() for value in trainer.parameters.values())
+    write_json(options.run / "model" / "card.json", card(options, names, len(train), parameters))
 
 
 if __name__ == "__main__":

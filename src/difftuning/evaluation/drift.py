@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from torch import Tensor
 
 
 def weight_drift(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
-    """The drift of each parameter that both have in one shape.
+    """The drift of each parameter that both have in one shape; their sum is the total.
 
     A class table that changed its size is left out: its rows are other classes.
     """
     return {
-        name: float((after[name].detach().double() - value.detach().double()).square().sum())
+        name: float((after[name].detach().double() - value.detach().double().to(after[name].device)).square().sum())
         for name, value in before.items()
         if name in after and after[name].shape == value.shape
     }
+
+
+def drift_by_layer(drift: Mapping[str, float]) -> dict[str, float]:
+    """The drift of each layer group, summed, in the order of the parameters.
+
+    A group is what a parameter's name says up to its first number (`transformer_blocks.3`), else its first part
+    (`pos_embed`): blocks one by one, everything around them by its name.
+    """
+    groups: dict[str, float] = {}
+    for name, value in drift.items():
+        numbered = re.match(r"(?:[^.]+\.)*?\d+(?=\.|$)", name)
+        group = numbered.group() if numbered else name.split(".")[0]
+        groups[group] = groups.get(group, 0.0) + value
+    return groups
