@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ def _weights(path: Path, network: str) -> dict[str, Tensor]:
     """
     try:
         found: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as reason:
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as reason:
         raise ConfigError(
             f"evaluation.weights={path} could not be read for {network} ({type(reason).__name__}); "
             "give a PyTorch file of that network's weights alone, or null for its own"
@@ -87,7 +88,9 @@ class EfficientNetLite0(FeatureNetwork):
         from efficientnet_lite_pytorch import EfficientNet
 
         if size < 32:
-            raise ConfigError(f"evaluation.network=efficientnet-lite0@{size}: the size must be 32 or more (it halves five times)")
+            raise ConfigError(
+                f"evaluation.network=efficientnet-lite0@{size}: the size must be 32 or more (it halves five times)"
+            )
         self.name, self.size = f"efficientnet-lite0@{size}", size
         path = Path(weights or EfficientnetLite0ModelFile.get_model_file_path())
         self.network = EfficientNet.from_name("efficientnet-lite0", num_classes=1000)
@@ -102,7 +105,8 @@ class EfficientNetLite0(FeatureNetwork):
         """The pooled features before the classifier, (B, 1280)."""
         size = (self.size, self.size)
         resized = functional.interpolate(images.float(), size, mode="bicubic", antialias=True).clamp(0, 255)
-        features: Tensor = self.network.extract_features((resized - 127) / 128)
+        maps: Any = self.network
+        features: Tensor = maps.extract_features((resized - 127) / 128)
         return features.mean((2, 3))
 
 

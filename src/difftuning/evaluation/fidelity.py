@@ -3,9 +3,9 @@
 All are computed from features in float64, exactly and without random subsets, so a number is reproducible. Matrices of
 pairs are made a block of rows at a time, so that fifty thousand images fit in memory.
 
-Why not torchmetrics or torch-fidelity, which the tests run beside these: their Frechet distance takes the eigenvalues of a product
-of two covariances, which loses five digits where there are fewer images than features, their KID draws random subsets,
-their precision and recall round to float32, and all features would be made once for each of them.
+Why not by torchmetrics or torch-fidelity, beside which the tests run these: both take the eigenvalues of a product of two
+covariances for the Frechet distance, which is less exact where there are fewer images than features, both draw random
+subsets for KID, and torchmetrics would make all features once for each measure.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ BLOCK = 2**23
 
 def _rows(x: Tensor, y: Tensor) -> Iterator[Tensor]:
     """The rows of x in parts of at most `BLOCK` pairs with y."""
-    yield from x.split(max(1, BLOCK // len(y)))
-
+    yield from torch.split(x, max(1, BLOCK // len(y)))
 
 
 def _factor(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -229,8 +228,10 @@ def evaluate(
     """
     for name, features in (("reference", reference), ("training", training)):
         if features is not None and features.network != network.digest():
-            raise DataError(f"the {name} features were not made by {network.name} as it is; make them again: Reference.of")
-    found = compare(extract(samples, network), reference.features, training and training.features)
+            raise DataError(
+                f"the {name} features were not made by {network.name} as it is; make them again: Reference.of"
+            )
+    found = compare(extract(samples, network), reference.features, None if training is None else training.features)
     values = {
         "fid" if network.is_fid else "frechet": found.frechet,
         "kid": found.kid,
