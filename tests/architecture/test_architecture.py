@@ -31,6 +31,8 @@ def test_nothing_is_executed_from_files_and_nothing_is_printed(path: Path) -> No
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):
             found = {alias.name for alias in node.names} | {getattr(node, "module", "") or ""}
+            # The exception by which torch refuses a file is the one thing of pickle that may be named.
+            found = set() if found == {"pickle", "UnpicklingError"} else found
             assert not names & found, path
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
 
-from difftuning.errors import ConfigError
-from difftuning.evaluation.drift import weight_drift
-from difftuning.evaluation.features import cached, extract, feature_network, to_uint8
+from difftuning.errors import DataError
+from difftuning.evaluation import fidelity
+from difftuning.evaluation.features import UserNetwork, extract
 from difftuning.evaluation.fidelity import (
     FEW,
+    Reference,
     compare,
+    evaluate,
     frechet,
     kid,
     memorised,
@@ -32,7 +36,7 @@ def test_frechet_agrees_with_torchmetrics(n: int, m: int, d: int) -> None:
 
     x, y = normal(n, d, 0).double(), normal(m, d, 1, 0.3, 1.5).double()
     theirs = float(_compute_fid(x.mean(0), x.T.cov(), y.mean(0), y.T.cov()))
-    assert frechet(x, y) == pytest.approx(theirs, rel=1e-5)
+    assert frechet(x, y) == pytest.approx(theirs, rel=1e-6)
 
 
 def test_frechet_of_known_gaussians() -> None:
@@ -92,63 +96,91 @@ def test_few_images_come_with_a_warning() -> None:
     assert compare(normal(FEW, 1, 0), normal(FEW, 1, 1), x[:, :1]).warning() is None
 
 
-class Mean(nn.Module):
-    """A user's network: the mean colour."""
+class Pixels(nn.Module):
+    """The identity: an image is its own features."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images.float().mean((2, 3))
+        return images.float()
 
 
-def test_a_users_own_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-    import types
-
-    module = types.ModuleType("users_module")
-    module.Mean = Mean  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "users_module", module)
-    network = feature_network("module:users_module:Mean")
-    images = torch.full((2, 3, 4, 4), 7, dtype=torch.uint8)
-    assert torch.equal(network(images), torch.full((2, 3), 7.0))
-    assert network.name == "users_module:Mean"
-    with pytest.raises(ConfigError, match="write module:package"):
-        feature_network("module:users_module:Man")
+def pictures(n: int, seed: int, mean: float = 120.0) -> torch.Tensor:
+    return normal(n, 12, seed, mean, 20.0).round().clamp(0, 255).to(torch.uint8).reshape(n, 3, 2, 2)
 
 
-def test_an_unknown_network_gets_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'efficientnet-lite0'"):
-        feature_network("efficientnet-lite")
+@pytest.fixture
+def pixels(monkeypatch: pytest.MonkeyPatch) -> UserNetwork:
+    module = ModuleType("users_networks")
+    monkeypatch.setattr(module, "Pixels", Pixels, raising=False)
+    monkeypatch.setitem(sys.modules, "users_networks", module)
+    return UserNetwork("users_networks:Pixels")
 
 
-def test_the_offline_network_is_deterministic_whatever_the_batch(tmp_path: Path) -> None:
-    network = feature_network("efficientnet-lite0")
-    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    together = extract(images, network)
-    assert together.shape == (5, 1280)
-    assert torch.equal(together, extract(images, network))
-    one_by_one = torch.cat([network(image[None]) for image in images])
-    assert torch.allclose(together, one_by_one, atol=1e-4)
-    assert not network.is_fid
+def test_samples_judged_by_their_images_agree_with_torchmetrics_and_torch_fidelity(
+    pixels: UserNetwork, tmp_path: Path
+) -> None:
+    from torch_fidelity.metric_kid import kid_features_to_metric
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    class Exact(Pixels):
+        num_features = 12
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.flatten(1).double()
+
+    samples, real = pictures(70, 0), pictures(70, 1, 125.0)
+    found = evaluate(samples, Reference.of(real, pixels, tmp_path), None, pixels)
+    theirs = FrechetInceptionDistance(feature=Exact())
+    theirs.update(real, real=True)
+    theirs.update(samples, real=False)
+    # torchmetrics gives the last number as float32.
+    assert found["frechet"] == pytest.approx(float(theirs.compute()), rel=1e-6)
+    # One subset of all images is the whole set.
+    options = {"kid_subsets": 1, "kid_subset_size": 70, "kid_kernel": "poly", "kid_kernel_poly_degree": 3}
+    options |= {"kid_kernel_poly_gamma": None, "kid_kernel_poly_coef0": 1.0, "rng_seed": 0, "verbose": False}
+    doubles = [images.flatten(1).double() for images in (samples, real)]
+    assert found["kid"] == pytest.approx(kid_features_to_metric(*doubles, **options)["kernel_inception_distance_mean"])
+    assert set(found) == {"frechet", "kid", "precision", "recall"}
+    assert "70 images" in (found.warning or "")
+    assert found.network == pixels.name
 
 
-def test_cached_features_are_the_same_bits_and_a_damaged_entry_is_made_again(tmp_path: Path) -> None:
-    network = feature_network("efficientnet-lite0")
-    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    first = cached(images, network, tmp_path)
-    (entry,) = tmp_path.iterdir()
-    assert torch.equal(cached(images, network, tmp_path), first)
-    entry.write_bytes(entry.read_bytes()[:100])
-    assert torch.equal(cached(images, network, tmp_path), first)
-    other = images.clone()
-    other[0, 0, 0, 0] ^= 255
-    cached(other, network, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2
+def test_batches_of_any_size_give_the_same_numbers(pixels: UserNetwork, tmp_path: Path) -> None:
+    samples, real, training = pictures(53, 0), Reference.of(pictures(40, 1), pixels, tmp_path), pictures(30, 2)
+    seen = Reference.of(training, pixels, tmp_path)
+    whole = evaluate(samples, real, seen, pixels)
+    for size in (1, 7, 53):
+        assert evaluate(iter(samples.split(size)), real, seen, pixels) == whole
+    assert evaluate(training[:20], real, seen, pixels)["memorised"] == 1
 
 
-def test_to_uint8_rounds_and_clamps() -> None:
-    assert to_uint8(torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0])).tolist() == [0, 0, 128, 255, 255]
+def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, training = normal(90, 6, 0), normal(70, 6, 1, 0.5), normal(50, 6, 2)
+    whole = compare(x, y, training)
+    monkeypatch.setattr(fidelity, "BLOCK", 200)
+    parts = compare(x, y, training)
+    assert parts.kid == pytest.approx(whole.kid, rel=1e-10)
+    assert (parts.precision, parts.recall, parts.memorised) == (whole.precision, whole.recall, whole.memorised)
 
 
-def test_drift_is_the_squared_distance_by_parameter() -> None:
-    before = {"a": torch.zeros(3), "b": torch.ones(2), "table": torch.zeros(5, 2)}
-    after = {"a": torch.full((3,), 2.0), "b": torch.ones(2), "table": torch.zeros(3, 2)}
-    assert weight_drift(before, after) == {"a": 12.0, "b": 0.0}
+def test_a_distance_is_called_fid_only_over_fids_own_network(pixels: UserNetwork, tmp_path: Path) -> None:
+    images = pictures(10, 0)
+    reference = Reference.of(images, pixels, tmp_path)
+    assert "fid" not in evaluate(images, reference, None, pixels)
+    pixels.is_fid = True
+    named = evaluate(images, reference, None, pixels)
+    assert "fid" in named
+    assert "frechet" not in named
+
+
+def test_what_cannot_be_judged_is_named(pixels: UserNetwork, tmp_path: Path) -> None:
+    reference = Reference.of(pictures(10, 0), pixels, tmp_path)
+    with pytest.raises(DataError, match="1 samples cannot be judged"):
+        evaluate(pictures(1, 1), reference, None, pixels)
+    with pytest.raises(DataError, match="go through to_uint8"):
+        evaluate(torch.zeros(4, 3, 2, 2), reference, None, pixels)
+    with pytest.raises(DataError, match="no images"):
+        extract([], pixels)
+    with pytest.raises(DataError, match="were not made by"):
+        evaluate(pictures(4, 1), Reference(reference.features, "other"), None, pixels)
+    with pytest.raises(DataError, match="one network for all"):
+        compare(normal(4, 3, 0), normal(4, 2, 1), None)
