@@ -72,7 +72,7 @@ def test_to_uint8_rounds_and_clamps() -> None:
 
 def test_the_offline_network_tells_flags_from_animals(tmp_path: Path) -> None:
     glyphs = OpenMoji(32, tmp_path)
-    transform = Transform(32, flip=False)
+    transform = Transform(32)
     features = {}
     for name in ("Flags", "Animals & Nature"):
         chosen = [i for i in range(len(glyphs)) if glyphs.class_names[glyphs.label(i)] == name][:60:2]
