@@ -1,116 +1,224 @@
-"""Figures as picture data: SVG for curves, PNG for images. Drawn on a transparent ground in colours for light and dark pages."""
+"""Curves as SVG data, in colours and signs that colour-blind readers tell apart, for light and for dark pages.
+
+Colours are CSS variables inside the SVG that follow `prefers-color-scheme`; a viewer without CSS draws the fallback.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
-from torch import Tensor
+from matplotlib.ticker import MaxNLocator
 
-mpl.use("Agg")
+from difftuning.reporting.images import image_grid, image_strip
 
-COLOURS = {"pretrained": "#7f7f7f", "finetune": "#d55e00", "diff-tuning": "#0072b2"}
+__all__ = [
+    "coefficients",
+    "error_by_u",
+    "heldout_by_u",
+    "image_grid",
+    "image_strip",
+    "swap_curves",
+    "training_curves",
+]
+
+INK, GRID = "#767677", "#8f8f90"
+COLOURS = {"pretrained": "#7f7f80", "finetune": "#d55e00", "diff-tuning": "#0072b2"}
 """Okabe and Ito's palette, which colour-blind readers can tell apart; others follow."""
 OTHERS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-INK = "#767676"
-"""A grey that reads on white and on black."""
+MARKERS = {"pretrained": "D", "finetune": "o", "diff-tuning": "s"}
+OTHER_MARKERS = ("^", "v", "P", "X")
 
+THEMED = {
+    INK: ("ink", "#3f3f48", "#cfcfd8"),
+    GRID: ("grid", "#b9b9c2", "#56565f"),
+    COLOURS["pretrained"]: ("start", "#6c6c74", "#a0a0aa"),
+    COLOURS["finetune"]: ("finetune", "#c85200", "#ff9a55"),
+    COLOURS["diff-tuning"]: ("diff", "#0068a6", "#62b8f0"),
+}
+"""What the page may restyle: drawn colour -> CSS variable, its value on a light and on a dark page."""
 
-def _colour(name: str, index: int) -> str:
-    return COLOURS.get(name, OTHERS[index % len(OTHERS)])
-
-
-def _figure(width: float = 6.4, height: float = 3.8) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.patch.set_alpha(0)
-    axes = figure.subplots()
-    axes.patch.set_alpha(0)
-    axes.spines[["top", "right"]].set_visible(False)
-    for spine in axes.spines.values():
-        spine.set_color(INK)
-    axes.tick_params(colors=INK)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    axes.grid(alpha=0.25, color=INK)
-    return figure, axes
-
-
-def _finish(figure: Figure, axes: Axes) -> bytes:
-    if axes.get_legend_handles_labels()[0]:
-        legend = axes.legend(frameon=False, labelcolor=INK)
-        legend.set_in_layout(True)
-    out = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "difftuning"}):
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+STYLE: dict[Any, Any] = {
+    "font.size": 10.5,
+    "axes.titlesize": 10.5,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.alpha": 0.45,
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 2.0,
+    "lines.markersize": 5.5,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    # A name is a text, not a formula.
+    "text.parse_math": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "difftuning",
+}
+U_LABEL = "forgetting clock u   (0: data, 1: noise)"
 
 
 def training_curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
-    """Held-out error against steps, one line a run."""
-    figure, axes = _figure()
-    for index, (name, points) in enumerate(series.items()):
-        steps, errors = zip(*points, strict=True)
-        axes.plot(steps, errors, marker="o", markersize=3, color=_colour(name.split(" ")[0], index), label=name)
-        lowest = min(range(len(errors)), key=lambda at: errors[at])
-        axes.plot(steps[lowest], errors[lowest], marker="v", markersize=9, color=_colour(name.split(" ")[0], index))
-    axes.set_xlabel("training steps")
-    axes.set_ylabel("held-out error of the target")
-    return _finish(figure, axes)
+    """Held-out error against training steps.
+
+    Args:
+        series: run -> (step, error). Runs named `METHOD seed N` share the colour of their method; several of one method
+            are drawn thin, with their mean over the steps that all of them have.
+    """
+
+    def draw(axes: Axes) -> None:
+        for index, (method, runs) in enumerate(_by_method(series).items()):
+            look = _look(method, index)
+            if len(runs) > 1:
+                for points in runs:
+                    axes.plot(*_columns(points), color=look["color"], linewidth=0.9, alpha=0.5)
+            mean = _mean(runs)
+            axes.plot(*_columns(mean), label=_legend(method, len(runs)), markevery=_every(len(mean)), **look)
+            lowest = min(mean, key=lambda point: point[1])
+            axes.plot(*lowest, marker="v", markersize=11, color=look["color"], markeredgecolor=INK, zorder=4)
+        axes.set_xlabel("training steps")
+        axes.set_ylabel("held-out error of the target")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+    return _svg(draw)
 
 
 def error_by_u(curves: Mapping[str, Sequence[float]], reference: Sequence[float], what: str) -> bytes:
-    """Error in equal bins of u, in percent of the reference (the pretrained model), so that a few percent are seen."""
-    figure, axes = _figure()
-    bins = len(reference)
-    u = [(index + 0.5) / bins for index in range(bins)]
-    axes.axhline(0, color=COLOURS["pretrained"], linestyle="--", label="pretrained")
-    for index, (name, errors) in enumerate(curves.items()):
-        change = [100 * (error / base - 1) for error, base in zip(errors, reference, strict=True)]
-        axes.plot(u, change, marker="o", color=_colour(name, index), label=name)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("forgetting clock u   (0: data, 1: noise)")
-    axes.set_ylabel(f"{what}: change in %")
-    return _finish(figure, axes)
+    """Error in equal bins of u, in percent of the reference (the pretrained model), so that a few percent are seen.
+
+    Args:
+        curves: method -> error of each bin, from u = 0 to u = 1.
+        reference: the errors above zero that they are measured against.
+        what: the kind of error, for the axis.
+    """
+    u = [(index + 0.5) / len(reference) for index in range(len(reference))]
+
+    def draw(axes: Axes) -> None:
+        axes.axhline(0, color=COLOURS["pretrained"], linestyle="--", label="pretrained")
+        for index, (name, errors) in enumerate(curves.items()):
+            change = [100 * (error / base - 1) for error, base in zip(errors, reference, strict=True)]
+            axes.plot(u, change, label=name, **_look(name, index))
+        axes.set_xlim(0, 1)
+        axes.set_xlabel(U_LABEL)
+        axes.set_ylabel(f"{what}: change in %")
+
+    return _svg(draw)
+
+
+def heldout_by_u(curves: Mapping[str, Sequence[float]], what: str = "held-out error") -> bytes:
+    """The forgetting curve: `error_by_u` where the reference is the curve named `pretrained`."""
+    return error_by_u(
+        {name: curve for name, curve in curves.items() if name != "pretrained"}, curves["pretrained"], what
+    )
 
 
 def swap_curves(curves: Mapping[str, Sequence[tuple[float, float]]], ylabel: str) -> bytes:
-    """Distance against the share of the last steps given to the pretrained model."""
-    figure, axes = _figure()
-    for index, (name, points) in enumerate(curves.items()):
-        axes.plot(
-            [100 * share for share, _ in points],
-            [value for _, value in points],
-            marker="o",
-            color=_colour(name, index),
-            label=name,
-        )
-    axes.set_xlabel("last steps taken by the pretrained model, %")
-    axes.set_ylabel(ylabel)
-    return _finish(figure, axes)
+    """Distance against the share (0 to 1) of the last steps given to the pretrained model; the lowest point is ringed."""
+
+    def draw(axes: Axes) -> None:
+        for index, (name, points) in enumerate(curves.items()):
+            percents = [(100 * share, value) for share, value in points]
+            look = _look(name, index)
+            axes.plot(*_columns(percents), label=name, **look)
+            lowest = min(percents, key=lambda point: point[1])
+            axes.plot(*lowest, marker="o", markersize=12, markerfacecolor="none", color=look["color"])
+        axes.set_xlabel("last steps taken by the pretrained model, %")
+        # A network's name in brackets gets a line of its own.
+        axes.set_ylabel(ylabel.replace(" (", "\n("))
+
+    return _svg(draw)
 
 
 def coefficients(u: Sequence[float], psi: Sequence[float], xi: Sequence[float]) -> bytes:
     """Psi and xi over u."""
-    figure, axes = _figure(height=2.6)
-    axes.plot(u, psi, color=COLOURS["finetune"], label="psi, reconsolidation (target)")
-    axes.plot(u, xi, color=COLOURS["diff-tuning"], label="xi, retention (bank)")
-    axes.set_xlabel("forgetting clock u   (0: data, 1: noise)")
-    axes.set_ylim(-0.03, 1.03)
-    return _finish(figure, axes)
+
+    def draw(axes: Axes) -> None:
+        axes.plot(u, psi, color=COLOURS["finetune"], label="ψ, reconsolidation (target)")
+        axes.plot(u, xi, color=COLOURS["diff-tuning"], linestyle="--", label="ξ, retention (bank)")
+        axes.set_xlabel(U_LABEL)
+        axes.set_ylabel("probability of the source")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(-0.03, 1.03)
+
+    return _svg(draw)
 
 
-def image_grid(images: Tensor, columns: int, scale: int = 3, gap: int = 1) -> bytes:
-    """(N, 3, H, W) uint8 as one PNG, row by row, pixels enlarged as squares so that small icons stay crisp."""
-    lines = -(-len(images) // columns)
-    height, width = images.shape[-2:]
-    sheet = Image.new("RGBA", (columns * (width + gap) - gap, lines * (height + gap) - gap))
-    for index, image in enumerate(images):
-        place = (index % columns * (width + gap), index // columns * (height + gap))
-        sheet.paste(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()), place)
-    out = io.BytesIO()
-    sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(out, "PNG", optimize=True)
-    return out.getvalue()
+def _svg(draw: Callable[[Axes], None], width: float = 5.4, height: float = 3.6) -> bytes:
+    """What `draw` puts on the axes, as SVG bytes that are the same for the same numbers; sizes in inches."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.subplots()
+        draw(axes)
+        handles, names = axes.get_legend_handles_labels()
+        if handles:
+            # Above the plot, where it hides no point.
+            figure.legend(handles, names, loc="outside upper left", ncols=min(len(names), 3), columnspacing=1.4)
+        out = io.BytesIO()
+        unsigned = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(out, format="svg", transparent=True, metadata=unsigned)
+    return _themed(out.getvalue().decode()).encode()
+
+
+def _themed(svg: str) -> str:
+    """The colours as CSS variables, and no reference to a document type on the network."""
+    svg = re.sub(r"<!DOCTYPE[^>]*>\s*", "", svg)
+    for colour, (name, _, _) in THEMED.items():
+        svg = svg.replace(colour, f"var(--{name}, {colour})")
+    light = "".join(f"--{name}:{value};" for name, value, _ in THEMED.values())
+    dark = "".join(f"--{name}:{value};" for name, _, value in THEMED.values())
+    style = f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    return svg.replace("<defs>", f"<defs>{style}", 1)
+
+
+def _look(name: str, index: int) -> dict[str, Any]:
+    """The colour and the sign of a method."""
+    return {
+        "color": COLOURS.get(name, OTHERS[index % len(OTHERS)]),
+        "marker": MARKERS.get(name, OTHER_MARKERS[index % len(OTHER_MARKERS)]),
+    }
+
+
+def _by_method(series: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, list[Sequence[tuple[int, float]]]]:
+    """The runs of each method; runs without a point are dropped."""
+    grouped: dict[str, list[Sequence[tuple[int, float]]]] = {}
+    for name, points in series.items():
+        if points:
+            grouped.setdefault(name.partition(" seed ")[0], []).append(points)
+    return grouped
+
+
+def _mean(runs: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
+    """The mean over runs at the steps that all of them have; the first run where they share none."""
+    at: dict[int, list[float]] = defaultdict(list)
+    for points in runs:
+        for step, value in dict(points).items():
+            at[step].append(value)
+    shared = [(step, fmean(values)) for step, values in sorted(at.items()) if len(values) == len(runs)]
+    return shared or list(runs[0])
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _legend(method: str, runs: int) -> str:
+    return method if runs == 1 else f"{method}, mean of {runs} seeds"
+
+
+def _every(count: int) -> int:
+    """One sign in so many points, so that a long curve stays a line."""
+    return max(1, count // 20)

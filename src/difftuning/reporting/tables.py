@@ -1,11 +1,14 @@
-"""Result rows as a table: methods across, metrics down, mean and spread over seeds, the better value marked."""
+"""Result rows as a table: methods across, metrics down, mean and spread over seeds, the better value marked, the change."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
+from difftuning.reporting.text_table import TextTable
 from difftuning.results import Row
 
 LOWER_IS_BETTER = {
@@ -33,6 +36,9 @@ LABELS = {
     "drift": "weight drift",
 }
 
+DISTANCES = ("frechet", "fid", "kid")
+"""Metrics that mean nothing without the name of their feature network."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -40,7 +46,7 @@ class Cell:
 
     Attributes:
         mean: over the seeds.
-        spread: their standard deviation; None for one seed.
+        spread: their standard deviation (n - 1); None for one seed.
         best: whether no other method is better.
     """
 
@@ -61,27 +67,76 @@ class Line:
         metric: its name in the rows.
         label: for people, with the network and the arrow of the better direction.
         cells: one a method, None where nothing was measured.
+        change: the method's mean against the baseline's in percent of it, None where there is no such share.
+        judged: "better", "worse", "equal", "unclear" where the seeds disagree, or empty where nothing is judged.
     """
 
     metric: str
     label: str
     cells: tuple[Cell | None, ...]
+    change: float | None = None
+    judged: str = ""
+
+    @property
+    def change_text(self) -> str:
+        """The change and what it means, such as `+2.9 %, worse`; one of them alone where there is no other."""
+        parts = [] if self.change is None else [f"{self.change:+.1f} %".replace("-", "\N{MINUS SIGN}")]
+        parts += [{"unclear": "seeds disagree"}.get(self.judged, self.judged)] if self.judged else []
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Methods and the lines under them."""
+    """Methods and the lines under them; `change_of` heads the column of changes, empty where there is none."""
 
     methods: tuple[str, ...]
     lines: tuple[Line, ...]
+    change_of: str = ""
+
+    def html(self) -> Markup:
+        """The table as HTML, every text escaped."""
+        return self.text().html()
+
+    def markdown(self) -> str:
+        """The table in GitHub's Markdown."""
+        return self.text().markdown()
+
+    def text(self) -> TextTable:
+        """The same as plain cells, the better value with a star."""
+        changes = any(line.change_text for line in self.lines)
+        head = ("", *self.methods, *((self.change_of,) if changes else ()))
+        lines = tuple(
+            (
+                line.label,
+                *(str(cell) if cell else "" for cell in line.cells),
+                *((line.change_text,) if changes else ()),
+            )
+            for line in self.lines
+        )
+        best = frozenset(
+            (row, column + 1)
+            for row, line in enumerate(self.lines)
+            for column, cell in enumerate(line.cells)
+            if cell is not None and cell.best
+        )
+        return TextTable(head, lines, best)
 
 
-def pivot(rows: Sequence[Row], metrics: Sequence[str]) -> Table:
-    """The table of some metrics; rows of one method and metric that differ in their seed are one cell."""
+def pivot(
+    rows: Sequence[Row], metrics: Sequence[str], method: str = "diff-tuning", baseline: str = "finetune"
+) -> Table:
+    """The table of some metrics; rows of one method and metric that differ in their seed are one cell.
+
+    Args:
+        rows: measured numbers.
+        metrics: the lines, in order; one that no row has is left out.
+        method: whose change is given, against
+        baseline: this one.
+    """
     methods = tuple(dict.fromkeys(row.method for row in rows))
     lines = []
     for metric in metrics:
-        values = {name: [row.value for row in rows if row.metric == metric and row.method == name] for name in methods}
+        values = {name: list(_by_seed(rows, metric, name).values()) for name in methods}
         means = {name: statistics.fmean(found) for name, found in values.items() if found}
         if not means:
             continue
@@ -100,39 +155,120 @@ def pivot(rows: Sequence[Row], metrics: Sequence[str]) -> Table:
             else None
             for name in methods
         )
-        network = next((row.network for row in rows if row.metric == metric and row.network), None)
         arrow = "" if lower is None else " ↓" if lower else " ↑"
+        network = _network(rows, metric)
         label = LABELS.get(metric, metric) + arrow + (f" ({network})" if network else "")
-        lines.append(Line(metric, label, cells))
-    return Table(methods, tuple(lines))
+        share = gain(rows, metric, method, baseline)
+        ours, theirs = _by_seed(rows, metric, method), _by_seed(rows, metric, baseline)
+        judgement = _judged(ours, theirs, lower) if lower is not None and ours and theirs else ""
+        lines.append(Line(metric, label, cells, None if share is None else -100 * share, judgement))
+    return Table(methods, tuple(lines), f"{method} against {baseline}")
 
 
 def gain(rows: Sequence[Row], metric: str, method: str, baseline: str) -> float | None:
-    """By how much the method's mean is below the baseline's, as a share of it; None where one was not measured."""
+    """By how much the method's mean is below the baseline's, as a share of it.
 
-    def mean(name: str) -> float | None:
-        found = [row.value for row in rows if row.metric == metric and row.method == name]
-        return statistics.fmean(found) if found else None
-
-    ours, theirs = mean(method), mean(baseline)
-    return None if ours is None or not theirs else (theirs - ours) / theirs
+    None where one was not measured, or where the baseline is not above zero (an unbiased KID may be negative),
+    since a share of it would say nothing.
+    """
+    ours, theirs = _by_seed(rows, metric, method), _by_seed(rows, metric, baseline)
+    if not ours or not theirs:
+        return None
+    base = statistics.fmean(theirs.values())
+    return (base - statistics.fmean(ours.values())) / base if base > 0 else None
 
 
 def verdict(rows: Sequence[Row], method: str = "diff-tuning", baseline: str = "finetune") -> str:
-    """One sentence from the rows, as they fall: what is lower, what is higher."""
-    table = pivot([row for row in rows if row.method in (method, baseline)], tuple(LOWER_IS_BETTER))
-    if len(table.methods) < 2:
+    """One sentence from the rows, as they fall: what is better, what is worse, and where the seeds disagree."""
+    both = [row for row in rows if row.method in (method, baseline)]
+    if len({row.method for row in both}) < 2:
         return "There is one method here, so nothing is compared."
-    at = {name: index for index, name in enumerate(table.methods)}
-    better: list[str] = []
-    worse: list[str] = []
-    for line in table.lines:
-        ours, theirs = line.cells[at[method]], line.cells[at[baseline]]
-        if ours is None or theirs is None or ours.mean == theirs.mean:
-            continue
-        (better if ours.best else worse).append(f"{LABELS[line.metric]} ({ours.mean:.4g} against {theirs.mean:.4g})")
-    said = [f"better in {', '.join(better)}"] if better else []
-    said += [f"worse in {', '.join(worse)}"] if worse else []
-    return (
-        f"At equal steps, Diff-Tuning is {' and '.join(said)} than standard fine-tuning." if said else "Both are equal."
-    )
+    groups: dict[str, list[str]] = {"better": [], "worse": [], "equal": [], "unclear": []}
+    for metric, lower in LOWER_IS_BETTER.items():
+        ours, theirs = _by_seed(both, metric, method), _by_seed(both, metric, baseline)
+        if ours and theirs:
+            mean, base = statistics.fmean(ours.values()), statistics.fmean(theirs.values())
+            said = f"{LABELS.get(metric, metric)} ({mean:.4g} against {base:.4g})"
+            groups[_judged(ours, theirs, lower)].append(said)
+    words = {
+        "better": "better in",
+        "worse": "worse in",
+        "equal": "equal in",
+        "unclear": "not clearly different, because the seeds disagree, in",
+    }
+    parts = [f"{words[kind]} {', '.join(said)}" for kind, said in groups.items() if said]
+    if not parts:
+        return "Both methods were trained, but no metric was measured for both."
+    judged = [row for row in both if row.metric in LOWER_IS_BETTER]
+    steps = {name: sorted({row.step for row in judged if row.method == name}) for name in (method, baseline)}
+    when = "At equal steps" if steps[method] == steps[baseline] else f"At different steps ({_steps(steps)})"
+    seeds = {name: {row.seed for row in judged if row.method == name} for name in (method, baseline)}
+    count = len(seeds[method] & seeds[baseline])
+    over = f"over {count} seeds" if count > 1 else "with one seed" if count else "with different seeds"
+    networks = ", ".join(dict.fromkeys(row.network for row in judged if row.metric in DISTANCES and row.network))
+    tail = f" (distances over {networks})" if networks else ""
+    names = {"diff-tuning": "Diff-Tuning", "finetune": "standard fine-tuning"}
+    ours_name, theirs_name = names.get(method, method), names.get(baseline, baseline)
+    return f"{when} and {over}, {ours_name} against {theirs_name} is {'; '.join(parts)}{tail}."
+
+
+def costs(seconds: Mapping[str, Mapping[str, float]], method: str, baseline: str) -> TextTable:
+    """Seconds of each stage and method, their sums, and the ratio of the method to the baseline.
+
+    Args:
+        seconds: stage -> method -> seconds; a stage that a method does not have is left out there.
+        method: the numerator of the ratio.
+        baseline: its denominator.
+    """
+    methods = tuple(dict.fromkeys(name for stage in seconds.values() for name in stage))
+    sums = {name: sum(stage.get(name, 0.0) for stage in seconds.values()) for name in methods}
+    compared = method in methods and baseline in methods
+
+    def line(label: str, values: Mapping[str, float]) -> tuple[str, ...]:
+        texts = [f"{values[name]:.1f} s" if name in values else "" for name in methods]
+        if compared:
+            both = values.get(method), values.get(baseline)
+            texts.append(f"{both[0] / both[1]:.3f}" if both[0] is not None and both[1] else "")
+        return (label, *texts)
+
+    head = ("", *methods, *((f"{method} / {baseline}",) if compared else ()))
+    lines = [line(stage, values) for stage, values in seconds.items()]
+    return TextTable(head, (*lines, line("all stages", sums)))
+
+
+def _by_seed(rows: Sequence[Row], metric: str, method: str) -> dict[int, float]:
+    """The mean of each seed, so that a seed measured twice weighs no more than another."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        if row.metric == metric and row.method == method:
+            found.setdefault(row.seed, []).append(row.value)
+    return {seed: statistics.fmean(values) for seed, values in found.items()}
+
+
+def _network(rows: Sequence[Row], metric: str) -> str:
+    """The networks behind a metric; usually one."""
+    return ", ".join(dict.fromkeys(row.network for row in rows if row.metric == metric and row.network))
+
+
+def _judged(ours: Mapping[int, float], theirs: Mapping[int, float], lower: bool) -> str:
+    """How one method stands to another in a metric: "better", "worse", "equal", or "unclear".
+
+    The mean decides. Seeds that both have are compared in pairs, since they share their data order and noise: where not
+    all pairs say what the mean says, the difference is unclear.
+
+    Args:
+        ours: seed -> value.
+        theirs: seed -> value, of the other method.
+        lower: whether less is better.
+    """
+    difference = statistics.fmean(ours.values()) - statistics.fmean(theirs.values())
+    if difference == 0:
+        return "equal"
+    pairs = [ours[seed] - theirs[seed] for seed in ours.keys() & theirs.keys()]
+    if any(pair * difference <= 0 for pair in pairs):
+        return "unclear"
+    return "better" if (difference < 0) == lower else "worse"
+
+
+def _steps(steps: Mapping[str, Sequence[int]]) -> str:
+    return ", ".join(f"{name}: {'/'.join(map(str, found))}" for name, found in steps.items())

@@ -1,0 +1,58 @@
+"""Images as PNG data: sheets of small pictures, their pixels enlarged as squares so that an icon stays crisp."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+INK = "#85858c"
+"""Of labels on a transparent ground: a grey that reads on white and on black."""
+
+
+def image_grid(images: Tensor, columns: int, scale: int = 4, gap: int = 1) -> bytes:
+    """(N, 3, H, W) uint8 as one PNG, row by row; `gap` is in pixels before enlarging, and transparent."""
+    return _png(_sheet(images, columns, scale, gap))
+
+
+def image_strip(images: Tensor, shares: Sequence[float], scale: int = 4, gap: int = 1) -> bytes:
+    """The denoiser swap as pictures: a row is one seed, a column one share of the steps.
+
+    Args:
+        images: (seeds, shares, 3, H, W) uint8.
+        shares: 0 to 1, one a column; printed above it in percent.
+        scale: screen pixels a pixel.
+        gap: between pictures, in pixels before enlarging.
+    """
+    if images.shape[1] != len(shares):
+        raise ValueError(f"a strip of {images.shape[1]} columns needs as many shares, not {len(shares)}")
+    sheet = _sheet(images.flatten(0, 1), len(shares), scale, gap)
+    step = (images.shape[-1] + gap) * scale
+    size = max(8.0, min(22.0, step / 6))
+    font = ImageFont.load_default(size)
+    head = round(1.6 * size)
+    page = Image.new("RGBA", (sheet.width, sheet.height + head))
+    page.paste(sheet, (0, head))
+    pen = ImageDraw.Draw(page)
+    for column, share in enumerate(shares):
+        middle = column * step + images.shape[-1] * scale / 2
+        pen.text((middle, head / 2), f"{100 * share:g} %", fill=INK, font=font, anchor="mm")
+    return _png(page)
+
+
+def _sheet(images: Tensor, columns: int, scale: int, gap: int) -> Image.Image:
+    lines = -(-len(images) // columns)
+    height, width = images.shape[-2:]
+    sheet = Image.new("RGBA", (columns * (width + gap) - gap, lines * (height + gap) - gap))
+    for index, image in enumerate(images):
+        place = (index % columns * (width + gap), index // columns * (height + gap))
+        sheet.paste(Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy()), place)
+    return sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)
+
+
+def _png(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG", optimize=True)
+    return out.getvalue()

@@ -1,0 +1,133 @@
+"""What a report is made of: the measured things that a workflow fills in, and the page that is made from them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from difftuning.reporting.tables import Table
+from difftuning.reporting.text_table import TextTable
+from difftuning.results import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture with what it shows.
+
+    Attributes:
+        data: the bytes of an SVG or a PNG.
+        title: a short heading.
+        caption: how to read it.
+        crisp: it is made of enlarged pixels and is never stretched beyond its own size.
+        wide: it has a line of the page to itself.
+    """
+
+    data: bytes
+    title: str
+    caption: str = ""
+    crisp: bool = False
+    wide: bool = False
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data URI."""
+        kind = "image/png" if self.data.startswith(b"\x89PNG") else "image/svg+xml"
+        return f"data:{kind};base64,{base64.b64encode(self.data).decode()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        title: its heading.
+        text: paragraphs.
+        table: a table, where there is one.
+        pictures: shown side by side where they fit.
+        listing: preformatted text, under the title `listing_title`.
+        listing_title: what is folded away, or the heading of an open listing.
+        open: whether the listing is shown without being asked for.
+        facts: short pairs of a name and a value.
+    """
+
+    title: str
+    text: Sequence[str] = ()
+    table: Table | TextTable | None = None
+    pictures: Sequence[Picture] = ()
+    listing: str = ""
+    listing_title: str = "show"
+    open: bool = False
+    facts: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a page says.
+
+    Attributes:
+        title: of the page.
+        verdict: one sentence, computed from measured rows.
+        facts: short pairs of a name and a value, at the top.
+        sections: in reading order.
+    """
+
+    title: str
+    verdict: str
+    facts: Sequence[tuple[str, str]] = ()
+    sections: Sequence[Section] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """The measurements behind a comparison of methods; a section of the page whose fields are empty is left out.
+
+    Methods are named as in the rows: "pretrained", "finetune", "diff-tuning". Pictures are PNG or SVG bytes.
+
+    Attributes:
+        title: of the page.
+        rows: all result rows, of all methods and seeds; the verdict and the table come from them alone.
+        facts: what was done, in short pairs: model, target, images, steps, batch, seeds.
+        done: what was done, in paragraphs.
+        recipes: method or run -> its resolved recipe as text.
+        grids: title -> picture; the places of all grids of samples start from the same seeds.
+        series: `METHOD` or `METHOD seed N` -> (step, held-out error) while training.
+        coefficients: u, psi(u), xi(u), of equal length, or None.
+        by_u_target: method -> error on held-out target images in equal bins of u; needs "pretrained".
+        by_u_bank: the same on the pretrained model's own samples.
+        swap: method -> (share in [0, 1] of the last steps given to the pretrained model, distance).
+        swap_distance: what the distance of `swap` is called, with its network.
+        strips: method -> picture of the swap, a row a seed and a column a share.
+        bank_picture: some of the bank, or None.
+        bank_card: its card in short pairs.
+        nearest: method -> picture of samples, and under each its nearest training image.
+        seconds: stage -> method -> seconds.
+        set_aside: (file or row, reason) of what could not be used.
+        commands: what to type to repeat it, one a line.
+        notes: what to keep in mind when reading the numbers.
+        method: whose numbers the verdict is about.
+        baseline: what it is compared with.
+    """
+
+    title: str
+    rows: Sequence[Row]
+    facts: Sequence[tuple[str, str]] = ()
+    done: Sequence[str] = ()
+    recipes: Mapping[str, str] = field(default_factory=dict)
+    grids: Mapping[str, bytes] = field(default_factory=dict)
+    series: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    coefficients: tuple[Sequence[float], Sequence[float], Sequence[float]] | None = None
+    by_u_target: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    by_u_bank: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    swap: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    swap_distance: str = "Frechet distance"
+    strips: Mapping[str, bytes] = field(default_factory=dict)
+    bank_picture: bytes | None = None
+    bank_card: Sequence[tuple[str, str]] = ()
+    nearest: Mapping[str, bytes] = field(default_factory=dict)
+    seconds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    set_aside: Sequence[tuple[str, str]] = ()
+    commands: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    method: str = "diff-tuning"
+    baseline: str = "finetune"

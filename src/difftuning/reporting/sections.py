@@ -1,0 +1,175 @@
+"""The page of a comparison, section by section in reading order; one without data is left out."""
+
+from __future__ import annotations
+
+from difftuning.reporting import figures
+from difftuning.reporting.model import Picture, Report, ReportData, Section
+from difftuning.reporting.tables import DISTANCES, LABELS, costs, pivot, verdict
+from difftuning.reporting.text_table import TextTable
+
+METRICS = tuple(LABELS)
+SMALL = 2048
+"""Below so many samples the bias of a Frechet distance is worth a warning: it has the rank of its covariance only above."""
+
+
+def compose(data: ReportData) -> Report:
+    """The page of a comparison."""
+    made = (
+        _done(data),
+        _measured(data),
+        _samples(data),
+        _training(data),
+        _by_u(data),
+        _swap(data),
+        _bank(data),
+        _nearest(data),
+        _costs(data),
+        _set_aside(data),
+        _repeat(data),
+        _notes(data),
+    )
+    sections = [section for section in made if section is not None]
+    return Report(data.title, verdict(data.rows, data.method, data.baseline), data.facts, sections)
+
+
+def _done(data: ReportData) -> Section | None:
+    if not data.done and not data.recipes:
+        return None
+    listing = "\n\n".join(f"# {name}\n{text.rstrip()}" for name, text in data.recipes.items())
+    return Section("What was done", data.done, listing=listing, listing_title="the complete recipes")
+
+
+def _measured(data: ReportData) -> Section | None:
+    table = pivot(data.rows, METRICS, data.method, data.baseline)
+    if not table.lines:
+        return None
+    text = [
+        "Mean ± standard deviation over seeds; an arrow points to the better direction, and the better trained method has a star. "
+        "The last column is the change against the baseline; a judgement is given only where all seeds agree.",
+    ]
+    metrics = {line.metric for line in table.lines}
+    if "heldout" in metrics:
+        text.append("The held-out error is the denoising error on images that training never saw, averaged over u.")
+    return Section("What was measured", text, table)
+
+
+def _samples(data: ReportData) -> Section | None:
+    if not data.grids:
+        return None
+    pictures = [Picture(picture, title, crisp=True) for title, picture in data.grids.items()]
+    return Section(
+        "Samples from the same seeds",
+        ["Each place in the grids of samples starts from the same noise and asks for the same class."],
+        pictures=pictures,
+    )
+
+
+def _training(data: ReportData) -> Section | None:
+    series = {name: points for name, points in data.series.items() if points}
+    pictures = []
+    if series:
+        caption = (
+            "The triangle marks the lowest point. Where a curve turns up, the model starts to forget or to memorise."
+        )
+        pictures.append(Picture(figures.training_curves(series), "held-out error", caption))
+    if data.coefficients:
+        caption = "An item of the batch comes from the target with probability ψ, else from the bank."
+        pictures.append(Picture(figures.coefficients(*data.coefficients), "coefficients of Diff-Tuning", caption))
+    return Section("While training", pictures=pictures) if pictures else None
+
+
+def _by_u(data: ReportData) -> Section | None:
+    pictures = []
+    for curves, title in (
+        (data.by_u_target, "on held-out images of the target"),
+        (data.by_u_bank, "on the pretrained model's own samples"),
+    ):
+        if "pretrained" in curves and len(curves) > 1:
+            pictures.append(Picture(figures.heldout_by_u(curves), title))
+    if not pictures:
+        return None
+    text = [
+        "Denoising error by noise level, against the pretrained model: below zero has learned, above has forgotten. "
+        "Small u is little noise, where a pretrained denoiser is expected to transfer.",
+    ]
+    return Section("What was learned and forgotten, by noise level", text, pictures=pictures)
+
+
+def _swap(data: ReportData) -> Section | None:
+    pictures = []
+    swap = {name: points for name, points in data.swap.items() if points}
+    if swap:
+        caption = (
+            "The ring marks the lowest point; at 0 % the trained model takes every step, at 100 % the pretrained one."
+        )
+        title = "distance against the share swapped"
+        pictures.append(Picture(figures.swap_curves(swap, data.swap_distance), title, caption))
+    caption = "A row is one seed; above each column stands the share of the last steps taken by the pretrained model."
+    pictures += [Picture(strip, name, caption, crisp=True, wide=True) for name, strip in data.strips.items()]
+    if not pictures:
+        return None
+    text = [
+        "The trained model takes the noisy steps and hands the last ones to the pretrained model. Where the curve falls, "
+        "the pretrained denoiser is the better one at little noise: that knowledge should have been kept.",
+    ]
+    return Section("The chain of forgetting", text, pictures=pictures)
+
+
+def _bank(data: ReportData) -> Section | None:
+    if data.bank_picture is None and not data.bank_card:
+        return None
+    pictures = (
+        [Picture(data.bank_picture, "some of it", crisp=True, wide=True)] if data.bank_picture is not None else []
+    )
+    text = ["Samples drawn once from the pretrained model before training; retention trains on them."]
+    return Section("The knowledge bank", text, pictures=pictures, facts=data.bank_card)
+
+
+def _nearest(data: ReportData) -> Section | None:
+    if not data.nearest:
+        return None
+    pictures = [Picture(picture, name, crisp=True, wide=True) for name, picture in data.nearest.items()]
+    text = ["Under each sample stands the training image nearest to it: a pair that is equal was memorised."]
+    return Section("Nearest training images", text, pictures=pictures)
+
+
+def _costs(data: ReportData) -> Section | None:
+    if not data.seconds:
+        return None
+    return Section(
+        "What it cost",
+        ["Seconds of wall clock on this machine, other work on it included."],
+        costs(data.seconds, data.method, data.baseline),
+    )
+
+
+def _set_aside(data: ReportData) -> Section | None:
+    if not data.set_aside:
+        return None
+    count = len(data.set_aside)
+    table = TextTable(("file", "reason"), tuple(data.set_aside), prose=True)
+    text = [f"{count} {'file was' if count == 1 else 'files were'} not used; training went on without."]
+    return Section("Set aside", text, table)
+
+
+def _repeat(data: ReportData) -> Section | None:
+    if not data.commands:
+        return None
+    return Section("To repeat it", listing="\n".join(data.commands), listing_title="commands", open=True)
+
+
+def _notes(data: ReportData) -> Section | None:
+    notes = list(data.notes)
+    distances = [row for row in data.rows if row.metric in DISTANCES]
+    frechet = [row.n for row in distances if row.metric != "kid" and row.n is not None]
+    if frechet and min(frechet) < SMALL:
+        notes.append(
+            f"A Frechet distance over {min(frechet)} samples is biased upwards and rewards memorised training images: compare it "
+            "at equal n only, and read the held-out error and the memorised share beside it."
+        )
+    networks = ", ".join(dict.fromkeys(row.network for row in distances if row.network))
+    if networks and not any(row.metric == "fid" for row in distances):
+        notes.append(
+            f"Distances are over the features of {networks}; they are not FID and do not compare with published FIDs."
+        )
+    return Section("Notes", notes) if notes else None

@@ -1,0 +1,79 @@
+"""Figures show their numbers, are the same each time, and refer to nothing outside."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from PIL import Image
+
+from difftuning.reporting import figures
+
+DRAWN: list[Callable[[], bytes]] = [
+    lambda: figures.training_curves({"finetune": [(0, 1.0), (1, 0.5)], "diff-tuning": [(0, 1.0), (1, 0.4)]}),
+    lambda: figures.training_curves({f"finetune seed {seed}": [(0, 1.0), (1, 0.5 + seed)] for seed in range(3)}),
+    lambda: figures.error_by_u({"finetune": [1.0, 2.0]}, [1.0, 1.0], "error"),
+    lambda: figures.heldout_by_u({"pretrained": [1.0, 1.0], "diff-tuning": [1.0, 0.9]}),
+    lambda: figures.swap_curves({"finetune": [(0.0, 3.0), (1.0, 4.0)]}, "Frechet distance (net)"),
+    lambda: figures.coefficients([0, 1], [0, 1], [1, 0]),
+]
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+def test_curves_are_drawn_and_reproducible(draw: Callable[[], bytes]) -> None:
+    svg = draw()
+    assert svg == draw()
+    assert svg.startswith(b"<?xml")
+    assert svg.count(b"<path") > 5
+    assert b"prefers-color-scheme:dark" in svg
+    assert b"DOCTYPE" not in svg
+    references = re.findall(rb"(?:href|src)=\"([^\"]*)\"|url\(([^)]*)\)", svg)
+    assert all((one or other).startswith(b"#") for one, other in references)
+
+
+def test_the_reference_of_the_forgetting_curve_is_the_pretrained_model() -> None:
+    curves = {"pretrained": [2.0, 4.0], "finetune": [1.0, 5.0]}
+    assert figures.heldout_by_u(curves, "error") == figures.error_by_u({"finetune": [1.0, 5.0]}, [2.0, 4.0], "error")
+
+
+def test_seeds_of_unequal_length_share_their_steps() -> None:
+    svg = figures.training_curves(
+        {"a seed 0": [(0, 1.0), (5, 0.5), (9, 0.1)], "a seed 1": [(0, 1.0), (5, 0.7)], "b": []}
+    )
+    assert svg.count(b"<path") > 5
+
+
+def test_a_name_is_no_formula() -> None:
+    assert figures.training_curves({r"$\frac{$ <b>": [(0, 1.0), (1, 0.5)]}).startswith(b"<?xml")
+
+
+def test_a_grid_keeps_every_pixel() -> None:
+    images = torch.randint(0, 256, (5, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    sheet = Image.open(io.BytesIO(figures.image_grid(images, columns=3, scale=2, gap=1)))
+    assert sheet.size == (2 * (3 * 5 - 1), 2 * (2 * 5 - 1))
+    for index, image in enumerate(images):
+        x, y = index % 3 * 10, index // 3 * 10
+        part = sheet.convert("RGB").crop((x, y, x + 8, y + 8)).resize((4, 4), Image.Resampling.NEAREST)
+        assert list(part.get_flattened_data()) == [
+            tuple(pixel) for pixel in image.permute(1, 2, 0).reshape(-1, 3).tolist()
+        ]
+
+
+def test_a_strip_is_its_grid_under_a_head_of_shares() -> None:
+    images = torch.randint(0, 256, (2, 3, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    strip = Image.open(io.BytesIO(figures.image_strip(images, [0, 0.5, 1])))
+    grid = Image.open(io.BytesIO(figures.image_grid(images.flatten(0, 1), 3)))
+    head = strip.height - grid.height
+    assert head > 0
+    assert strip.crop((0, head, strip.width, strip.height)).tobytes() == grid.tobytes()
+    labels = strip.crop((0, 0, strip.width, head)).getchannel("A")
+    places = [labels.crop((column * 68, 0, column * 68 + 64, head)).getextrema()[1] for column in range(3)]
+    assert min(places) > 0
+
+
+def test_a_strip_needs_a_share_a_column() -> None:
+    with pytest.raises(ValueError, match="3 columns"):
+        figures.image_strip(torch.zeros(2, 3, 3, 4, 4, dtype=torch.uint8), [0.0, 1.0])
