@@ -42,7 +42,7 @@ def test_change_in_percent_with_its_judgement() -> None:
     assert heldout.change == pytest.approx(-20)
     assert heldout.change_text == "\N{MINUS SIGN}20.0 %, better"
     assert distance.change_text == "+20.0 %, worse"
-    assert precision.judged == "equal"
+    assert precision.change_text == "+0.0 %, equal"
 
 
 def test_a_lower_recall_is_worse() -> None:

@@ -80,7 +80,8 @@ class Line:
     @property
     def change_text(self) -> str:
         """The change and what it means, such as `+2.9 %, worse`; one of them alone where there is no other."""
-        parts = [] if self.change is None else [f"{self.change:+.1f} %".replace("-", "\N{MINUS SIGN}")]
+        # Adding zero turns a rounded -0.0 into 0.0.
+        parts = [] if self.change is None else [f"{round(self.change, 1) + 0.0:+.1f} %".replace("-", "\N{MINUS SIGN}")]
         parts += [{"unclear": "seeds disagree"}.get(self.judged, self.judged)] if self.judged else []
         return ", ".join(parts)
 
