@@ -3,6 +3,7 @@
     python benchmarks/pretrain/icons.py data/icons.parquet
     python benchmarks/pretrain/pretrain.py data/icons.parquet RUN --steps 9000
 
+With more steps than a finished run had, it goes on from there, along the cosine of the new length.
 Writes RUN/checkpoints, RUN/metrics.jsonl and, at the end, RUN/model (the averaged weights, fp16).
 """
 
@@ -10,8 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,15 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from difftuning.objectives.denoising import denoise, denoising_error
 from difftuning.objectives.diff_tuning import DiffTuning
-from difftuning.results import write_json
+from difftuning.results import MetricsLog, write_json
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook
 from difftuning.training.optim import OptimConfig
 from difftuning.training.trainer import Trainer, TrainingConfig
 from difftuning.types import Batch, Condition, Draw
+
+WARMUP_STEPS = 200
 
 
 def images_and_labels(path: Path) -> tuple[Tensor, Tensor]:
@@ -69,29 +71,12 @@ class Epochs:
         return torch.randperm(len(self.images), generator=torch.Generator().manual_seed(self.seed * 104_729 + epoch))
 
 
-class LogFile:
-    """One line of JSON an entry, also printed."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Append an entry."""
-        line = json.dumps({"step": step, "time": round(time.time()), **metrics})
-        with self.path.open("a") as file:
-            file.write(line + "\n")
-        print(line, flush=True)
-
-    def rewind(self, step: int) -> None:
-        """Drop the entries after a step."""
-        if self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines() if json.loads(line)["step"] <= step]
-            self.path.write_text("".join(line + "\n" for line in kept))
-
-
 def card(options: argparse.Namespace, names: tuple[str, ...], images: int, parameters: int) -> dict[str, Any]:
     """What a zoo model was made from, with its whole training log."""
-    records = [json.loads(line) for line in (options.run / "metrics.jsonl").read_text().splitlines()]
+    records = MetricsLog(options.run / "metrics.jsonl").read().records
+    rates = [record for record in records if "lr" in record and record["step"] > WARMUP_STEPS]
+    # The rate falls within a run of the command and rises again where a later run asked for more steps.
+    ends = [earlier["step"] for earlier, later in pairwise(rates) if later["lr"] > earlier["lr"]]
     return {
         "name": "dit-icons-32",
         "data": {
@@ -106,7 +91,7 @@ def card(options: argparse.Namespace, names: tuple[str, ...], images: int, param
         "training": {
             "made_by": "benchmarks/pretrain/pretrain.py",
             "parameters": parameters,
-            "steps": options.steps,
+            "steps": [*ends, options.steps],
             "batch_size": options.batch_size,
             "lr": options.lr,
             "seed": options.seed,
@@ -150,14 +135,12 @@ def main() -> None:
         objective=DiffTuning(model, model.process, model.prediction),
         streams=Epochs(train, labels, model, options.batch_size, 0.1, options.seed),
         checkpoints=Checkpoints(options.run / "checkpoints"),
-        log=LogFile(options.run / "metrics.jsonl"),
+        log=MetricsLog(options.run / "metrics.jsonl"),
         config=TrainingConfig(steps=options.steps, batch_size=options.batch_size, precision="bf16", save_every=250),
-        optim=OptimConfig(lr=options.lr, schedule="cosine", warmup_steps=200),
+        optim=OptimConfig(lr=options.lr, schedule="cosine", warmup_steps=WARMUP_STEPS),
         ema_config=EMAConfig(kind="halflife", halflife_images=40_000, rampup=0.1),
         seed=options.seed,
-        identity={
-            "recipe_digest": f"{options.steps}-{options.batch_size}-{options.lr}-{options.width}-{options.depth}"
-        },
+        identity={"recipe_digest": f"{options.batch_size}-{options.lr}-{options.width}-{options.depth}"},
         hooks=[Hook(250, heldout_error)],
         watch="none",
     )
