@@ -6,10 +6,8 @@ takes the place of a shorter one that a card still names.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +17,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from difftuning.atomic import ASIDE, write_bytes
 from difftuning.bank.card import ShardEntry
 from difftuning.errors import BankError
 
 PATTERN = "items-*.safetensors"
-_ASIDE = ".writing-"
 
 
 @dataclass(frozen=True)
@@ -84,29 +82,17 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         BankError: the disk refuses.
     """
-    aside = path.with_name(f"{_ASIDE}{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        write_bytes(path, content)
     except OSError as reason:
-        with contextlib.suppress(OSError):
-            aside.unlink()
         mend = "mend the disk and run the same command again"
         raise BankError(f"{path} could not be written ({reason}); {mend}") from reason
 
 
 def remove_left_over(folder: Path, keep: set[str]) -> None:
     """Remove half-written files, and the shards that are not named in `keep`."""
-    for path in [*folder.glob(f"{_ASIDE}*"), *folder.glob(PATTERN)]:
+    for path in [*folder.glob(f"{ASIDE}*"), *folder.glob(PATTERN)]:
         if path.name not in keep:
             path.unlink(missing_ok=True)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from PIL import Image
+
+from difftuning.data.decoding import decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +68,39 @@ class ImageSource(ABC):
     def caption(self, index: int) -> str | None:
         """Its caption; None where there is none."""
         return None
+
+
+class EncodedSource(ImageSource):
+    """Images that lie there as encoded files, whatever holds them: decoded by Pillow, known by the digest of their bytes.
+
+    Attributes:
+        labels: the class of each.
+        max_pixels: larger images are refused before a pixel is decoded.
+    """
+
+    labels: list[int]
+    max_pixels: int
+
+    @abstractmethod
+    def encoded(self, index: int) -> bytes:
+        """The content of the file.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+
+    def __len__(self) -> int:
+        """How many files there are."""
+        return len(self.labels)
+
+    def read(self, index: int) -> Image.Image:
+        """The image, RGB or RGBA."""
+        return decode(self.encoded(index), self.origin(index), self.max_pixels)
+
+    def label(self, index: int) -> int:
+        """Its class."""
+        return self.labels[index]
+
+    def key(self, index: int) -> str:
+        """The sha256 of the file."""
+        return hashlib.sha256(self.encoded(index)).hexdigest()

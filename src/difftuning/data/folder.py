@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-from PIL import Image
-
-from difftuning.data.base import ImageSource, Skipped
-from difftuning.data.decoding import decode
+from difftuning.data.base import EncodedSource, Skipped
 from difftuning.errors import DataError
 
 _NOT_MEANT = {"thumbs.db", "desktop.ini"}
@@ -27,7 +23,7 @@ def _files(folder: Path, deep: bool) -> list[Path]:
     return sorted(kept, key=lambda path: path.relative_to(folder).as_posix())
 
 
-class FolderSource(ImageSource):
+class FolderSource(EncodedSource):
     """Every file of a folder is taken for an image until reading it shows otherwise.
 
     With folders inside, each folder that holds a file is a class (files in deeper folders belong to it), and files
@@ -43,7 +39,7 @@ class FolderSource(ImageSource):
 
     def __init__(self, folder: Path, max_pixels: int) -> None:
         self.name = str(folder)
-        self._max_pixels = max_pixels
+        self.max_pixels = max_pixels
         self._folder = folder
         folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         classes = {path.name: files for path in folders if (files := _files(path, deep=True))}
@@ -51,38 +47,23 @@ class FolderSource(ImageSource):
         if classes:
             self.class_names = tuple(classes)
             self._paths = [path for files in classes.values() for path in files]
-            self._labels = [label for label, files in enumerate(classes.values()) for _ in files]
+            self.labels = [label for label, files in enumerate(classes.values()) for _ in files]
             reason = "lies beside the class folders, so it has no class"
             empty = [Skipped(path.name, "an empty class folder") for path in folders if path.name not in classes]
             self.skipped = (*(Skipped(path.name, reason) for path in beside), *empty)
         else:
             self.class_names = (folder.resolve().name or "images",)
             self._paths = beside
-            self._labels = [0] * len(beside)
+            self.labels = [0] * len(beside)
         if not self._paths:
             raise DataError(f"the folder {folder} holds no images; put images in it, or one folder of images a class")
 
-    def __len__(self) -> int:
-        """How many files there are."""
-        return len(self._paths)
-
-    def _bytes(self, index: int) -> bytes:
+    def encoded(self, index: int) -> bytes:
+        """The content of the file."""
         try:
             return self._paths[index].read_bytes()
         except OSError as reason:
             raise DataError(f"{self.origin(index)}: cannot be read ({reason.strerror or reason})") from reason
-
-    def read(self, index: int) -> Image.Image:
-        """The image, RGB or RGBA."""
-        return decode(self._bytes(index), self.origin(index), self._max_pixels)
-
-    def label(self, index: int) -> int:
-        """Its class."""
-        return self._labels[index]
-
-    def key(self, index: int) -> str:
-        """The sha256 of the file."""
-        return hashlib.sha256(self._bytes(index)).hexdigest()
 
     def origin(self, index: int) -> str:
         """The path within the folder."""

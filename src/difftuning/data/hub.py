@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
 from datasets import Image as ImageFeature
-from PIL import Image
 
-from difftuning.data.base import ImageSource
-from difftuning.data.decoding import decode
+from difftuning.data.base import EncodedSource
 from difftuning.errors import DataError, did_you_mean
 
 BUILDERS = {
@@ -61,7 +58,7 @@ def _from_path(path: Path) -> Dataset | DatasetDict:
     return load_dataset(BUILDERS[suffix], data_files=[str(file) for file in files])
 
 
-class DatasetSource(ImageSource):
+class DatasetSource(EncodedSource):
     """The rows of a data set.
 
     Args:
@@ -88,7 +85,7 @@ class DatasetSource(ImageSource):
         base: Path | None = None,
     ) -> None:
         self.name = name
-        self._max_pixels = max_pixels
+        self.max_pixels = max_pixels
         self._base = base or Path()
         if len(rows) == 0:
             raise DataError(f"the data set {name} has no rows")
@@ -104,18 +101,15 @@ class DatasetSource(ImageSource):
         self._image = image
         label = _column(name, "label", label_column, features, labels, _LABEL_COLUMNS)
         caption = _column(name, "caption", caption_column, features, [], _CAPTION_COLUMNS)
-        self.class_names, self._labels = (
+        self.class_names, self.labels = (
             _labels(name, rows[label][:], features[label], label) if label else (("images",), [0] * len(rows))
         )
         self._captions: list[Any] | None = list(rows[caption][:]) if caption else None
         # Undecoded, so that one bad image does not end the reading of the others.
         self._rows = rows.cast_column(image, ImageFeature(decode=False)) if image in images else rows
 
-    def __len__(self) -> int:
-        """How many rows there are."""
-        return len(self._labels)
-
-    def _bytes(self, index: int) -> bytes:
+    def encoded(self, index: int) -> bytes:
+        """The content of the file."""
         value = self._rows[index][self._image]
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
@@ -127,18 +121,6 @@ class DatasetSource(ImageSource):
             return (self._base / value).read_bytes()
         except OSError as reason:
             raise DataError(f"{self.origin(index)}: {value} cannot be read ({reason.strerror or reason})") from reason
-
-    def read(self, index: int) -> Image.Image:
-        """The image, RGB or RGBA."""
-        return decode(self._bytes(index), self.origin(index), self._max_pixels)
-
-    def label(self, index: int) -> int:
-        """Its class."""
-        return self._labels[index]
-
-    def key(self, index: int) -> str:
-        """The sha256 of the encoded image."""
-        return hashlib.sha256(self._bytes(index)).hexdigest()
 
     def origin(self, index: int) -> str:
         """The row."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from difftuning.atomic import write_bytes
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -19,20 +20,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         OSError: the disk refuses; nothing half-written is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".writing-{os.getpid()}-{path.name}")
-    try:
-        with aside.open("wb") as file:
-            file.write(save(dict(tensors), {"sha256": _digest(tensors)}))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_bytes(path, save(dict(tensors), {"sha256": _digest(tensors)}))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor] | None:

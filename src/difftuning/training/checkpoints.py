@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from difftuning.atomic import sync
 from difftuning.errors import CheckpointError
 from difftuning.results import write_json
 
@@ -55,14 +56,6 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class Checkpoints:
     """The checkpoints of one run folder.
 
@@ -89,15 +82,15 @@ class Checkpoints:
             for group, tensors in groups.items():
                 detached = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
                 save_file(detached, temporary / f"{group}.safetensors")
-                _sync(temporary / f"{group}.safetensors")
+                sync(temporary / f"{group}.safetensors")
                 digests[group] = tensors_digest(detached)
             write_json(temporary / "state.json", {"format": FORMAT, "step": step, "digests": digests, **state})
-            _sync(temporary)
+            sync(temporary)
             target = self.folder / name
             if target.exists():
                 shutil.rmtree(target)
             os.replace(temporary, target)
-            _sync(self.folder)
+            sync(self.folder)
             write_json(self.folder / "last.json", {"folder": name, "step": step})
             if best:
                 write_json(self.folder / "best.json", {"folder": name, "step": step})
