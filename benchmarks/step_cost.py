@@ -47,7 +47,7 @@ def loop(tau: float, folder: Path, batch_size: int) -> Callable[[int], None]:
         ],
     )
     bank.build(settings)
-    trainer = assemble(settings).trainer
+    trainer = assemble(settings, pretrained(settings)).trainer
     return lambda steps: trainer.run(until=trainer.state.step + steps) and None
 
 

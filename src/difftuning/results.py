@@ -1,6 +1,6 @@
 """The run folder, its files that are written whole or not at all, and the one currency of numbers: the result row.
 
-    RUN/  recipe.yaml  provenance.json  bank/  checkpoints/  samples/  metrics.jsonl  results.json  report.html
+    RUN/  recipe.yaml  provenance.json  set-aside.txt  bank/  checkpoints/  samples/  metrics.jsonl  results.json  report.html
 
 JSON has no NaN and no infinity: a number that is not finite is written as null.
 """
@@ -234,6 +234,11 @@ class RunFolder:
     def bank(self) -> Path:
         """The knowledge bank, when the run drew its own."""
         return self.path / "bank"
+
+    @property
+    def set_aside(self) -> Path:
+        """Files of the target that are not used and why, one a line; missing where there are none."""
+        return self.path / "set-aside.txt"
 
     @property
     def checkpoints(self) -> Path:

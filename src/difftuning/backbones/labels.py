@@ -89,6 +89,16 @@ class ChangedTable:
     target_rows: Tensor
 
 
+def target_rows(change: LabelChange, space: LabelSpace, target: tuple[str, ...]) -> Tensor:
+    """(K,) int64: the row of each target class in a space that `change` has made, or is about to.
+
+    Under `keep` a target whose classes are not all known by name takes the first rows in order.
+    """
+    if isinstance(change, Keep) and not set(target) <= set(space.names):
+        return torch.arange(len(target))
+    return torch.tensor([space.index(name) for name in target])
+
+
 def change_labels(change: LabelChange, space: LabelSpace, table: Tensor, target: tuple[str, ...]) -> ChangedTable:
     """Bring a class table to the target's label space.
 
@@ -108,15 +118,12 @@ def change_labels(change: LabelChange, space: LabelSpace, table: Tensor, target:
                 f"labels.kind=keep: the target has {len(target)} classes, the model {len(space)}; "
                 "use labels.kind=replace, extend or from-source"
             )
-        named = set(target) <= set(space.names)
-        rows = [space.index(name) for name in target] if named else list(range(len(target)))
-        return ChangedTable(space, table, torch.tensor(rows))
+        return ChangedTable(space, table, target_rows(change, space, target))
     if isinstance(change, Extend):
         new = tuple(name for name in target if name not in space.names)
         extended = LabelSpace(space.names + new)
-        rows = [extended.index(name) for name in target]
         grown = torch.cat([table[: len(space)], null.expand(len(new), -1), null[None]])
-        return ChangedTable(extended, grown, torch.tensor(rows))
+        return ChangedTable(extended, grown, target_rows(change, extended, target))
     start = change.start if isinstance(change, FromSource) else {}
     for name in start:
         if name not in target:
@@ -124,4 +131,5 @@ def change_labels(change: LabelChange, space: LabelSpace, table: Tensor, target:
                 f"labels.start names {name!r}, which is no class of the target{did_you_mean(name, target)}"
             )
     fresh = [table[space.index(start[name])] if name in start else null for name in target]
-    return ChangedTable(LabelSpace(target), torch.stack([*fresh, null]), torch.arange(len(target)))
+    replaced = LabelSpace(target)
+    return ChangedTable(replaced, torch.stack([*fresh, null]), target_rows(change, replaced, target))

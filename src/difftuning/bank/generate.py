@@ -43,13 +43,11 @@ from difftuning.bank.store import (
     write_whole,
 )
 from difftuning.errors import BankError
-from difftuning.noise.prediction import Prediction
-from difftuning.noise.process import NoiseProcess
-from difftuning.sampling.denoiser import Clipped, ModelDenoiser
-from difftuning.sampling.guidance import ClassifierFreeGuidance
+from difftuning.sampling.guidance import Model as Sampled
+from difftuning.sampling.guidance import guided
 from difftuning.sampling.loop import Scheduler, sample
 from difftuning.sampling.seeds import generators, sample_noise
-from difftuning.types import Condition, Denoiser
+from difftuning.types import Condition
 
 Progress = Callable[[int, int], None]
 """Told (items done, items in all)."""
@@ -57,7 +55,7 @@ MakeScheduler = Callable[[str, Mapping[str, Any]], Scheduler]
 """From a solver's name and a model's scheduler config: `difftuning.backbones.solvers.make_scheduler`."""
 
 
-class Model(Described, Protocol):
+class Model(Described, Sampled, Protocol):
     """What is sampled; a `difftuning.backbones.Backbone` is one."""
 
     @property
@@ -66,22 +64,8 @@ class Model(Described, Protocol):
         ...
 
     @property
-    def process(self) -> NoiseProcess:
-        """Its noise process."""
-        ...
-
-    @property
-    def prediction(self) -> Prediction:
-        """What it predicts."""
-        ...
-
-    @property
     def device(self) -> torch.device:
         """Where its weights are."""
-        ...
-
-    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
-        """The raw answer."""
         ...
 
 
@@ -210,9 +194,8 @@ class _Drawer:
     def __init__(self, model: Model, make_scheduler: MakeScheduler, plan: BankPlan) -> None:
         self.model, self.plan = model, plan
         self.scheduler = make_scheduler(plan.config.solver, model.scheduler_config)
-        denoiser: Denoiser = ModelDenoiser(model, model.process, model.prediction)
-        denoiser = ClassifierFreeGuidance(denoiser, plan.model.null_label, plan.config.guidance)
-        self.denoiser = denoiser if plan.clip is None else Clipped(denoiser, plan.clip)
+        config = plan.config
+        self.denoiser = guided(model, plan.model.null_label, config.guidance, plan.clip, config.precision)
 
     def shard(self, start: int, stop: int, kept: Shard | None, progress: Progress | None) -> Shard:
         """Items start ... stop - 1, of which the first ones may be there already."""

@@ -46,6 +46,11 @@ class Target:
         """The label space."""
         return self.source.class_names
 
+    @property
+    def skipped(self) -> list[Skipped]:
+        """All that was set aside, and why."""
+        return [*self.unread, *self.train.skipped, *self.heldout.skipped]
+
     @cached_property
     def test(self) -> LatentSet | None:
         """The images that a few-shot split leaves over, encoded when first asked for; None where there are none."""
@@ -65,12 +70,11 @@ class Target:
             short = [f"{name} ({found[k]})" for k, name in enumerate(self.class_names) if found[k] < wanted]
             if short:
                 lines.append(f"fewer than the {wanted} images asked for in: {', '.join(short)}")
-        skipped = [*self.unread, *self.train.skipped, *self.heldout.skipped]
-        if skipped:
-            lines.append(f"set aside {len(skipped)} file(s):")
-            lines += [f"  {one.origin}: {one.reason}" for one in skipped[:_SHOWN]]
-        if len(skipped) > _SHOWN:
-            lines.append(f"  and {len(skipped) - _SHOWN} more")
+        if self.skipped:
+            lines.append(f"set aside {len(self.skipped)} file(s):")
+            lines += [f"  {one.origin}: {one.reason}" for one in self.skipped[:_SHOWN]]
+        if len(self.skipped) > _SHOWN:
+            lines.append(f"  and {len(self.skipped) - _SHOWN} more")
         return lines
 
 

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from difftuning.noise.prediction import Prediction
 from difftuning.noise.process import NoiseProcess
 from difftuning.types import Condition, Denoiser, Network
+
+Precision = Literal["no", "bf16", "fp16"]
+"""What a network computes in: float32, or mixed precision."""
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class MixedPrecision:
+    """A network asked in mixed precision; its weights stay as they are.
+
+    Args:
+        network: `(x_t, t, condition) -> y`.
+        precision: "no" asks it as it is.
+    """
+
+    def __init__(self, network: Network, precision: Precision) -> None:
+        self.network, self.dtype = network, _DTYPES.get(precision)
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
+        """Y (B, C, H, W)."""
+        with torch.autocast(x_t.device.type, self.dtype, enabled=self.dtype is not None):
+            return self.network(x_t, t, condition)
 
 
 class ModelDenoiser:

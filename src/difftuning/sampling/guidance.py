@@ -8,10 +8,33 @@ x0-hat at a given x_t, guiding x0-hat is the same as guiding eps or v.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
+from difftuning.noise.prediction import Prediction
+from difftuning.noise.process import NoiseProcess
+from difftuning.sampling.denoiser import Clipped, MixedPrecision, ModelDenoiser, Precision
 from difftuning.types import Condition, Denoiser
+
+
+class Model(Protocol):
+    """A network that knows its process and what it predicts; a `difftuning.backbones.Backbone` is one."""
+
+    @property
+    def process(self) -> NoiseProcess:
+        """Its noise process."""
+        ...
+
+    @property
+    def prediction(self) -> Prediction:
+        """What it predicts."""
+        ...
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
+        """The raw answer."""
+        ...
 
 
 class ClassifierFreeGuidance:
@@ -34,3 +57,20 @@ class ClassifierFreeGuidance:
         both = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), Condition.cat([condition, null]))
         conditional, unconditional = both.chunk(2)
         return unconditional + self.scale * (conditional - unconditional)
+
+
+def guided(
+    model: Model, null_label: int, scale: float, clip: float | None = None, precision: Precision = "no"
+) -> Denoiser:
+    """A model as samplers see it: in its precision, guided, then clipped.
+
+    Args:
+        model: what is sampled.
+        null_label: its label for "no condition".
+        scale: of the guidance; 1 is off.
+        clip: keep x0-hat within [-clip, clip]: 1 for pixel models, None for latents.
+        precision: what the network computes in.
+    """
+    network = MixedPrecision(model, precision)
+    denoiser = ClassifierFreeGuidance(ModelDenoiser(network, model.process, model.prediction), null_label, scale)
+    return denoiser if clip is None else Clipped(denoiser, clip)

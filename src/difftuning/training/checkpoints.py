@@ -123,6 +123,11 @@ class Checkpoints:
         found = self.listing()
         return found[-1] if found else None
 
+    def last_step(self) -> int:
+        """The step of the newest complete checkpoint, 0 where there is none."""
+        last = self.last()
+        return 0 if last is None else int(last.name.removeprefix("step-"))
+
     def best(self) -> Path | None:
         """The checkpoint with the lowest held-out error, or None."""
         path = self._pointed("best")

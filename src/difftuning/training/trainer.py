@@ -197,7 +197,7 @@ class Trainer:
                 raise TrainingError(
                     f"the loss of step {step} is not finite ({int(bad.sum())} of {len(bad)} samples, the first from the "
                     f"{source}, at u = {float(errors.draw.u[bad][0]):.3f}); the last good checkpoint is of step "
-                    f"{self._last_saved()}. Lower optim.lr, or use training.precision=bf16 or no"
+                    f"{self.checkpoints.last_step()}. Lower optim.lr, or use training.precision=bf16 or no"
                 )
         error = torch.cat([errors.error for _, errors in self._unread])
         from_bank = torch.cat([errors.draw.from_bank for _, errors in self._unread])
@@ -208,10 +208,6 @@ class Trainer:
                 metrics[name] = float(error[rows].mean())
         self._unread.clear()
         return metrics
-
-    def _last_saved(self) -> str:
-        last = self.checkpoints.last()
-        return "none yet" if last is None else str(int(last.name.removeprefix("step-")))
 
     def _run_hooks(self) -> dict[str, float]:
         found: dict[str, float] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +19,6 @@ from difftuning.data.target import Target, open_target
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.results import MetricsLog, RunFolder
 from difftuning.training.checkpoints import Checkpoints
-from difftuning.training.hooks import Hook
 from difftuning.training.streams import DrawnStreams
 from difftuning.training.trainer import Trainer
 from difftuning.tuning import KINDS as TUNERS
@@ -80,20 +78,14 @@ def open_bank(recipe: Recipe, backbone: Backbone) -> Bank:
     return bank
 
 
-def assemble(
-    recipe: Recipe,
-    hooks: Callable[[Backbone, Target, Tensor, Bank | None], Sequence[Hook]] = lambda *parts: (),
-    progress: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None,
-) -> Assembly:
+def assemble(recipe: Recipe, backbone: Backbone) -> Assembly:
     """Build everything a run needs; the bank must be there already.
 
     Args:
         recipe: what to build.
-        hooks: makes what happens at intervals, from model, target, label rows and bank.
-        progress: told of each step.
+        backbone: the pretrained model of the recipe, as it was published; training moves it.
     """
     folder = RunFolder(recipe.folder).make()
-    backbone = pretrained(recipe)
     chain = chain_of(recipe, backbone)
     bank = open_bank(recipe, backbone) if chain.uses_bank else None
     target = open_target(recipe.data, backbone.image_size, backbone.codec)
@@ -132,7 +124,5 @@ def assemble(
             "bank_digest": "" if bank is None else bank.digest,
             "data_digest": target.train.digest,
         },
-        hooks=hooks(backbone, target, rows, bank),
-        progress=progress,
     )
     return Assembly(recipe, folder, backbone, target, rows, chain, bank, trainer)

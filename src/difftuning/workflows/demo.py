@@ -8,17 +8,17 @@ from typing import Any
 from difftuning.coefficients.families import PowerConfig
 from difftuning.config.loading import dump_recipe
 from difftuning.data.target import open_target
-from difftuning.evaluation.features import feature_network
-from difftuning.reporting.tables import LABELS, pivot, verdict
+from difftuning.reporting.sections import METRICS
+from difftuning.reporting.tables import pivot, verdict
 from difftuning.results import Row, RunFolder, read_rows, write_json, write_text
 from difftuning.workflows import recipe as recipes
 from difftuning.workflows.assemble import pretrained
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Display, Silent
-from difftuning.workflows.evaluate import Judged, evaluate
+from difftuning.workflows.evaluate import Judge, evaluate
 from difftuning.workflows.heldout import target_heldout
 from difftuning.workflows.recipe import CoefficientsConfig, Recipe
-from difftuning.workflows.report import METRICS, report
+from difftuning.workflows.report import report
 from difftuning.workflows.train import train
 
 QUICK = (
@@ -87,11 +87,9 @@ def _pretrained_rows(recipe: Recipe, display: Display) -> list[Row]:
     """The pretrained model on the same target, without a class, as the place where both runs started."""
     model = pretrained(recipe)
     target = open_target(recipe.data, model.image_size, model.codec)
-    network = feature_network(recipe.evaluation.network, recipe.evaluation.weights)
-    judged = Judged(recipe.model_copy(update={"name": "demo/pretrained"}), target, network)
+    judge = Judge(recipe.model_copy(update={"name": "demo/pretrained"}), target, model)
     nowhere = model.null_condition(len(target.class_names)).labels.cpu()
-    images = judged.draw(model, nowhere, display)
-    values, _ = judged.distances(images, model, display)
+    measures = judge.distances(judge.draw(model, nowhere, display), display)
     place = target_heldout(target.heldout, nowhere, model, recipe.evaluation.heldout_draws)
-    values["heldout"] = place.curve(model).mean
-    return [judged.row("pretrained", metric, value, 0) for metric, value in values.items() if metric in LABELS]
+    values = {**measures, "heldout": place.curve(model).mean}
+    return [judge.row("pretrained", metric, value, 0) for metric, value in values.items()]

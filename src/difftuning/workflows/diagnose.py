@@ -5,32 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank.read import Bank
-from difftuning.data.cache import cache_folder
-from difftuning.data.target import open_target
 from difftuning.diagnosis.swap_curve import swap_curve
-from difftuning.evaluation.features import cached, extract, feature_network, to_uint8
+from difftuning.evaluation.features import extract
 from difftuning.evaluation.fidelity import frechet, kid
-from difftuning.results import RunFolder, write_json
-from difftuning.sampling.denoiser import Clipped, ModelDenoiser, Unconditional
-from difftuning.types import Condition, Denoiser
-from difftuning.workflows.assemble import pretrained
-from difftuning.workflows.display import Display, Silent
-from difftuning.workflows.drawing import clip_of, denoiser_of
+from difftuning.results import write_json
+from difftuning.sampling.denoiser import Unconditional
+from difftuning.types import Condition
+from difftuning.workflows.display import Display, Silent, total
+from difftuning.workflows.drawing import denoiser_of
+from difftuning.workflows.evaluate import Judge
 from difftuning.workflows.heldout import bank_heldout, target_heldout
-from difftuning.workflows.runs import model_of, recipe_of
+from difftuning.workflows.runs import open_run
 
 FILE, STRIP = "diagnosis.json", "swap-strip.safetensors"
 """In the run folder: the curves, and the pictures of the swap."""
 
 
 def diagnose(
-    run: Path,
+    path: Path,
     display: Display | None = None,
     samples: int = 256,
     shares: tuple[float, ...] = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1),
@@ -45,38 +42,23 @@ def diagnose(
         `network` and `samples` behind the distances. The same is written to `diagnosis.json`.
     """
     display = display or Silent()
-    recipe, model = recipe_of(run), model_of(run)
-    before = pretrained(recipe)
-    model.to(before.device)
-    target = open_target(recipe.data, model.image_size, model.codec)
-    rows = torch.tensor([model.labels.index(name) for name in target.class_names])
-    network = feature_network(recipe.evaluation.network, recipe.evaluation.weights)
-    real = to_uint8(model.codec.decode(target.heldout.latents.to(model.device))).cpu()
-    real_features = cached(real, network, cache_folder() / "features")
+    run = open_run(path)
+    recipe, model, before = run.recipe, run.model, run.before
+    judge = Judge(recipe, run.target, model)
 
     def distance(images: Tensor) -> dict[str, float]:
-        features = extract(images, network)
-        return {"frechet": frechet(features, real_features), "kid": kid(features, real_features)}
+        features = extract(images, judge.network)
+        return {"frechet": frechet(features, judge.heldout.features), "kid": kid(features, judge.heldout.features)}
 
-    taking_over: Denoiser = Unconditional(ModelDenoiser(before, before.process, before.prediction), before.labels.null)
-    clip = clip_of(before, recipe.sampling.clip)
-    labels = rows[target.heldout.labels][torch.arange(samples) % len(target.heldout)]
     for backbone in (model, before):
         backbone.network.eval()
     with display.progress(f"swap curve of {recipe.name}", samples) as task:
-        shown = 0
-
-        def progress(done: int) -> None:
-            nonlocal shown
-            task.advance(done - shown)
-            shown = done
-
         curve = swap_curve(
             denoiser_of(model, recipe.sampling),
-            taking_over if clip is None else Clipped(taking_over, clip),
+            Unconditional(denoiser_of(before, recipe.sampling, guidance=1), before.labels.null),
             model.process,
             make_scheduler(recipe.sampling.solver, model.scheduler_config),
-            Condition(labels.to(model.device)),
+            Condition(judge.labels(run.rows, samples).to(model.device)),
             model.sample_shape,
             recipe.sampling.steps,
             distance,
@@ -84,13 +66,13 @@ def diagnose(
             shares,
             recipe.sampling.seed,
             recipe.sampling.batch_size,
-            progress=progress,
+            progress=total(task),
         )
     draws = recipe.evaluation.heldout_draws
-    on_target = target_heldout(target.heldout, rows, model, draws)
+    on_target = target_heldout(run.target.heldout, run.rows, model, draws)
     found: dict[str, Any] = {
         "swap": [{"share": point.share, **point.metrics} for point in curve.points],
-        "network": network.name,
+        "network": judge.network.name,
         "samples": samples,
         "target": {
             "pretrained": on_target.without_condition(before).curve(before).error.tolist(),
@@ -103,7 +85,6 @@ def diagnose(
             "pretrained": bank_heldout(bank, before, draws).curve(before).error.tolist(),
             "run": bank_heldout(bank, model, draws).curve(model).error.tolist(),
         }
-    folder = RunFolder(run)
-    save_file({"strip": curve.strip.contiguous()}, folder.path / STRIP)
-    write_json(folder.path / FILE, found)
+    save_file({"strip": curve.strip.contiguous()}, run.folder.path / STRIP)
+    write_json(run.folder.path / FILE, found)
     return found

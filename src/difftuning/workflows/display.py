@@ -34,6 +34,26 @@ class Display(Protocol):
         ...
 
 
+class Total(Protocol):
+    """Told how many units are done in all."""
+
+    def __call__(self, done: int, /, **info: str) -> None:
+        """`done` units in all; `info` as in `Task.advance`."""
+        ...
+
+
+def total(task: Task, done: int = 0) -> Total:
+    """A function that brings a task from `done` units to the total that it is told; it never goes back."""
+    shown = done
+
+    def tell(now: int, /, **info: str) -> None:
+        nonlocal shown
+        task.advance(max(0, now - shown), **info)
+        shown = max(shown, now)
+
+    return tell
+
+
 class SilentTask:
     """A task that shows nothing."""
 

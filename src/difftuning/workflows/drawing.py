@@ -11,8 +11,7 @@ from difftuning.backbones.base import Backbone
 from difftuning.backbones.codec import IdentityCodec
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.evaluation.features import to_uint8
-from difftuning.sampling.denoiser import Clipped, ModelDenoiser
-from difftuning.sampling.guidance import ClassifierFreeGuidance
+from difftuning.sampling.guidance import guided
 from difftuning.sampling.loop import sample
 from difftuning.sampling.seeds import generators, sample_noise
 from difftuning.types import Condition, Denoiser
@@ -24,12 +23,16 @@ def clip_of(backbone: Backbone, clip: float | None) -> float | None:
     return 1.0 if clip is None and isinstance(backbone.codec, IdentityCodec) else clip
 
 
-def denoiser_of(backbone: Backbone, config: SamplingConfig) -> Denoiser:
-    """The model as samplers see it: guided, and clipped where its data have a range."""
-    denoiser: Denoiser = ModelDenoiser(backbone, backbone.process, backbone.prediction)
-    denoiser = ClassifierFreeGuidance(denoiser, backbone.labels.null, config.guidance)
-    clip = clip_of(backbone, config.clip)
-    return denoiser if clip is None else Clipped(denoiser, clip)
+def denoiser_of(backbone: Backbone, config: SamplingConfig, guidance: float | None = None) -> Denoiser:
+    """The model as samplers see it; `guidance` takes the place of the recipe's."""
+    scale = config.guidance if guidance is None else guidance
+    return guided(backbone, backbone.labels.null, scale, clip_of(backbone, config.clip), config.precision)
+
+
+@torch.no_grad()
+def images_of(backbone: Backbone, latents: Tensor) -> Tensor:
+    """Latents (N, C, H, W) on any device as images (N, 3, H, W) uint8 on the CPU."""
+    return to_uint8(backbone.codec.decode(latents.to(backbone.device))).cpu()
 
 
 @torch.no_grad()
@@ -61,7 +64,7 @@ def draw_images(
             config.steps,
             generators(config.seed, indices),
         )
-        images.append(to_uint8(backbone.codec.decode(latents)).cpu())
+        images.append(images_of(backbone, latents))
         progress(len(part))
     backbone.network.train(was_training)
     return torch.cat(images)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,23 @@ from torch import Tensor
 from difftuning.backbones.base import Backbone
 from difftuning.bank.read import Bank
 from difftuning.config.provenance import provenance
-from difftuning.data.cache import cache_folder
-from difftuning.data.target import Target, open_target
+from difftuning.data.target import Target
+from difftuning.evaluation import fidelity
 from difftuning.evaluation.drift import weight_drift
-from difftuning.evaluation.features import FeatureNetwork, cached, extract, feature_network, to_uint8
-from difftuning.evaluation.fidelity import compare
-from difftuning.results import MetricsLog, Row, RunFolder, write_results
-from difftuning.workflows.assemble import chain_of, open_bank, pretrained
+from difftuning.evaluation.features import FeatureNetwork, feature_network
+from difftuning.evaluation.fidelity import Measures, Reference
+from difftuning.results import MetricsLog, Row, write_results
+from difftuning.workflows.assemble import chain_of, open_bank
 from difftuning.workflows.display import Display, Silent
-from difftuning.workflows.drawing import draw_images
+from difftuning.workflows.drawing import draw_images, images_of
 from difftuning.workflows.heldout import HeldOut, bank_heldout, target_heldout
 from difftuning.workflows.recipe import Recipe
-from difftuning.workflows.runs import model_of, recipe_of
+from difftuning.workflows.runs import open_run
 
 SAMPLES = "evaluated.safetensors"
 """In the samples folder of a run: the images that were judged."""
+PASS = 64
+"""Images between two movements of the bar."""
 
 
 def method_of(recipe: Recipe) -> str:
@@ -38,7 +41,7 @@ def method_of(recipe: Recipe) -> str:
     return "finetune" if plain else "diff-tuning"
 
 
-def evaluate(run: Path, display: Display | None = None) -> dict[str, Any]:
+def evaluate(path: Path, display: Display | None = None) -> dict[str, Any]:
     """Draw samples from a run, compare them with held-out images, and write `results.json`.
 
     Returns:
@@ -48,67 +51,76 @@ def evaluate(run: Path, display: Display | None = None) -> dict[str, Any]:
         CheckpointError: the run is not finished.
     """
     display = display or Silent()
-    folder, recipe, model = RunFolder(run), recipe_of(run), model_of(run)
-    before = pretrained(recipe)
-    model.to(before.device)
-    target = open_target(recipe.data, model.image_size, model.codec)
-    rows_of_classes = torch.tensor([model.labels.index(name) for name in target.class_names])
-    network = feature_network(recipe.evaluation.network, recipe.evaluation.weights)
-    judged = Judged(recipe, target, network)
-    images = judged.draw(model, rows_of_classes, display)
-    (folder.samples).mkdir(exist_ok=True)
-    save_file({"images": images}, folder.samples / SAMPLES)
-    values, warning = judged.distances(images, model, display)
-    values |= {"drift": sum(weight_drift(_parameters(before), _parameters(model)).values())}
-    bank = open_bank(recipe, before) if chain_of(recipe, before).uses_bank else None
-    step = recipe.training.steps
-    rows = [judged.row(method_of(recipe), metric, value, step) for metric, value in values.items()]
-    rows += heldout_rows(judged, model, rows_of_classes, bank, step, MetricsLog(folder.metrics))
+    run = open_run(path)
+    recipe, step = run.recipe, run.recipe.training.steps
+    judge = Judge(recipe, run.target, run.model)
+    images = judge.draw(run.model, run.rows, display)
+    run.folder.samples.mkdir(exist_ok=True)
+    save_file({"images": images}, run.folder.samples / SAMPLES)
+    measures = judge.distances(images, display)
+    drift = sum(weight_drift(_parameters(run.before), _parameters(run.model)).values())
+    bank = open_bank(recipe, run.before) if chain_of(recipe, run.before).uses_bank else None
+    rows = [judge.row(method_of(recipe), metric, value, step) for metric, value in {**measures, "drift": drift}.items()]
+    rows += heldout_rows(judge, run.model, run.rows, bank, step, MetricsLog(run.folder.metrics))
     written = provenance()
-    write_results(folder.results, rows, written["machine"], written["commit"], recipe.model_dump(mode="json"))
-    return {"rows": [row.model_dump(mode="json") for row in rows], "warning": warning}
+    write_results(run.folder.results, rows, written["machine"], written["commit"], recipe.model_dump(mode="json"))
+    return {"rows": [row.model_dump(mode="json") for row in rows], "warning": measures.warning}
 
 
 def _parameters(backbone: Backbone) -> Mapping[str, Tensor]:
     return dict(backbone.network.named_parameters())
 
 
-class Judged:
-    """Held-out and training images of a target with their features, against which any samples are judged.
+@dataclass
+class Judge:
+    """Held-out and training images of a target, against which any samples are judged.
 
-    Args:
+    Attributes:
         recipe: its evaluation and sampling settings.
         target: the images.
-        network: the feature network.
+        codec_of: a model whose codec made the target's latents.
+        network: the feature network of the recipe.
     """
 
-    def __init__(self, recipe: Recipe, target: Target, network: FeatureNetwork) -> None:
-        self.recipe, self.target, self.network = recipe, target, network
+    recipe: Recipe
+    target: Target
+    codec_of: Backbone
+    network: FeatureNetwork = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.network = feature_network(self.recipe.evaluation.network, self.recipe.evaluation.weights)
+
+    @cached_property
+    def heldout(self) -> Reference:
+        """The held-out images."""
+        return Reference.of(images_of(self.codec_of, self.target.heldout.latents), self.network)
+
+    @cached_property
+    def training(self) -> Reference:
+        """The training images."""
+        return Reference.of(images_of(self.codec_of, self.target.train.latents), self.network)
+
+    def labels(self, rows: Tensor, count: int) -> Tensor:
+        """(count,) rows of the model's table, the classes in the proportions of the held-out images."""
+        labels = rows[self.target.heldout.labels]
+        return labels[torch.arange(count) % len(labels)]
 
     def draw(self, model: Backbone, rows: Tensor, display: Display) -> Tensor:
-        """As many samples as the recipe says, their classes in the proportions of the held-out images."""
+        """As many samples as the recipe says."""
         count = self.recipe.evaluation.samples
-        labels = rows[self.target.heldout.labels]
         with display.progress(f"samples of {self.recipe.name}", count) as task:
-            return draw_images(model, labels[torch.arange(count) % len(labels)], self.recipe.sampling, task.advance)
+            return draw_images(model, self.labels(rows, count), self.recipe.sampling, task.advance)
 
-    def distances(self, images: Tensor, model: Backbone, display: Display) -> tuple[dict[str, float], str | None]:
-        """Distances, precision, recall and memorised share of (N, 3, H, W) uint8 images, and what to say beside them."""
-        real, training = self._real(model, self.target.heldout.latents), self._real(model, self.target.train.latents)
+    def distances(self, images: Tensor, display: Display) -> Measures:
+        """Distances, precision, recall and memorised share of (N, 3, H, W) uint8 images."""
         with display.progress(f"features of {self.recipe.name}", len(images)) as task:
-            features = extract(images, self.network, task.advance)
-        found = compare(
-            features,
-            cached(real, self.network, cache_folder() / "features"),
-            cached(training, self.network, cache_folder() / "features"),
-        )
-        values = {name: float(value) for name, value in asdict(found).items() if name not in ("samples", "real")}
-        if self.network.is_fid:
-            values["fid"] = values.pop("frechet")
-        return values, found.warning()
 
-    def _real(self, model: Backbone, latents: Tensor) -> Tensor:
-        return to_uint8(model.codec.decode(latents.to(model.device))).cpu()
+            def passing() -> Any:
+                for part in torch.split(images, PASS):
+                    yield part
+                    task.advance(len(part))
+
+            return fidelity.evaluate(passing(), self.heldout, self.training, self.network)
 
     def row(
         self,
@@ -137,21 +149,21 @@ class Judged:
 
 
 def heldout_rows(
-    judged: Judged, model: Backbone, rows: Tensor, bank: Bank | None, step: int, log: MetricsLog
+    judge: Judge, model: Backbone, rows: Tensor, bank: Bank | None, step: int, log: MetricsLog
 ) -> list[Row]:
     """The held-out error by u on target and bank, their means, and the best checkpoint's mean from the log."""
-    draws, method = judged.recipe.evaluation.heldout_draws, method_of(judged.recipe)
-    where: dict[str, HeldOut] = {"heldout": target_heldout(judged.target.heldout, rows, model, draws)}
+    draws, method = judge.recipe.evaluation.heldout_draws, method_of(judge.recipe)
+    where: dict[str, HeldOut] = {"heldout": target_heldout(judge.target.heldout, rows, model, draws)}
     if bank is not None:
         where["heldout_bank"] = bank_heldout(bank, model, draws)
     found = []
     for metric, place in where.items():
         curve = place.curve(model)
-        found.append(judged.row(method, metric, curve.mean, step, n=draws))
+        found.append(judge.row(method, metric, curve.mean, step, n=draws))
         for u, error in zip(curve.u.tolist(), curve.error.tolist(), strict=True):
-            found.append(judged.row(method, f"{metric}_by_u", error, step, {"u": round(u, 4)}, n=draws))
+            found.append(judge.row(method, f"{metric}_by_u", error, step, {"u": round(u, 4)}, n=draws))
     logged = [record for record in log.read().records if "heldout" in record]
     if logged:
         best = min(logged, key=lambda record: float(record["heldout"]))
-        found.append(judged.row(method, "heldout_best", float(best["heldout"]), int(best["step"]), n=draws))
+        found.append(judge.row(method, "heldout_best", float(best["heldout"]), int(best["step"]), n=draws))
     return found

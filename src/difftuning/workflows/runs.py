@@ -1,16 +1,57 @@
-"""Opening what a finished run wrote, for sampling, evaluation and diagnosis."""
+"""Opening what a finished run wrote, for sampling, evaluation, diagnosis and the report."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from difftuning.backbones.base import Backbone
+from difftuning.backbones.labels import target_rows
 from difftuning.backbones.loading import load
 from difftuning.config.loading import load_recipe
 from difftuning.config.validate import validate
+from difftuning.data.target import Target, open_target
 from difftuning.errors import CheckpointError
 from difftuning.results import RunFolder
+from difftuning.workflows.assemble import pretrained
 from difftuning.workflows.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run whose training is done.
+
+    Attributes:
+        recipe: what it was made from.
+        folder: where it lives.
+        before: the pretrained model, with its own labels.
+        model: the averaged model, on the same device.
+        target: the images, split.
+        rows: (K,) int64, the model's row of each target class.
+    """
+
+    recipe: Recipe
+    folder: RunFolder
+    before: Backbone
+    model: Backbone
+    target: Target
+    rows: Tensor
+
+
+def open_run(run: Path) -> FinishedRun:
+    """Everything of a finished run.
+
+    Raises:
+        CheckpointError: there is no such run, or its training has not finished.
+    """
+    recipe, model = recipe_of(run), model_of(run)
+    before = pretrained(recipe)
+    model.to(before.device)
+    target = open_target(recipe.data, model.image_size, model.codec)
+    rows = target_rows(recipe.labels, model.labels, target.class_names)
+    return FinishedRun(recipe, RunFolder(run), before, model, target, rows)
 
 
 def recipe_of(run: Path) -> Recipe:
