@@ -15,10 +15,13 @@ import pytest
 import torch
 
 from difftuning.backbones.loading import load as load_model
+from difftuning.bank.read import Bank
+from difftuning.data.target import Target, open_target
 from difftuning.errors import BankError, CheckpointError, ConfigError
 from difftuning.results import MetricsLog, Row
 from difftuning.training.checkpoints import Checkpoints, read
 from difftuning.workflows import bank
+from difftuning.workflows.assemble import pretrained
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.evaluate import evaluate
 from difftuning.workflows.recipe import load
@@ -38,6 +41,15 @@ def test_from_recipe_to_report(recipe_file: Path, tmp_path: Path) -> None:
     trained = train(recipe)
     assert trained["step"] == 12
     assert trained["bank_coverage"] > 0
+    logged = [
+        entry["bank_coverage"]
+        for entry in MetricsLog(tmp_path / "run/metrics.jsonl").read().records
+        if "heldout" in entry
+    ]
+    assert logged == sorted(logged)
+    assert logged[0] == 0
+    assert logged[-1] == trained["bank_coverage"]
+    assert (tmp_path / "run/samples/step-00000012.png").is_file()
     run = tmp_path / "run"
     model = load_model(str(run / "model"))
     assert model.labels.names == ("dark", "light")
@@ -127,6 +139,48 @@ def test_another_recipe_in_the_same_folder_is_refused(recipe_file: Path) -> None
     train(load(str(recipe_file), ["training.steps=3"]))
     with pytest.raises(CheckpointError, match="another recipe digest"):
         train(load(str(recipe_file), ["training.steps=3", "optim.lr=1e-2"]))
+
+
+def test_what_cannot_be_read_is_listed_in_the_run_folder_and_replaced(recipe_file: Path, tmp_path: Path) -> None:
+    overrides = ["training.steps=3", "data.per_class=2", "data.heldout=2"]
+    target = assemble_target(recipe_file, overrides)
+    chosen = target.source.origin(int(target.train.indices[0]))
+    file = tmp_path / "images" / chosen
+    file.write_bytes(file.read_bytes()[:60])
+    (tmp_path / "images" / "dark" / "notes.txt").write_text("no image")
+    train(load(str(recipe_file), overrides))
+    listed = [line.split("\t")[0] for line in (tmp_path / "run/set-aside.txt").read_text().splitlines()]
+    assert chosen in listed
+    assert set(listed) <= {chosen, "dark/notes.txt"}
+    # An image to spare takes its place: both classes still have the two that were asked for.
+    assert sorted(assemble_target(recipe_file, overrides).train.labels.tolist()) == [0, 0, 1, 1]
+    file.write_bytes(b"")
+    train(load(str(recipe_file), [*overrides, f"out={tmp_path / 'again'}"]))
+    assert (tmp_path / "again/set-aside.txt").is_file()
+
+
+def assemble_target(recipe_file: Path, overrides: list[str]) -> Target:
+    recipe = load(str(recipe_file), overrides)
+    model = pretrained(recipe)
+    return open_target(recipe.data, model.image_size, model.codec)
+
+
+def test_kept_labels_by_position_are_judged(recipe_file: Path, tmp_path: Path) -> None:
+    train(load(str(recipe_file), ["training.steps=3", "labels.kind=keep"]))
+    names = load_model(str(tmp_path / "run/model")).labels.names
+    assert not {"dark", "light"} & set(names)
+    assert evaluate(tmp_path / "run")["rows"]
+
+
+def test_half_precision_draws_another_bank_and_is_refused_for_the_old_one(recipe_file: Path, tmp_path: Path) -> None:
+    full = bank.build(load(str(recipe_file), [f"bank_folder={tmp_path / 'full'}"]))
+    half = bank.build(load(str(recipe_file), [f"bank_folder={tmp_path / 'half'}", "bank.precision=bf16"]))
+    one, other = (Bank(tmp_path / name).get(torch.arange(12)) for name in ("full", "half"))
+    assert full.digest() != half.digest()
+    assert not torch.equal(one, other)
+    assert torch.allclose(one, other, atol=0.1)
+    with pytest.raises(BankError, match="precision"):
+        bank.build(load(str(recipe_file), [f"bank_folder={tmp_path / 'full'}", "bank.precision=bf16"]))
 
 
 def test_reports_need_results(recipe_file: Path, tmp_path: Path) -> None:

@@ -110,14 +110,28 @@ def open_target(
             unread.append(Skipped(origin, str(reason).removeprefix(f"{origin}: ")))
         else:
             readable.append(index)
-    labels = [source.label(index) for index in readable]
-    found = split(keys, labels, config.heldout, config.per_class, config.seed, source.name)
-    parts = Split(*(tuple(readable[place] for place in part) for part in (found.train, found.heldout, found.test)))
     transform = Transform(image_size)
 
     def encoded(indices: tuple[int, ...], flips: bool) -> LatentSet:
         return encode(source, transform, codec, cache, flips, indices, progress)
 
-    return Target(
-        config, source, parts, encoded(parts.train, config.flip), encoded(parts.heldout, False), tuple(unread), encoded
-    )
+    damaged: set[int] = set()
+    while True:
+        kept = [place for place, index in enumerate(readable) if index not in damaged]
+        found = split(
+            [keys[place] for place in kept],
+            [source.label(readable[place]) for place in kept],
+            config.heldout,
+            config.per_class,
+            config.seed,
+            source.name,
+        )
+        chosen = (found.train, found.heldout, found.test)
+        parts = Split(*(tuple(readable[kept[place]] for place in part) for part in chosen))
+        train, heldout = encoded(parts.train, config.flip), encoded(parts.heldout, False)
+        missing = {*parts.train, *parts.heldout} - {*train.indices.tolist(), *heldout.indices.tolist()}
+        if not missing or not parts.test:
+            return Target(config, source, parts, train, heldout, tuple(unread), encoded)
+        # A few-shot split has images to spare: the next ones take the places of those that turned out damaged.
+        unread += [*train.skipped, *heldout.skipped]
+        damaged |= missing

@@ -20,6 +20,7 @@ from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.results import MetricsLog, RunFolder
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.training.streams import DrawnStreams
+from difftuning.training.trackers import TrackedLog, open_trackers
 from difftuning.training.trainer import Trainer
 from difftuning.tuning import KINDS as TUNERS
 from difftuning.workflows.recipe import Recipe
@@ -40,6 +41,7 @@ class Assembly:
         rows: (K,) int64, the model's row of each target class.
         chain: psi and xi.
         bank: the knowledge bank; None where psi is 1 everywhere.
+        log: where the loop's metrics go.
         trainer: the loop.
     """
 
@@ -50,6 +52,7 @@ class Assembly:
     rows: Tensor
     chain: ChainOfForgetting
     bank: Bank | None
+    log: TrackedLog
     trainer: Trainer
 
 
@@ -101,6 +104,7 @@ def assemble(recipe: Recipe, backbone: Backbone) -> Assembly:
         bank=bank,
         bank_order=Order(recipe.seed * 4 + BANK_STREAM, len(bank)) if bank is not None else None,
     )
+    log = TrackedLog(MetricsLog(folder.metrics), open_trackers(recipe.trackers, folder.path, recipe.name))
     trainer = Trainer(
         network=backbone.network,
         parameters=tuner.attach(backbone.network),
@@ -114,7 +118,7 @@ def assemble(recipe: Recipe, backbone: Backbone) -> Assembly:
             recipe.seed,
         ),
         checkpoints=Checkpoints(folder.checkpoints, recipe.training.keep),
-        log=MetricsLog(folder.metrics),
+        log=log,
         config=recipe.training,
         optim=recipe.optim,
         ema_config=recipe.ema,
@@ -125,4 +129,4 @@ def assemble(recipe: Recipe, backbone: Backbone) -> Assembly:
             "data_digest": target.train.digest,
         },
     )
-    return Assembly(recipe, folder, backbone, target, rows, chain, bank, trainer)
+    return Assembly(recipe, folder, backbone, target, rows, chain, bank, log, trainer)

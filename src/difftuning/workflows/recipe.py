@@ -19,6 +19,7 @@ from difftuning.data.sources import DataConfig
 from difftuning.sampling.denoiser import Precision
 from difftuning.training.ema import EMAConfig
 from difftuning.training.optim import OptimConfig
+from difftuning.training.trackers import TrackerName
 from difftuning.training.trainer import TrainingConfig
 from difftuning.tuning import FullConfig
 from difftuning.workflows.recipes import locate
@@ -110,6 +111,8 @@ class Recipe(BaseModel):
     """How long and how often."""
     ema: EMAConfig = EMAConfig()
     """The average of the weights."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Where metrics go besides metrics.jsonl: tensorboard, wandb."""
     sampling: SamplingConfig = SamplingConfig()
     """How images are drawn."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -127,7 +130,7 @@ class Recipe(BaseModel):
 
     def digest(self) -> str:
         """The identity of the training: everything that changes its result, and not where it is or how it is judged."""
-        left_out = {"name", "out", "bank_folder", "device", "threads", "evaluation", "sampling"}
+        left_out = {"name", "out", "bank_folder", "device", "threads", "trackers", "evaluation", "sampling"}
         return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
 
 

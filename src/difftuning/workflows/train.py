@@ -56,7 +56,10 @@ def train(recipe: Recipe, display: Display | None = None) -> dict[str, Any]:
             tell(step, **{name: f"{metrics[name]:.4f}" for name in ("loss", "heldout") if name in metrics})
 
         trainer.progress = progress
-        trainer.run()
+        try:
+            trainer.run()
+        finally:
+            run.log.finish()
     return _finish(run)
 
 
@@ -89,7 +92,7 @@ def _hooks(run: Assembly) -> list[Hook]:
     return [
         Hook(recipe.training.heldout_every, measurement(backbone, on_target, on_bank), at_start=True),
         Hook(recipe.training.sample_every, grid, at_start=True),
-        Hook(recipe.training.heldout_every, covered),
+        Hook(recipe.training.heldout_every, covered, at_start=True),
     ]
 
 
