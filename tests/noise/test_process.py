@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler, SchedulerMixin
+from diffusers import (
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    SchedulerMixin,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,3 +149,26 @@ def test_a_table_that_does_not_fall_is_refused(table: list[float]) -> None:
 def test_an_unknown_schedule_is_refused_with_the_nearest_known_one() -> None:
     with pytest.raises(ModelError, match="did you mean 'scaled_linear'"):
         from_scheduler_config({"beta_schedule": "scaled-linear"})
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        DDPMScheduler(),
+        DDPMScheduler(beta_schedule="squaredcos_cap_v2", rescale_betas_zero_snr=True),
+        DPMSolverMultistepScheduler(),
+        FlowMatchEulerDiscreteScheduler(shift=3.0),
+        FlowMatchHeunDiscreteScheduler(),
+        EDMEulerScheduler(),
+        EDMDPMSolverMultistepScheduler(sigma_max=40.0),
+    ],
+    ids=lambda scheduler: type(scheduler).__name__,
+)
+def test_a_live_config_says_the_same_as_a_saved_one(scheduler: Any) -> None:
+    saved = config_of(scheduler)
+    live = {key: value for key, value in scheduler.config.items() if key != "_class_name"}
+    process, other = from_scheduler_config(live), from_scheduler_config(saved)
+    assert type(process) is type(other)
+    t = inside(process)
+    assert torch.equal(process.alpha(t), other.alpha(t))
+    assert torch.equal(process.sigma(t), other.sigma(t))

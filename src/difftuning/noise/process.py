@@ -224,16 +224,18 @@ def from_scheduler_config(config: Mapping[str, Any]) -> NoiseProcess:
     """The process that a diffusers scheduler config describes.
 
     Args:
-        config: the content of `scheduler_config.json`.
+        config: the content of `scheduler_config.json`, or a live scheduler's `config`, which has no `_class_name` and is told by
+            the keys that only its family has.
 
     Raises:
         ModelError: the class or the beta schedule is not known.
     """
     name = str(config.get("_class_name", ""))
     steps = int(config.get("num_train_timesteps", 1000))
-    if "FlowMatch" in name or config.get("use_flow_sigmas"):
+    has_betas = "beta_schedule" in config or "trained_betas" in config
+    if "FlowMatch" in name or config.get("use_flow_sigmas") or (not has_betas and "shift" in config):
         return StraightFlow(steps)
-    if name.startswith("EDM"):
+    if name.startswith("EDM") or (not has_betas and "sigma_data" in config):
         keys = ("sigma_min", "sigma_max", "sigma_data")
         return EDM(**{key: float(config[key]) for key in keys if key in config})
     if config.get("trained_betas") is not None:
