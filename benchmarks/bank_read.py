@@ -1,6 +1,6 @@
 """How fast a large bank opens and is read at random, and what it adds to memory.
 
-    python benchmarks/bank_read.py [--count 200000]
+    python benchmarks/bank_read.py [--count 200000] [--out benchmarks/results/bank_read.json]
 
 Writes a synthetic bank of 4x32x32 float16 latents into a temporary folder (1.6 GB for 200,000 items), reads it in a
 process of its own, prints one JSON object, and exits with 1 where a bound is not met. The files are in the page cache,
@@ -24,6 +24,8 @@ import torch
 from difftuning.bank.card import CARD, BankCard, BankConfig, BankModel
 from difftuning.bank.read import Bank
 from difftuning.bank.store import Shard, shard_spans, write_shard, write_whole
+from difftuning.config.provenance import provenance
+from difftuning.results import write_json
 
 SHAPE = (4, 32, 32)
 BATCH = 32
@@ -74,6 +76,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=200_000, help="items of the bank")
     parser.add_argument("--read", type=Path, help="read this bank instead of a synthetic one")
+    parser.add_argument("--out", type=Path, help="write the measurement there")
     arguments = parser.parse_args()
     if arguments.read:
         print(json.dumps(measure(arguments.read)))
@@ -88,7 +91,11 @@ def main() -> int:
         "items_per_second": measured["items_per_second"] >= BOUNDS["items_per_second"],
         "added_mib": measured["added_mib"] < BOUNDS["added_mib"],
     }
-    print(json.dumps({"count": arguments.count, "batch": BATCH, **measured, "bounds": BOUNDS, "passed": passed}))
+    found = {"count": arguments.count, "batch": BATCH, **measured, "bounds": BOUNDS, "passed": passed}
+    print(json.dumps(found))
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(arguments.out, {**found, **provenance()})
     return 0 if all(passed.values()) else 1
 
 
