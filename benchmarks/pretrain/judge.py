@@ -12,7 +12,6 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
 from pretrain import read
 
 from difftuning.backbones.loading import load
@@ -20,7 +19,7 @@ from difftuning.evaluation.features import feature_network
 from difftuning.evaluation.fidelity import Reference, evaluate
 from difftuning.reporting.images import image_grid
 from difftuning.results import read_json, write_json
-from difftuning.workflows.drawing import draw_images
+from difftuning.workflows.drawing import draw_images, spread
 from difftuning.workflows.recipe import SamplingConfig
 
 COLUMNS, LINES = 16, 8
@@ -38,10 +37,9 @@ def main() -> None:
     options = parser.parse_args()
     model = load(str(options.model))
     images, _, _ = read(options.data.with_stem(f"{options.data.stem}-train"))
-    real = images[torch.linspace(0, len(images) - 1, options.count).long()]
+    real = images[spread(len(images), options.count)]
     sampling = SamplingConfig(solver="dpm++", steps=options.steps, guidance=options.guidance, precision="bf16")
-    rows = torch.linspace(0, len(model.labels) - 1, options.count).long()
-    samples = draw_images(model, rows, sampling)
+    samples = draw_images(model, spread(len(model.labels), options.count), sampling)
     network = feature_network("efficientnet-lite0")
     measures = evaluate(samples, Reference.of(real, network), None, network)
     found = {
@@ -56,7 +54,7 @@ def main() -> None:
     card = options.model / "card.json"
     write_json(card, {**read_json(card), "distance": found})
     if options.sheet is not None:
-        shown = samples[torch.linspace(0, options.count - 1, COLUMNS * LINES).long()]
+        shown = samples[spread(options.count, COLUMNS * LINES)]
         options.sheet.write_bytes(image_grid(shown, COLUMNS, scale=3))
 
 

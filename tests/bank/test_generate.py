@@ -47,7 +47,7 @@ def test_a_bank_is_its_card_and_its_shards(whole: Path) -> None:
 
 def test_items_are_what_the_sampler_gives_in_any_batch(whole: Path) -> None:
     model = tiny_dit()
-    labels = torch.arange(23) % 4
+    labels = labels_of(range(23), CONFIG, describe(model))
     denoiser = Clipped(
         ClassifierFreeGuidance(ModelDenoiser(model, model.process, model.prediction), 4, CONFIG.guidance), 1.0
     )
@@ -107,6 +107,16 @@ def test_labels_depend_on_seed_and_item_alone(policy: str) -> None:
     else:
         assert counts[4] == 0
         assert (counts[:4] - 1000).abs().max() <= (0 if policy == "balanced" else 110)  # 4 standard deviations
+
+
+def test_each_round_of_balanced_labels_has_all_classes_in_an_order_of_its_own() -> None:
+    model = describe(tiny_dit()).model_copy(update={"classes": 50, "null_label": 50})
+    config = BankConfig(count=150, seed=5)
+    rounds = labels_of(range(150), config, model).reshape(3, 50)
+    assert all(sorted(one.tolist()) == list(range(50)) for one in rounds)
+    assert len({tuple(one.tolist()) for one in rounds}) == 3
+    # A bank smaller than the classes are many does not stop at the first ones.
+    assert rounds[0, :10].max() > 10
 
 
 def test_other_settings_are_refused_with_the_difference(whole: Path) -> None:

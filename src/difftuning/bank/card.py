@@ -31,7 +31,8 @@ class BankConfig(BaseModel):
     guidance: float = Field(1.5, ge=0)
     """Classifier-free guidance, 1 is off; 1.5 is what DiT's best distances were measured with."""
     labels: Literal["balanced", "uniform", "null"] = "balanced"
-    """What items are drawn under: the classes in turn, a class at random, or no condition. Training sees none of it."""
+    """What items are drawn under: all classes in turn, each round in an order of its own, so that a bank smaller than the classes
+    are many holds some of all kinds; a class at random; or no condition. Training sees none of it."""
     seed: int = 0
     """Item i depends on (seed, i) alone."""
     batch_size: int = Field(64, gt=0)

@@ -145,8 +145,15 @@ def labels_of(indices: Sequence[int], config: BankConfig, model: BankModel) -> T
             f"{model.name} has no classes for bank labels={config.labels!r}; set labels=null and guidance=1"
         )
     if config.labels == "balanced":
-        return torch.tensor(indices, dtype=torch.int64) % model.classes
-    drawn = [torch.randint(model.classes, (), generator=one) for one in generators(config.seed, indices, "labels")]
+        # Each round over the classes has an order of its own.
+        rounds = {index // model.classes for index in indices}
+        orders = {
+            number: torch.randperm(model.classes, generator=generators(config.seed, [number], "rounds")[0])
+            for number in rounds
+        }
+        drawn = [orders[index // model.classes][index % model.classes] for index in indices]
+    else:
+        drawn = [torch.randint(model.classes, (), generator=one) for one in generators(config.seed, indices, "labels")]
     return torch.stack(drawn) if drawn else torch.empty(0, dtype=torch.int64)
 
 

@@ -29,6 +29,13 @@ def denoiser_of(backbone: Backbone, config: SamplingConfig, guidance: float | No
     return guided(backbone, backbone.labels.null, scale, clip_of(backbone, config.clip), config.precision)
 
 
+def spread(size: int, count: int) -> Tensor:
+    """(count,) int64 indices from all over 0 ... size - 1 in ascending order; in turn where there are fewer than `count`."""
+    if count <= size:
+        return torch.linspace(0, size - 1, count).long()
+    return torch.arange(count) % size
+
+
 @torch.no_grad()
 def images_of(backbone: Backbone, latents: Tensor) -> Tensor:
     """Latents (N, C, H, W) on any device as images (N, 3, H, W) uint8 on the CPU."""

@@ -24,7 +24,7 @@ from difftuning.results import MetricsLog, Row, RunFolder, read_json, read_rows,
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.workflows.assemble import chain_of
 from difftuning.workflows.diagnose import FILE, STRIP
-from difftuning.workflows.drawing import images_of
+from difftuning.workflows.drawing import images_of, spread
 from difftuning.workflows.evaluate import SAMPLES, Judge, method_of
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import FinishedRun, open_run, recipe_of
@@ -83,7 +83,9 @@ def _data(recipes: Mapping[Path, Recipe], names: Mapping[Path, str], extra_rows:
         facts=_facts(opened, recipes, len(train), len(heldout)),
         recipes={f"{run.name} ({names[run]})": _yaml(recipe) for run, recipe in recipes.items()},
         grids={
-            "held-out images of the target": image_grid(_spread(heldout, COLUMNS * LINES), COLUMNS),
+            "held-out images of the target": image_grid(
+                heldout[spread(len(heldout), min(len(heldout), COLUMNS * LINES))], COLUMNS
+            ),
             **{name: image_grid(images[: COLUMNS * LINES], COLUMNS) for name, images in drawn.items()},
         },
         series=_series(recipes, names),
@@ -136,11 +138,6 @@ def _yaml(recipe: Recipe) -> str:
     return dump_recipe(recipe.model_dump(mode="json"))
 
 
-def _spread(images: Tensor, count: int) -> Tensor:
-    """At most `count` images from all over the set, which is ordered by class."""
-    return images[torch.linspace(0, len(images) - 1, min(len(images), count)).long()]
-
-
 def _series(recipes: Mapping[Path, Recipe], names: Mapping[Path, str]) -> dict[str, list[tuple[int, float]]]:
     series = {}
     for run, recipe in recipes.items():
@@ -173,7 +170,7 @@ def _bank(run: FinishedRun) -> tuple[bytes | None, list[tuple[str, str]]]:
     if not (run.recipe.bank_path / "card.json").is_file():
         return None, []
     bank = Bank(run.recipe.bank_path)
-    places = torch.linspace(0, len(bank) - 1, min(len(bank), 2 * COLUMNS * LINES)).long()
+    places = spread(len(bank), min(len(bank), 2 * COLUMNS * LINES))
     config = bank.card.config
     card = [
         ("items", str(len(bank))),
@@ -186,7 +183,7 @@ def _bank(run: FinishedRun) -> tuple[bytes | None, list[tuple[str, str]]]:
 
 def _nearest(drawn: Tensor, train: Tensor, judge: Judge) -> bytes:
     """A line of samples and under each the training image nearest to it in feature space."""
-    samples = _spread(drawn, PAIRS)
+    samples = drawn[spread(len(drawn), min(len(drawn), PAIRS))]
     copies = train[nearest_training(extract(samples, judge.network), judge.training.features)]
     return image_grid(torch.cat([samples, copies]), len(samples))
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from difftuning.backbones.loading import load
 from difftuning.workflows.display import Display, Silent
-from difftuning.workflows.drawing import draw_images
+from difftuning.workflows.drawing import draw_images, spread
 from difftuning.workflows.recipe import SamplingConfig
 from difftuning.workflows.runs import model_of, recipe_of
 
@@ -31,7 +31,7 @@ def sample(
         run: a run folder, or a model by zoo name, folder or hub name.
         out: a folder, made when needed.
         count: how many.
-        labels: class names, used in turn; None takes all classes in turn.
+        labels: class names, used in turn; None takes all classes in turn, or from all over them where they are more than `count`.
         steps: of the solver; None takes the recipe's.
         guidance: 1 is off; None takes the recipe's.
         seed: image i depends on (seed, i) and its class; None takes the recipe's.
@@ -49,8 +49,10 @@ def sample(
         **{**config.model_dump(), **{key: value for key, value in changes.items() if value is not None}}
     )
     space = backbone.labels
-    rows = torch.tensor([space.index(name) for name in labels] if labels else range(len(space)))
-    drawn = rows[torch.arange(count) % len(rows)]
+    if labels:
+        drawn = torch.tensor([space.index(name) for name in labels])[torch.arange(count) % len(labels)]
+    else:
+        drawn = spread(len(space), count)
     with display.progress("sample", count) as task:
         images = draw_images(backbone, drawn, config, task.advance)
     out.mkdir(parents=True, exist_ok=True)

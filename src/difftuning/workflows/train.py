@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from difftuning.bank.mix import coverage
 from difftuning.config.loading import dump_recipe
 from difftuning.config.provenance import provenance
@@ -17,7 +15,7 @@ from difftuning.training.hooks import Hook
 from difftuning.workflows import bank as bank_workflow
 from difftuning.workflows.assemble import Assembly, assemble, chain_of, pretrained
 from difftuning.workflows.display import Display, Silent, total
-from difftuning.workflows.drawing import draw_images
+from difftuning.workflows.drawing import draw_images, spread
 from difftuning.workflows.heldout import bank_heldout, measurement, target_heldout
 from difftuning.workflows.recipe import Recipe
 
@@ -77,7 +75,7 @@ def _hooks(run: Assembly) -> list[Hook]:
     draws = recipe.evaluation.heldout_draws
     on_target = target_heldout(run.target.heldout, run.rows, backbone, draws)
     on_bank = bank_heldout(bank, backbone, draws) if bank is not None else None
-    labels = run.rows[torch.arange(GRID) % len(run.rows)]
+    labels = run.rows[spread(len(run.rows), GRID)]
 
     def grid(step: int) -> dict[str, float]:
         run.folder.samples.mkdir(exist_ok=True)
