@@ -10,10 +10,11 @@ from difftuning.noise.clock import LogNormal, Uniform, UniformIndex, default_clo
 from difftuning.noise.prediction import KINDS
 from difftuning.noise.process import EDM, NoiseProcess, StraightFlow, VariancePreserving, from_scheduler_config
 from difftuning.sampling.denoiser import Clipped, ModelDenoiser, Unconditional
-from difftuning.sampling.guidance import ClassifierFreeGuidance
+from difftuning.sampling.guidance import ClassifierFreeGuidance, guided
 from difftuning.sampling.swap import Swap
 from difftuning.types import Condition, Denoiser
 from gaussian_mixture import GaussianMixture
+from tiny import tiny_dit
 
 MIXTURE = GaussianMixture.random()
 VP = from_scheduler_config({"_class_name": "DDPMScheduler"})
@@ -121,3 +122,19 @@ def test_a_swap_sends_each_sample_of_a_mixed_batch_to_one_model() -> None:
     x0_hat = Swap(high, low, 0.5, default_clock(VP))(x_t, t, condition)
     assert torch.equal(x0_hat[:2], low(x_t, t, condition)[:2])
     assert torch.equal(x0_hat[2:], high(x_t, t, condition)[2:])
+
+
+@pytest.mark.parametrize("clip", [None, 0.2])
+def test_guided_is_a_model_in_its_precision_then_guided_then_clipped(clip: float | None) -> None:
+    model = tiny_dit()
+    x_t = torch.randn(4, *model.sample_shape, generator=torch.Generator().manual_seed(0))
+    t, condition = torch.tensor([10.0, 300.0, 600.0, 990.0]), Condition(torch.tensor([0, 1, 2, 3]))
+    with torch.no_grad():
+        whole: Denoiser = ClassifierFreeGuidance(ModelDenoiser(model, model.process, model.prediction), 4, 2.0)
+        whole = whole if clip is None else Clipped(whole, clip)
+        assert torch.equal(guided(model, 4, 2.0, clip)(x_t, t, condition), whole(x_t, t, condition))
+        half = guided(model, 4, 2.0, clip, "bf16")(x_t, t, condition)
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, whole(x_t, t, condition))
+    # bfloat16 has 8 bits; at u near 1 the solve for x0 enlarges what they lose.
+    torch.testing.assert_close(half[:2], whole(x_t, t, condition)[:2], atol=0.05, rtol=0)
