@@ -24,7 +24,7 @@ from difftuning.objectives.finetune import finetune_loss
 from difftuning.results import write_json
 from difftuning.types import Batch, Condition, Draw
 from difftuning.workflows import bank, recipe
-from difftuning.workflows.assemble import assemble, pretrained
+from difftuning.workflows.assemble import assemble, prepare, pretrained
 
 BOUND = 1.05
 """Both ratios must stay below this."""
@@ -47,7 +47,7 @@ def loop(tau: float, folder: Path, batch_size: int) -> Callable[[int], None]:
         ],
     )
     bank.build(settings)
-    trainer = assemble(settings, pretrained(settings)).trainer
+    trainer = assemble(prepare(settings)).trainer
     return lambda steps: trainer.run(until=trainer.state.step + steps) and None
 
 

@@ -1,6 +1,6 @@
 """Diff-Tuning in a training loop of one's own: ten lines over plain PyTorch, any data loader, any model difftuning loads.
 
-python examples/own_loop.py MODEL STEPS
+python examples/own_loop.py [MODEL] [STEPS]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from difftuning.coefficients.families import Power
 from difftuning.coefficients.realisation import Source
 
 
-def main(name: str, steps: int) -> float:
+def main(name: str = "dit-icons-32", steps: int = 10) -> float:
     """Train on random images, in place of yours, and return the last loss."""
     torch.manual_seed(0)
     model = difftuning.load(name)
@@ -38,4 +38,4 @@ def main(name: str, steps: int) -> float:
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1], int(sys.argv[2])))
+    print(main(*sys.argv[1:2], *map(int, sys.argv[2:3])))

@@ -45,9 +45,14 @@ class TrainingError(DifftuningError):
     """The training itself went wrong, for instance a loss that is not finite."""
 
 
+_LISTED = 16
+"""Known names that a message lists."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The tail of an error about an unknown name: the nearest known one, and all that are known."""
+    """The tail of an error about an unknown name: the nearest known one, and those that are known, the first ones of many."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"{hint} Known: {', '.join(names)}" if names else hint
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{hint} Known: {', '.join(names[:_LISTED])}{more}" if names else hint

@@ -99,6 +99,11 @@ def target_rows(change: LabelChange, space: LabelSpace, target: tuple[str, ...])
     return torch.tensor([space.index(name) for name in target])
 
 
+def check_labels(change: LabelChange, space: LabelSpace, target: tuple[str, ...]) -> None:
+    """Raise what `change_labels` would, and change nothing."""
+    change_labels(change, space, torch.zeros(len(space) + 1, 1), target)
+
+
 def change_labels(change: LabelChange, space: LabelSpace, table: Tensor, target: tuple[str, ...]) -> ChangedTable:
     """Bring a class table to the target's label space.
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from difftuning.errors import BankError
 from difftuning.sampling.denoiser import Precision
+from difftuning.sampling.loop import SolverName
 
 CARD, PLAN = "card.json", "plan.json"
 Kind = TypeVar("Kind", bound="BankPlan")
@@ -24,8 +25,8 @@ class BankConfig(BaseModel):
 
     count: int = Field(10_000, gt=0)
     """Items; the paper's studies use 5,000 to 200,000."""
-    solver: str = "dpm++"
-    """The sampler, one of `difftuning.backbones.solvers.SOLVERS`."""
+    solver: SolverName = "dpm++"
+    """The diffusers scheduler that makes the steps."""
     steps: int = Field(25, gt=0)
     """Steps of the solver; the paper finds the bank robust to them (Fig. 7a)."""
     guidance: float = Field(1.5, ge=0)

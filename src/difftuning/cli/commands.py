@@ -93,7 +93,9 @@ def demo(
 def train(
     recipe: RecipeName,
     overrides: Overrides = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the resolved recipe and stop.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -102,12 +104,15 @@ def train(
     from difftuning.workflows.recipe import load
 
     resolved = load(recipe, overrides or [])
+    from difftuning.workflows.train import check
+    from difftuning.workflows.train import train as work
+
     if dry_run:
         values = resolved.model_dump(mode="json")
         print(to_json(values, indent=1) if json else dump_recipe(values), end="\n" if json else "")
+        with redirect_stdout(sys.stderr):
+            check(resolved, make_display(json or quiet, sys.stderr))
         return
-    from difftuning.workflows.train import train as work
-
     _run(lambda display: work(resolved, display), json, quiet)
 
 
@@ -121,7 +126,7 @@ def sample(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps; the recipe's without it.")] = None,
     guidance: Annotated[
-        float | None, typer.Option(min=1.0, help="Guidance scale, 1 is off; the recipe's without it.")
+        float | None, typer.Option(min=0.0, help="Guidance scale, 1 is off; the recipe's without it.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of image i, with i; the recipe's without it.")] = None,
     json: Json = False,
@@ -168,8 +173,11 @@ def report(
 
 
 @app.command()
-def info(run: Run, json: Json = False) -> None:
-    """Show the state of a run: its step, and the digests of weights, bank and recipe."""
+def info(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a model as a recipe names it.")],
+    json: Json = False,
+) -> None:
+    """Show the state of a run (its step, the digests of weights, bank and recipe), or what a model is and knows."""
     from difftuning.workflows.info import info as work
 
     _run(lambda display: work(run), json, quiet=True)

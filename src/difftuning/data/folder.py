@@ -34,7 +34,7 @@ class FolderSource(EncodedSource):
         max_pixels: images above it are refused.
 
     Raises:
-        DataError: it holds no files.
+        DataError: it holds no files, or most of them lie beside the class folders.
     """
 
     def __init__(self, folder: Path, max_pixels: int) -> None:
@@ -44,6 +44,12 @@ class FolderSource(EncodedSource):
         folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         classes = {path.name: files for path in folders if (files := _files(path, deep=True))}
         beside = _files(folder, deep=False)
+        if classes and len(beside) > sum(map(len, classes.values())):
+            found, inside = ", ".join(list(classes)[:5]), sum(map(len, classes.values()))
+            raise DataError(
+                f"the folder {folder} holds {len(beside)} files beside the {inside} in its class folders ({found}), so most "
+                "would have no class; put them into class folders, or move the folders elsewhere if all are of one class"
+            )
         if classes:
             self.class_names = tuple(classes)
             self._paths = [path for files in classes.values() for path in files]

@@ -70,12 +70,28 @@ class Target:
             short = [f"{name} ({found[k]})" for k, name in enumerate(self.class_names) if found[k] < wanted]
             if short:
                 lines.append(f"fewer than the {wanted} images asked for in: {', '.join(short)}")
+        tested = set(self.heldout.labels.tolist())
+        untested = [name for k, name in enumerate(self.class_names) if k not in tested]
+        if untested:
+            lines.append(f"no held-out image, so no error is measured, for: {', '.join(untested[:_SHOWN])}")
         if self.skipped:
             lines.append(f"set aside {len(self.skipped)} file(s):")
             lines += [f"  {one.origin}: {one.reason}" for one in self.skipped[:_SHOWN]]
         if len(self.skipped) > _SHOWN:
             lines.append(f"  and {len(self.skipped) - _SHOWN} more")
         return lines
+
+
+def _unusable(source: ImageSource, indices: list[int]) -> list[Skipped]:
+    """Those of some images that cannot be decoded, and why."""
+    found = []
+    for index in indices:
+        try:
+            source.read(index)
+        except DataError as reason:
+            origin = source.origin(index)
+            found.append(Skipped(origin, str(reason).removeprefix(f"{origin}: ")))
+    return found
 
 
 def open_target(
@@ -118,14 +134,15 @@ def open_target(
     damaged: set[int] = set()
     while True:
         kept = [place for place, index in enumerate(readable) if index not in damaged]
-        found = split(
-            [keys[place] for place in kept],
-            [source.label(readable[place]) for place in kept],
-            config.heldout,
-            config.per_class,
-            config.seed,
-            source.name,
-        )
+        labels = [source.label(readable[place]) for place in kept]
+        try:
+            wanted = config.heldout, config.per_class, config.seed, source.name
+            found = split([keys[place] for place in kept], labels, *wanted)
+        except DataError as few:
+            # So few that each may be looked at: say which of them are no images at all.
+            spoiled = [*unread, *_unusable(source, readable)]
+            named = "; ".join(f"{one.origin}: {one.reason}" for one in spoiled[:_SHOWN])
+            raise DataError(f"{few}. Set aside: {named}" if spoiled else str(few)) from few
         chosen = (found.train, found.heldout, found.test)
         parts = Split(*(tuple(readable[kept[place]] for place in part) for part in chosen))
         train, heldout = encoded(parts.train, config.flip), encoded(parts.heldout, False)

@@ -11,7 +11,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from difftuning.errors import ConfigError
 from difftuning.noise.prediction import from_scheduler_config
 from difftuning.noise.process import EDM, NoiseProcess, VariancePreserving
 from difftuning.types import Condition, Denoiser
+
+SolverName = Literal["ddpm", "ddim", "dpm++", "unipc", "euler", "heun"]
+"""The solvers by name; `difftuning.backbones.solvers` says which suits which process."""
 
 
 class Scheduler(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 
@@ -14,8 +14,16 @@ from difftuning.training.interfaces import Log
 
 TrackerName = Literal["tensorboard", "wandb"]
 """What metrics can be sent to; each is an extra of the same name."""
+NAMES: tuple[str, ...] = get_args(TrackerName)
 PROJECT = "difftuning"
 """The project that wandb files its runs under."""
+
+
+def check_installed(names: Sequence[TrackerName]) -> None:
+    """Raise a `ConfigError` with the mend where the package of a tracker is missing."""
+    for name in names:
+        if find_spec(name) is None:
+            raise ConfigError(f"trackers={name} needs the extra: pip install 'difftuning[{name}]', or leave it out")
 
 
 def open_trackers(names: Sequence[TrackerName], folder: Path, run_name: str) -> list[GeneralTracker]:
@@ -29,9 +37,7 @@ def open_trackers(names: Sequence[TrackerName], folder: Path, run_name: str) -> 
     Raises:
         ConfigError: the package of a tracker is not installed.
     """
-    for name in names:
-        if find_spec(name) is None:
-            raise ConfigError(f"trackers={name} needs the extra: pip install 'difftuning[{name}]', or leave it out")
+    check_installed(names)
     made: list[GeneralTracker] = []
     for name in names:
         tracker = (

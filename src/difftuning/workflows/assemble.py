@@ -1,4 +1,7 @@
-"""From a recipe to objects, once, in reading order: model, target, bank, trainer."""
+"""From a recipe to objects, once, in reading order: model, target; then bank, streams, trainer.
+
+`prepare` finds what is wrong with a recipe before anything long begins; the bank is drawn after it and before `assemble`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ import torch
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
+from difftuning.backbones.labels import check_labels
 from difftuning.backbones.loading import load
+from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank.card import check_matches
 from difftuning.bank.mix import TwoStreams
 from difftuning.bank.read import Bank
@@ -16,17 +21,36 @@ from difftuning.coefficients.chain import ChainOfForgetting, build_chain
 from difftuning.coefficients.realisation import build_realisation
 from difftuning.data.order import Order
 from difftuning.data.target import Target, open_target
+from difftuning.errors import ConfigError
+from difftuning.evaluation.features import feature_network
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.results import MetricsLog, RunFolder
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.training.streams import DrawnStreams
-from difftuning.training.trackers import TrackedLog, open_trackers
+from difftuning.training.trackers import TrackedLog, check_installed, open_trackers
 from difftuning.training.trainer import Trainer
 from difftuning.tuning import KINDS as TUNERS
 from difftuning.workflows.recipe import Recipe
 
 TARGET_STREAM, BANK_STREAM = 1, 2
 """Offsets of the seeds of the two orders, so that they are unrelated."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run starts from, checked.
+
+    Attributes:
+        recipe: what is to be done.
+        backbone: the pretrained model, with its own labels.
+        chain: psi and xi.
+        target: the images, split.
+    """
+
+    recipe: Recipe
+    backbone: Backbone
+    chain: ChainOfForgetting
+    target: Target
 
 
 @dataclass(frozen=True)
@@ -60,8 +84,23 @@ def pretrained(recipe: Recipe) -> Backbone:
     """The model as it was published, on the device, with its own labels."""
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
-    device = recipe.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return load(recipe.model).to(device)
+    return load(recipe.model).to(_device(recipe.device))
+
+
+def _device(name: str | None) -> torch.device:
+    """The device of that name, or the best there is."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name is None:
+        return torch.device("cuda" if there["cuda"] else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as reason:
+        raise ConfigError(
+            f"device {name!r} is none that PyTorch knows; use cpu, cuda, cuda:1, mps, or null"
+        ) from reason
+    if not there.get(device.type, True):
+        raise ConfigError(f"device {name!r}: PyTorch finds no such device here; use cpu, or null for the best there is")
+    return device
 
 
 def chain_of(recipe: Recipe, backbone: Backbone) -> ChainOfForgetting:
@@ -81,17 +120,28 @@ def open_bank(recipe: Recipe, backbone: Backbone) -> Bank:
     return bank
 
 
-def assemble(recipe: Recipe, backbone: Backbone) -> Assembly:
-    """Build everything a run needs; the bank must be there already.
+def prepare(recipe: Recipe) -> Prepared:
+    """Load the model, open the target, and check all that a later stage would trip over.
 
-    Args:
-        recipe: what to build.
-        backbone: the pretrained model of the recipe, as it was published; training moves it.
+    Raises:
+        DifftuningError: the model, the target, the labels, a solver, the feature network or a tracker cannot be used.
     """
-    folder = RunFolder(recipe.folder).make()
+    backbone = pretrained(recipe)
     chain = chain_of(recipe, backbone)
-    bank = open_bank(recipe, backbone) if chain.uses_bank else None
+    for solver in (recipe.bank.solver, recipe.sampling.solver):
+        make_scheduler(solver, backbone.scheduler_config)
+    check_installed(recipe.trackers)
+    feature_network(recipe.evaluation.network, recipe.evaluation.weights)
     target = open_target(recipe.data, backbone.image_size, backbone.codec)
+    check_labels(recipe.labels, backbone.labels, target.class_names)
+    return Prepared(recipe, backbone, chain, target)
+
+
+def assemble(prepared: Prepared) -> Assembly:
+    """Build everything a run needs; the bank must be there already. The model becomes the one that training moves."""
+    recipe, backbone, chain, target = prepared.recipe, prepared.backbone, prepared.chain, prepared.target
+    folder = RunFolder(recipe.folder).make()
+    bank = open_bank(recipe, backbone) if chain.uses_bank else None
     rows = backbone.change_labels(recipe.labels, target.class_names)
     tuner = TUNERS[recipe.tuner.kind][1](recipe.tuner)
     streams = TwoStreams(

@@ -1,10 +1,11 @@
-"""`info`: the state of a run, read from its folder alone."""
+"""`info`: the state of a run, read from its folder alone, or what a model is and which classes it knows."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from difftuning.backbones.loading import load, zoo_names
 from difftuning.config.loading import load_recipe
 from difftuning.results import MetricsLog, RunFolder, read_json, read_rows
 from difftuning.training.checkpoints import Checkpoints
@@ -14,10 +15,10 @@ DIGESTS = ("weights_digest", "bank_digest", "recipe_digest")
 
 
 def info(run: Path) -> dict[str, Any]:
-    """The state of a run.
+    """The state of a run, or `model_info` where the name is a model's.
 
     Args:
-        run: a run folder, which is not changed.
+        run: a run folder, which is not changed, or a model as a recipe names it.
 
     Returns:
         `run`; `state`, one of "new" (no checkpoint yet), "unfinished" and "finished"; `step` of the checkpoint that
@@ -29,6 +30,8 @@ def info(run: Path) -> dict[str, Any]:
         CheckpointError: the folder is not a run, or something in it cannot be read.
         ConfigError: its recipe cannot be read.
     """
+    if not RunFolder(run).recipe.is_file() and (str(run) in zoo_names() or (run / "model_index.json").is_file()):
+        return model_info(str(run))
     folder = RunFolder(run).require()
     checkpoints = Checkpoints(folder.checkpoints)
     last, best = checkpoints.last(), checkpoints.best()
@@ -47,4 +50,24 @@ def info(run: Path) -> dict[str, Any]:
         "torn": len(metrics.torn),
         "rows": len(read_rows(folder.results)) if folder.results.is_file() else 0,
         "report": str(folder.report) if folder.report.is_file() else None,
+    }
+
+
+def model_info(name: str) -> dict[str, Any]:
+    """What a model is: family, parameters, sizes, noise process, what it predicts, and its classes by name.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    model = load(name)
+    return {
+        "model": name,
+        "family": type(model).__name__,
+        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+        "image_size": model.image_size,
+        "latent": "x".join(map(str, model.sample_shape)),
+        "process": type(model.process).__name__,
+        "digest": model.digest(),
+        "classes": len(model.labels),
+        "labels": list(model.labels.names),
     }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from difftuning.backbones.labels import LabelChange, Replace
 from difftuning.bank.card import BankConfig
@@ -17,9 +17,10 @@ from difftuning.config.overrides import apply_overrides
 from difftuning.config.validate import validate
 from difftuning.data.sources import DataConfig
 from difftuning.sampling.denoiser import Precision
+from difftuning.sampling.loop import SolverName
 from difftuning.training.ema import EMAConfig
 from difftuning.training.optim import OptimConfig
-from difftuning.training.trackers import TrackerName
+from difftuning.training.trackers import NAMES, TrackerName
 from difftuning.training.trainer import TrainingConfig
 from difftuning.tuning import FullConfig
 from difftuning.workflows.recipes import locate
@@ -43,7 +44,7 @@ class SamplingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    solver: Literal["ddpm", "ddim", "dpm++", "unipc", "euler", "heun"] = "ddim"
+    solver: SolverName = "ddim"
     """The diffusers scheduler that makes the steps."""
     steps: int = Field(50, gt=0)
     """Steps of the solver."""
@@ -111,8 +112,10 @@ class Recipe(BaseModel):
     """How long and how often."""
     ema: EMAConfig = EMAConfig()
     """The average of the weights."""
-    trackers: tuple[TrackerName, ...] = ()
-    """Where metrics go besides metrics.jsonl: tensorboard, wandb."""
+    trackers: Annotated[
+        tuple[TrackerName, ...], BeforeValidator(lambda given: (given,) if given in NAMES else given)
+    ] = ()
+    """Where metrics go besides metrics.jsonl: tensorboard, wandb; one name or a list."""
     sampling: SamplingConfig = SamplingConfig()
     """How images are drawn."""
     evaluation: EvaluationConfig = EvaluationConfig()

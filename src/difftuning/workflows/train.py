@@ -13,7 +13,7 @@ from difftuning.results import MetricsLog, write_json, write_text
 from difftuning.training.checkpoints import tensors_digest
 from difftuning.training.hooks import Hook
 from difftuning.workflows import bank as bank_workflow
-from difftuning.workflows.assemble import Assembly, assemble, chain_of, pretrained
+from difftuning.workflows.assemble import Assembly, Prepared, assemble, prepare
 from difftuning.workflows.display import Display, Silent, total
 from difftuning.workflows.drawing import draw_images, spread
 from difftuning.workflows.heldout import bank_heldout, measurement, target_heldout
@@ -33,13 +33,11 @@ def train(recipe: Recipe, display: Display | None = None) -> dict[str, Any]:
         DifftuningError: whatever is wrong, before anything is overwritten.
     """
     display = display or Silent()
-    backbone = pretrained(recipe)
-    if chain_of(recipe, backbone).uses_bank:
-        bank_workflow.draw(recipe, backbone, display)
-    run = assemble(recipe, backbone)
+    prepared = check(recipe, display)
+    if prepared.chain.uses_bank:
+        bank_workflow.draw(recipe, prepared.backbone, display)
+    run = assemble(prepared)
     trainer = run.trainer
-    for line in run.target.report():
-        display.note(line)
     write_text(run.folder.recipe, dump_recipe(recipe.model_dump(mode="json")))
     write_json(run.folder.provenance, provenance())
     _list_set_aside(run)
@@ -59,6 +57,19 @@ def train(recipe: Recipe, display: Display | None = None) -> dict[str, Any]:
         finally:
             run.log.finish()
     return _finish(run)
+
+
+def check(recipe: Recipe, display: Display | None = None) -> Prepared:
+    """Find what is wrong with a recipe, and say how many images there are for what; nothing is written into the run folder.
+
+    Raises:
+        DifftuningError: something cannot be used.
+    """
+    display = display or Silent()
+    prepared = prepare(recipe)
+    for line in prepared.target.report():
+        display.note(line)
+    return prepared
 
 
 def _list_set_aside(run: Assembly) -> None:
