@@ -17,13 +17,14 @@ import torch
 from difftuning.backbones.loading import load as load_model
 from difftuning.bank.read import Bank
 from difftuning.data.target import Target, open_target
-from difftuning.errors import BankError, CheckpointError, ConfigError
+from difftuning.errors import BankError, CheckpointError, ConfigError, DataError, DifftuningError
 from difftuning.results import MetricsLog, Row
 from difftuning.training.checkpoints import Checkpoints, read
 from difftuning.workflows import bank
 from difftuning.workflows.assemble import pretrained
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.evaluate import evaluate
+from difftuning.workflows.info import info
 from difftuning.workflows.recipe import load
 from difftuning.workflows.report import report
 from difftuning.workflows.sample import sample
@@ -202,7 +203,60 @@ def test_wrong_overrides(recipe_file: Path, override: str, message: str) -> None
         load(str(recipe_file), [override])
 
 
-def test_the_shipped_recipe_is_whole() -> None:
+def test_the_shipped_recipes_are_whole() -> None:
     recipe = load("demo", [])
     assert recipe.model == "dit-icons-32"
     assert recipe.data.target == "openmoji"
+    assert load("own-images", ["data.target=./mine"]).data.per_class is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.target=./nosuch", "neither a path"),
+        ("model=dit-icon-32", "dit-icons-32"),
+        ("device=gpu", "cpu, cuda"),
+        ("evaluation.network=nosuch", "feature network 'nosuch'"),
+        ("labels.kind=from-source labels.start.cat=dog", "no class of the target"),
+        ("trackers=wandb", "pip install"),
+    ],
+)
+def test_what_is_wrong_is_found_before_the_bank_is_drawn(
+    recipe_file: Path, tmp_path: Path, override: str, message: str
+) -> None:
+    recipe = load(str(recipe_file), override.split())
+    with pytest.raises(DifftuningError, match=message):
+        train(recipe)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_is_not_there_is_named(recipe_file: Path) -> None:
+    missing = "mps" if torch.cuda.is_available() else "cuda"
+    with pytest.raises(ConfigError, match=f"device '{missing}': PyTorch finds no such device"):
+        train(load(str(recipe_file), [f"device={missing}"]))
+
+
+def test_info_of_a_model_names_its_classes(tmp_path: Path, recipe_file: Path) -> None:
+    found = info(tmp_path / "model")
+    model = load_model(str(tmp_path / "model"))
+    assert found["labels"] == list(model.labels.names)
+    assert found["parameters"] == sum(parameter.numel() for parameter in model.network.parameters())
+
+
+def test_few_images_that_are_none_are_named(recipe_file: Path, tmp_path: Path) -> None:
+    junk = tmp_path / "junk"
+    junk.mkdir()
+    (junk / "a.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"too few.*a\.png"):
+        train(load(str(recipe_file), [f"data.target={junk}"]))
+
+
+def test_a_flat_folder_with_a_folder_beside_the_pictures_is_refused(recipe_file: Path, tmp_path: Path) -> None:
+    for index in range(3):
+        (tmp_path / "images" / f"{index}.png").write_bytes((tmp_path / "images/dark/0.png").read_bytes() + bytes(index))
+    train(load(str(recipe_file), ["training.steps=3"]))  # a few beside many are set aside
+    assert "0.png" in (tmp_path / "run/set-aside.txt").read_text()
+    for index in range(20):
+        (tmp_path / "images" / f"{index}.png").write_bytes((tmp_path / "images/dark/0.png").read_bytes())
+    with pytest.raises(DataError, match="beside"):
+        train(load(str(recipe_file), ["training.steps=3", f"out={tmp_path / 'other'}"]))
