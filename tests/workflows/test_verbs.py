@@ -66,6 +66,7 @@ def test_from_recipe_to_report(recipe_file: Path, tmp_path: Path) -> None:
         "heldout_bank",
         "heldout_best",
         "drift",
+        "drift_per_parameter",
     } <= metrics
     assert all(Row.model_validate(row) for row in rows)
     assert {row["network"] for row in rows if row["metric"] == "frechet"} == {"efficientnet-lite0@128"}

@@ -31,6 +31,7 @@ class Backbone(ABC):
         sample_shape: (C, H, W) of one latent.
         scheduler_config: the diffusers scheduler config it came with.
         learned_variance: its answer carries C further channels with a variance.
+        class_table: the name of the parameter whose rows are its classes.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Backbone(ABC):
     sample_shape: tuple[int, int, int]
     scheduler_config: dict[str, Any]
     learned_variance: bool
+    class_table: str
 
     @abstractmethod
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:

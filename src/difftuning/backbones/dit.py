@@ -68,6 +68,7 @@ class DiT(Backbone):
             raise ModelError(f"{name}: {out_channels} output channels fit neither {channels} nor a learned variance")
         self.learned_variance = out_channels == 2 * channels
         self.tied = tie_embedders(transformer)
+        self.class_table = "transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight"
         rows = self._class_embedder.embedding_table.num_embeddings
         self.labels = LabelSpace(names or tuple(str(index) for index in range(rows - 1)))
         if len(self.labels) != rows - 1:

@@ -34,6 +34,7 @@ LABELS = {
     "recall": "recall",
     "memorised": "memorised share",
     "drift": "weight drift",
+    "drift_per_parameter": "weight drift by parameter",
 }
 
 DISTANCES = ("frechet", "fid", "kid")

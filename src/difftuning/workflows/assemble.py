@@ -14,7 +14,7 @@ from difftuning.backbones.base import Backbone
 from difftuning.backbones.labels import check_labels
 from difftuning.backbones.loading import load
 from difftuning.backbones.solvers import make_scheduler
-from difftuning.bank.card import check_matches
+from difftuning.bank.card import CARD, check_matches
 from difftuning.bank.mix import TwoStreams
 from difftuning.bank.read import Bank
 from difftuning.coefficients.chain import ChainOfForgetting, build_chain
@@ -65,6 +65,7 @@ class Assembly:
         rows: (K,) int64, the model's row of each target class.
         chain: psi and xi.
         bank: the knowledge bank; None where psi is 1 everywhere.
+        heldout_bank: bank items that training never sees; None where there are none.
         log: where the loop's metrics go.
         trainer: the loop.
     """
@@ -76,6 +77,7 @@ class Assembly:
     rows: Tensor
     chain: ChainOfForgetting
     bank: Bank | None
+    heldout_bank: Bank | None
     log: TrackedLog
     trainer: Trainer
 
@@ -120,6 +122,19 @@ def open_bank(recipe: Recipe, backbone: Backbone) -> Bank:
     return bank
 
 
+def open_heldout_bank(recipe: Recipe, backbone: Backbone) -> Bank | None:
+    """The held-out bank of a recipe, which also runs without a bank are measured on; None where nobody has drawn it.
+
+    Raises:
+        BankError: it was drawn from another model.
+    """
+    if not (recipe.heldout_bank_path / CARD).is_file():
+        return None
+    bank = Bank(recipe.heldout_bank_path)
+    check_matches(bank.card, backbone)
+    return bank
+
+
 def prepare(recipe: Recipe) -> Prepared:
     """Load the model, open the target, and check all that a later stage would trip over.
 
@@ -141,7 +156,7 @@ def assemble(prepared: Prepared) -> Assembly:
     """Build everything a run needs; the bank must be there already. The model becomes the one that training moves."""
     recipe, backbone, chain, target = prepared.recipe, prepared.backbone, prepared.chain, prepared.target
     folder = RunFolder(recipe.folder).make()
-    bank = open_bank(recipe, backbone) if chain.uses_bank else None
+    bank, heldout_bank = open_bank(recipe, backbone) if chain.uses_bank else None, open_heldout_bank(recipe, backbone)
     rows = backbone.change_labels(recipe.labels, target.class_names)
     tuner = TUNERS[recipe.tuner.kind][1](recipe.tuner)
     streams = TwoStreams(
@@ -179,4 +194,4 @@ def assemble(prepared: Prepared) -> Assembly:
             "data_digest": target.train.digest,
         },
     )
-    return Assembly(recipe, folder, backbone, target, rows, chain, bank, log, trainer)
+    return Assembly(recipe, folder, backbone, target, rows, chain, bank, heldout_bank, log, trainer)

@@ -11,9 +11,13 @@ from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank import audit, generate
 from difftuning.bank.card import BankCard, read_card
 from difftuning.workflows.assemble import pretrained
-from difftuning.workflows.display import Display, Silent, total
+from difftuning.workflows.display import Display, Silent, Task, total
 from difftuning.workflows.drawing import clip_of
+from difftuning.workflows.heldout import BANK_ITEMS
 from difftuning.workflows.recipe import Recipe
+
+HELDOUT_SEED = 1_000_003
+"""Added to the seed of a bank for that of its held-out items."""
 
 
 def build(recipe: Recipe, display: Display | None = None) -> BankCard:
@@ -22,13 +26,23 @@ def build(recipe: Recipe, display: Display | None = None) -> BankCard:
 
 
 def draw(recipe: Recipe, backbone: Backbone, display: Display) -> BankCard:
-    """`build`, with the pretrained model at hand."""
+    """`build`, with the pretrained model at hand; draws the held-out bank too, which only measurements read."""
     clip = clip_of(backbone, recipe.sampling.clip)
-    with display.progress(f"bank of {backbone.name}", recipe.bank.count) as task:
-        tell = total(task)
-        return generate.build(
-            backbone, make_scheduler, recipe.bank_path, recipe.bank, clip, lambda done, count: tell(done)
-        )
+    unseen = {"count": min(BANK_ITEMS, recipe.bank.count), "seed": recipe.bank.seed + HELDOUT_SEED}
+    banks = {
+        recipe.heldout_bank_path: recipe.bank.model_copy(update=unseen),
+        recipe.bank_path: recipe.bank,
+    }
+    with display.progress(f"bank of {backbone.name}", sum(config.count for config in banks.values())) as task:
+        for folder, config in banks.items():
+            card = generate.build(backbone, make_scheduler, folder, config, clip, _to(task))
+    return card
+
+
+def _to(task: Task, done: int = 0) -> generate.Progress:
+    """What the drawing of a bank tells its progress to."""
+    tell = total(task, done)
+    return lambda now, _: tell(now)
 
 
 def extend(folder: Path, count: int, display: Display | None = None) -> BankCard:
@@ -36,8 +50,7 @@ def extend(folder: Path, count: int, display: Display | None = None) -> BankCard
     display = display or Silent()
     card = read_card(folder)
     with display.progress(f"bank of {card.model.name}", count, card.config.count) as task:
-        tell = total(task, card.config.count)
-        return generate.extend(load(card.model.name), make_scheduler, folder, count, lambda done, _: tell(done))
+        return generate.extend(load(card.model.name), make_scheduler, folder, count, _to(task, card.config.count))
 
 
 def info(folder: Path) -> dict[str, Any]:

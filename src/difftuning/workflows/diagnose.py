@@ -9,13 +9,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from difftuning.backbones.solvers import make_scheduler
-from difftuning.bank.read import Bank
 from difftuning.diagnosis.swap_curve import swap_curve
 from difftuning.evaluation.features import extract
 from difftuning.evaluation.fidelity import frechet, kid
 from difftuning.results import write_json
 from difftuning.sampling.denoiser import Unconditional
 from difftuning.types import Condition
+from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.display import Display, Silent, total
 from difftuning.workflows.drawing import denoiser_of
 from difftuning.workflows.evaluate import Judge
@@ -79,8 +79,7 @@ def diagnose(
             "run": on_target.curve(model).error.tolist(),
         },
     }
-    if (recipe.bank_path / "card.json").is_file():
-        bank = Bank(recipe.bank_path)
+    if (bank := open_heldout_bank(recipe, before)) is not None:
         found["bank"] = {
             "pretrained": bank_heldout(bank, before, draws).curve(before).error.tolist(),
             "run": bank_heldout(bank, model, draws).curve(model).error.tolist(),

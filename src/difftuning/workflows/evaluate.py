@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
-from difftuning.bank.read import Bank
 from difftuning.config.provenance import provenance
 from difftuning.data.target import Target
 from difftuning.evaluation import fidelity
@@ -21,12 +19,13 @@ from difftuning.evaluation.drift import weight_drift
 from difftuning.evaluation.features import FeatureNetwork, feature_network
 from difftuning.evaluation.fidelity import Measures, Reference
 from difftuning.results import MetricsLog, Row, write_results
-from difftuning.workflows.assemble import chain_of, open_bank
+from difftuning.tuning import KINDS as TUNERS
+from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.drawing import draw_images, images_of
 from difftuning.workflows.heldout import HeldOut, bank_heldout, target_heldout
 from difftuning.workflows.recipe import Recipe
-from difftuning.workflows.runs import open_run
+from difftuning.workflows.runs import FinishedRun, open_run
 
 SAMPLES = "evaluated.safetensors"
 """In the samples folder of a run: the images that were judged."""
@@ -58,17 +57,24 @@ def evaluate(path: Path, display: Display | None = None) -> dict[str, Any]:
     run.folder.samples.mkdir(exist_ok=True)
     save_file({"images": images}, run.folder.samples / SAMPLES)
     measures = judge.distances(images, display)
-    drift = sum(weight_drift(_parameters(run.before), _parameters(run.model)).values())
-    bank = open_bank(recipe, run.before) if chain_of(recipe, run.before).uses_bank else None
-    rows = [judge.row(method_of(recipe), metric, value, step) for metric, value in {**measures, "drift": drift}.items()]
-    rows += heldout_rows(judge, run.model, run.rows, bank, step, MetricsLog(run.folder.metrics))
+    values = {**measures, **_drift(run)}
+    rows = [judge.row(method_of(recipe), metric, value, step) for metric, value in values.items()]
+    rows += heldout_rows(judge, run, step, MetricsLog(run.folder.metrics))
     written = provenance()
     write_results(run.folder.results, rows, written["machine"], written["commit"], recipe.model_dump(mode="json"))
     return {"rows": [row.model_dump(mode="json") for row in rows], "warning": measures.warning}
 
 
-def _parameters(backbone: Backbone) -> Mapping[str, Tensor]:
-    return dict(backbone.network.named_parameters())
+def _drift(run: FinishedRun) -> dict[str, float]:
+    """||theta - theta0||^2, in all and by tunable parameter; without the class table where its rows became other classes."""
+    left_out = {} if run.before.labels == run.model.labels else {run.model.class_table}
+    before, after = (
+        {name: value for name, value in model.network.named_parameters() if name not in left_out}
+        for model in (run.before, run.model)
+    )
+    drift = sum(weight_drift(before, after).values())
+    tunable = TUNERS[run.recipe.tuner.kind][1](run.recipe.tuner).attach(run.model.network)
+    return {"drift": drift, "drift_per_parameter": drift / sum(value.numel() for value in tunable.values())}
 
 
 @dataclass
@@ -103,7 +109,7 @@ class Judge:
     def labels(self, rows: Tensor, count: int) -> Tensor:
         """(count,) rows of the model's table, the classes in the proportions of the held-out images."""
         labels = rows[self.target.heldout.labels]
-        return labels[torch.arange(count) % len(labels)]
+        return labels[torch.arange(count) * len(labels) // count]
 
     def draw(self, model: Backbone, rows: Tensor, display: Display) -> Tensor:
         """As many samples as the recipe says."""
@@ -148,17 +154,15 @@ class Judge:
         )
 
 
-def heldout_rows(
-    judge: Judge, model: Backbone, rows: Tensor, bank: Bank | None, step: int, log: MetricsLog
-) -> list[Row]:
+def heldout_rows(judge: Judge, run: FinishedRun, step: int, log: MetricsLog) -> list[Row]:
     """The held-out error by u on target and bank, their means, and the best checkpoint's mean from the log."""
     draws, method = judge.recipe.evaluation.heldout_draws, method_of(judge.recipe)
-    where: dict[str, HeldOut] = {"heldout": target_heldout(judge.target.heldout, rows, model, draws)}
-    if bank is not None:
-        where["heldout_bank"] = bank_heldout(bank, model, draws)
+    where: dict[str, HeldOut] = {"heldout": target_heldout(judge.target.heldout, run.rows, run.model, draws)}
+    if (bank := open_heldout_bank(run.recipe, run.before)) is not None:
+        where["heldout_bank"] = bank_heldout(bank, run.model, draws)
     found = []
     for metric, place in where.items():
-        curve = place.curve(model)
+        curve = place.curve(run.model)
         found.append(judge.row(method, metric, curve.mean, step, n=draws))
         for u, error in zip(curve.u.tolist(), curve.error.tolist(), strict=True):
             found.append(judge.row(method, f"{metric}_by_u", error, step, {"u": round(u, 4)}, n=draws))

@@ -14,8 +14,8 @@ from difftuning.data.latents import LatentSet
 from difftuning.diagnosis.denoising_curve import DenoisingCurve, denoising_curve
 from difftuning.types import Condition
 
-BANK_ITEMS = 512
-"""Bank items that the error on the bank is measured on: the first ones, which are balanced over the classes."""
+BANK_ITEMS = 256
+"""Items of the held-out bank: drawn like the bank from another seed, and never trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ def target_heldout(heldout: LatentSet, rows: Tensor, backbone: Backbone, draws: 
 
 
 def bank_heldout(bank: Bank, backbone: Backbone, draws: int) -> HeldOut:
-    """The first bank items, under the null label, which is how retention sees them."""
-    latents = bank.get(torch.arange(min(BANK_ITEMS, len(bank)))).to(backbone.device)
+    """The items of the held-out bank, under the null label, which is how retention sees a bank."""
+    latents = bank.get(torch.arange(len(bank))).to(backbone.device)
     return HeldOut(latents, backbone.null_condition(len(latents)), draws)
 
 

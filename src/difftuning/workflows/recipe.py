@@ -131,6 +131,11 @@ class Recipe(BaseModel):
         """The folder of the bank."""
         return Path(self.bank_folder) if self.bank_folder else self.folder / "bank"
 
+    @property
+    def heldout_bank_path(self) -> Path:
+        """The folder of bank items that training never sees, beside the bank."""
+        return self.bank_path.with_name(f"{self.bank_path.name}-heldout")
+
     def digest(self) -> str:
         """The identity of the training: everything that changes its result, and not where it is or how it is judged."""
         left_out = {"name", "out", "bank_folder", "device", "threads", "trackers", "evaluation", "sampling"}

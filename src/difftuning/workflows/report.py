@@ -83,10 +83,8 @@ def _data(recipes: Mapping[Path, Recipe], names: Mapping[Path, str], extra_rows:
         facts=_facts(opened, recipes, len(train), len(heldout)),
         recipes={f"{run.name} ({names[run]})": _yaml(recipe) for run, recipe in recipes.items()},
         grids={
-            "held-out images of the target": image_grid(
-                heldout[spread(len(heldout), min(len(heldout), COLUMNS * LINES))], COLUMNS
-            ),
-            **{name: image_grid(images[: COLUMNS * LINES], COLUMNS) for name, images in drawn.items()},
+            "held-out images of the target": image_grid(_some(heldout), COLUMNS),
+            **{name: image_grid(_some(images), COLUMNS) for name, images in drawn.items()},
         },
         series=_series(recipes, names),
         coefficients=None if tuned is None else _coefficients(chain_of(tuned, opened.before)),
@@ -138,6 +136,11 @@ def _yaml(recipe: Recipe) -> str:
     return dump_recipe(recipe.model_dump(mode="json"))
 
 
+def _some(images: Tensor, count: int = COLUMNS * LINES) -> Tensor:
+    """At most `count` images from all over a set, which is ordered by class."""
+    return images[spread(len(images), min(len(images), count))]
+
+
 def _series(recipes: Mapping[Path, Recipe], names: Mapping[Path, str]) -> dict[str, list[tuple[int, float]]]:
     series = {}
     for run, recipe in recipes.items():
@@ -183,7 +186,7 @@ def _bank(run: FinishedRun) -> tuple[bytes | None, list[tuple[str, str]]]:
 
 def _nearest(drawn: Tensor, train: Tensor, judge: Judge) -> bytes:
     """A line of samples and under each the training image nearest to it in feature space."""
-    samples = drawn[spread(len(drawn), min(len(drawn), PAIRS))]
+    samples = _some(drawn, PAIRS)
     copies = train[nearest_training(extract(samples, judge.network), judge.training.features)]
     return image_grid(torch.cat([samples, copies]), len(samples))
 

@@ -85,7 +85,7 @@ def _hooks(run: Assembly) -> list[Hook]:
     recipe, backbone, bank = run.recipe, run.backbone, run.bank
     draws = recipe.evaluation.heldout_draws
     on_target = target_heldout(run.target.heldout, run.rows, backbone, draws)
-    on_bank = bank_heldout(bank, backbone, draws) if bank is not None else None
+    on_bank = None if run.heldout_bank is None else bank_heldout(run.heldout_bank, backbone, draws)
     labels = run.rows[spread(len(run.rows), GRID)]
 
     def grid(step: int) -> dict[str, float]:
