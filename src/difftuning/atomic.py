@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 ASIDE = ".writing-"
 """How the name of a file that is being written begins; after a kill such a file may be left over."""
 
@@ -16,6 +18,12 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether a file that was being written will never be finished, because its writer is no more."""
+    writer = path.name.removeprefix(ASIDE).partition("-")[0]
+    return not writer.isdecimal() or int(writer) == os.getpid() or not psutil.pid_exists(int(writer))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -105,6 +105,20 @@ def test_parquet_restores_class_names_and_finds_its_columns(tmp_path: Path) -> N
     assert listing(tmp_path) == before
 
 
+def test_a_folder_of_tables_keeps_its_splits_apart(tmp_path: Path) -> None:
+    whole = parquet(tmp_path / "one")
+    folder = tmp_path / "splits"
+    folder.mkdir()
+    rows = Dataset.from_parquet(str(whole))
+    rows.select(range(4)).to_parquet(folder / "train-00000.parquet")
+    rows.select(range(4, len(rows))).to_parquet(folder / "test-00000.parquet")
+    assert len(open_source(DataConfig(target=str(folder)))) == 4
+    assert len(open_source(DataConfig(target=str(folder), split="test"))) == len(rows) - 4
+    (folder / "more.csv").write_text("image,label")
+    with pytest.raises(DataError, match="several kinds"):
+        open_source(DataConfig(target=str(folder)))
+
+
 def test_wrong_columns_and_splits_name_the_nearest(tmp_path: Path) -> None:
     target = str(parquet(tmp_path / "data"))
     with pytest.raises(DataError, match=r"no column 'kinds' \(data.label_column\); did you mean 'kind'"):

@@ -23,7 +23,7 @@ from difftuning.training.checkpoints import Checkpoints, read
 from difftuning.workflows import bank
 from difftuning.workflows.assemble import pretrained
 from difftuning.workflows.diagnose import diagnose
-from difftuning.workflows.evaluate import evaluate
+from difftuning.workflows.evaluate import Judge, evaluate
 from difftuning.workflows.info import info
 from difftuning.workflows.recipe import load
 from difftuning.workflows.report import report
@@ -261,3 +261,59 @@ def test_a_flat_folder_with_a_folder_beside_the_pictures_is_refused(recipe_file:
         (tmp_path / "images" / f"{index}.png").write_bytes((tmp_path / "images/dark/0.png").read_bytes())
     with pytest.raises(DataError, match="beside"):
         train(load(str(recipe_file), ["training.steps=3", f"out={tmp_path / 'other'}"]))
+
+
+def test_another_recipe_is_refused_before_anything_is_written(recipe_file: Path, tmp_path: Path) -> None:
+    train(load(str(recipe_file), ["training.steps=3"]))
+    before = contents(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="another recipe digest"):
+        train(load(str(recipe_file), ["training.steps=3", "optim.lr=0.5"]))
+    assert contents(tmp_path / "run") == before
+
+
+def test_how_often_a_run_tells_and_saves_is_not_its_identity(recipe_file: Path) -> None:
+    digest = load(str(recipe_file), []).digest()
+    for override in ("training.keep=5", "training.log_every=1", "training.save_every=7", "bank.count=13", "seed=0"):
+        assert load(str(recipe_file), [override]).digest() == digest
+    for override in ("training.batch_size=8", "optim.lr=0.5", "seed=1", "coefficients.psi.tau=0.5"):
+        assert load(str(recipe_file), [override]).digest() != digest
+
+
+def test_one_process_trains_in_one_precision_after_another(recipe_file: Path, tmp_path: Path) -> None:
+    for precision in ("no", "bf16", "no"):
+        train(
+            load(
+                str(recipe_file), [f"out={tmp_path / precision}", "training.steps=2", f"training.precision={precision}"]
+            )
+        )
+    with pytest.raises(ConfigError, match="fp16 needs a GPU"):
+        train(load(str(recipe_file), [f"out={tmp_path / 'half'}", "training.precision=fp16", "device=cpu"]))
+
+
+def test_a_run_without_a_bank_needs_no_bank_folder(recipe_file: Path, tmp_path: Path) -> None:
+    train(load(str(recipe_file), ["coefficients.psi.tau=0", "training.steps=3", f"bank_folder={tmp_path / 'none'}"]))
+    assert evaluate(tmp_path / "run")["rows"]
+
+
+def test_samples_are_judged_over_all_classes(recipe_file: Path) -> None:
+    recipe = load(str(recipe_file), ["data.heldout=3"])
+    target = assemble_target(recipe_file, ["data.heldout=3"])
+    judge = Judge(recipe, target)
+    for count in (2, 4, 8, 50):
+        found = torch.bincount(judge.labels(torch.arange(2), count), minlength=2)
+        assert found.tolist() == [count // 2, count // 2]
+
+
+def test_held_out_bank_items_are_in_no_bank(recipe_file: Path) -> None:
+    recipe = load(str(recipe_file), [])
+    bank.build(recipe)
+    trained, unseen = (Bank(path).get(torch.arange(12)) for path in (recipe.bank_path, recipe.heldout_bank_path))
+    nearest = torch.cdist(unseen.flatten(1), trained.flatten(1)).min()
+    assert nearest > 0.1
+
+
+def test_the_bank_may_be_drawn_without_a_condition(recipe_file: Path, tmp_path: Path) -> None:
+    for number, word in enumerate(("null", "'null'")):
+        folder = tmp_path / f"bank{number}"
+        overrides = [f"bank.labels={word}", "bank.guidance=1", f"bank_folder={folder}"]
+        assert bank.build(load(str(recipe_file), overrides)).config.labels == "null"

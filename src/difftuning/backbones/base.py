@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from difftuning.backbones.codec import Codec
-from difftuning.backbones.labels import LabelChange, LabelSpace
+from difftuning.backbones.labels import LabelChange, LabelSpace, check_labels
 from difftuning.noise.clock import Clock
 from difftuning.noise.prediction import Prediction
 from difftuning.noise.process import NoiseProcess
@@ -53,6 +53,10 @@ class Backbone(ABC):
     @abstractmethod
     def change_labels(self, change: LabelChange, target: tuple[str, ...]) -> Tensor:
         """Bring the label space to the target's, in place; returns (K,) int64, the row of each target class."""
+
+    def check_labels(self, change: LabelChange, target: tuple[str, ...]) -> None:
+        """Raise the `ModelError` that `change_labels` would, and change nothing."""
+        check_labels(change, self.labels, target)
 
     @abstractmethod
     def digest(self) -> str:

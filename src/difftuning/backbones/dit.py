@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.codec import VAECodec, digest_module, make_codec
-from difftuning.backbones.labels import LabelChange, LabelSpace, change_labels
+from difftuning.backbones.labels import Keep, LabelChange, LabelSpace, change_labels, target_rows
 from difftuning.errors import ModelError
 from difftuning.noise.clock import default_clock
 from difftuning.noise.prediction import from_scheduler_config as prediction_of
@@ -87,14 +87,21 @@ class DiT(Backbone):
         answer: Tensor = self.network(x_t, timestep=time, class_labels=condition.labels, return_dict=False)[0]
         return answer
 
-    def change_labels(self, change: LabelChange, target: tuple[str, ...]) -> Tensor:
-        """Swap the class table, in every block at once, and note it in the model's config."""
-        table = self._class_embedder.embedding_table.weight.detach()
-        if not self.tied:
+    def check_labels(self, change: LabelChange, target: tuple[str, ...]) -> None:
+        """Raise what `change_labels` would; only a model whose blocks share one table can change it."""
+        super().check_labels(change, target)
+        if not self.tied and not isinstance(change, Keep):
             raise ModelError(
                 f"{self.name}: the class embedders of its blocks differ from each other, so its labels cannot be changed; "
                 "use labels.kind=keep"
             )
+
+    def change_labels(self, change: LabelChange, target: tuple[str, ...]) -> Tensor:
+        """Swap the class table, in every block at once, and note it in the model's config."""
+        self.check_labels(change, target)
+        if isinstance(change, Keep):
+            return target_rows(change, self.labels, target)
+        table = self._class_embedder.embedding_table.weight.detach()
         changed = change_labels(change, self.labels, table, target)
         embedder = self._class_embedder
         embedder.embedding_table = nn.Embedding(len(changed.table), changed.table.shape[1])

@@ -98,6 +98,9 @@ def _overrides(name: str, kind: type[NoiseProcess], config: Mapping[str, Any]) -
         return {}
     # Stated for configs that leave them out: Heun's own defaults, alone among these, are those of Stable Diffusion.
     overrides = {key: config.get(key, default) for key, default in _TABLE.items()}
+    if name in ("ddpm", "ddim"):
+        # Their own default clips x0-hat to [-1, 1], which a config of another solver knows nothing of and latents do not bear.
+        overrides["clip_sample"] = config.get("clip_sample", False)
     if name == "ddpm" and config.get("variance_type") in ("learned", "learned_range"):
         # The loop hands on x0-hat, without the learned variance; the posterior's variance takes its place.
         overrides["variance_type"] = "fixed_small"

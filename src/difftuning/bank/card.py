@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from difftuning.errors import BankError
 from difftuning.sampling.denoiser import Precision
@@ -31,7 +31,10 @@ class BankConfig(BaseModel):
     """Steps of the solver; the paper finds the bank robust to them (Fig. 7a)."""
     guidance: float = Field(1.5, ge=0)
     """Classifier-free guidance, 1 is off; 1.5 is what DiT's best distances were measured with."""
-    labels: Literal["balanced", "uniform", "null"] = "balanced"
+    # YAML reads a bare null as None.
+    labels: Annotated[
+        Literal["balanced", "uniform", "null"], BeforeValidator(lambda given: "null" if given is None else given)
+    ] = "balanced"
     """What items are drawn under: all classes in turn, each round in an order of its own, so that a bank smaller than the classes
     are many holds some of all kinds; a class at random; or no condition. Training sees none of it."""
     seed: int = 0

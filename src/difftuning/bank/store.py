@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from difftuning.atomic import ASIDE, write_bytes
+from difftuning.atomic import ASIDE, is_left_over, write_bytes
 from difftuning.bank.card import ShardEntry
 from difftuning.errors import BankError
 
@@ -91,8 +91,8 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def remove_left_over(folder: Path, keep: set[str]) -> None:
-    """Remove half-written files, and the shards that are not named in `keep`."""
-    for path in [*folder.glob(f"{ASIDE}*"), *folder.glob(PATTERN)]:
+    """Remove files that a dead process left half-written, and the shards that are not named in `keep`."""
+    for path in [*(path for path in folder.glob(f"{ASIDE}*") if is_left_over(path)), *folder.glob(PATTERN)]:
         if path.name not in keep:
             path.unlink(missing_ok=True)
 

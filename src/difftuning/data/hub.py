@@ -33,6 +33,8 @@ def load_rows(target: str, path: Path | None, split: str, subset: str | None) ->
     """
     try:
         loaded = _from_hub(target, subset) if path is None else _from_path(path)
+    except DataError:
+        raise
     except Exception as reason:  # the library, pyarrow and the hub client each have kinds of their own
         raise DataError(f"the data set {target!r} cannot be loaded ({type(reason).__name__}: {reason})") from reason
     if isinstance(loaded, Dataset):
@@ -52,10 +54,14 @@ def _from_path(path: Path) -> Dataset | DatasetDict:
             return load_from_disk(str(path))
         if any(path.glob("metadata.*")):
             return load_dataset("imagefolder", data_dir=str(path))
-        suffix, files = next((suffix, found) for suffix in BUILDERS if (found := sorted(path.glob(f"*{suffix}"))))
-    else:
-        suffix, files = path.suffix.lower(), [path]
-    return load_dataset(BUILDERS[suffix], data_files=[str(file) for file in files])
+        kinds = sorted({file.suffix for file in path.iterdir() if file.suffix.lower() in BUILDERS})
+        if len(kinds) > 1:
+            raise DataError(
+                f"the folder {path} holds files of several kinds ({', '.join(kinds)}); name one file, or keep one kind"
+            )
+        # datasets tells splits by the names of the files: train-0.parquet, test-0.parquet.
+        return load_dataset(str(path))
+    return load_dataset(BUILDERS[path.suffix.lower()], data_files=[str(path)])
 
 
 class DatasetSource(EncodedSource):

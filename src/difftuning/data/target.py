@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from difftuning.data.base import ImageSource, Skipped
 from difftuning.data.cache import cache_folder
 from difftuning.data.latents import Encoder, LatentSet, encode
@@ -31,6 +34,7 @@ class Target:
         train: latents to train on, with mirrored ones if the config flips.
         heldout: latents to measure the error on.
         unread: what could not even be split.
+        transform: to the model's size.
     """
 
     config: DataConfig
@@ -39,6 +43,7 @@ class Target:
     train: LatentSet
     heldout: LatentSet
     unread: tuple[Skipped, ...]
+    transform: Transform
     _encode: Callable[[tuple[int, ...], bool], LatentSet]
 
     @property
@@ -50,6 +55,10 @@ class Target:
     def skipped(self) -> list[Skipped]:
         """All that was set aside, and why."""
         return [*self.unread, *self.train.skipped, *self.heldout.skipped]
+
+    def pictures(self, part: LatentSet) -> Tensor:
+        """The images of a part at the model's size, (N, 3, S, S) uint8, as they are and not as a codec gives them back."""
+        return torch.stack([self.transform.pixels(self.source.read(index)) for index in part.indices.tolist()])
 
     @cached_property
     def test(self) -> LatentSet | None:
@@ -148,7 +157,7 @@ def open_target(
         train, heldout = encoded(parts.train, config.flip), encoded(parts.heldout, False)
         missing = {*parts.train, *parts.heldout} - {*train.indices.tolist(), *heldout.indices.tolist()}
         if not missing or not parts.test:
-            return Target(config, source, parts, train, heldout, tuple(unread), encoded)
+            return Target(config, source, parts, train, heldout, tuple(unread), transform, encoded)
         # A few-shot split has images to spare: the next ones take the places of those that turned out damaged.
         unread += [*train.skipped, *heldout.skipped]
         damaged |= missing

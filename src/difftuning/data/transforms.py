@@ -39,7 +39,10 @@ class Transform:
             upright = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
         return ImageOps.fit(upright.convert("RGB"), (self.size, self.size), Image.Resampling.LANCZOS)
 
+    def pixels(self, image: Image.Image) -> Tensor:
+        """(3, size, size) uint8."""
+        return torch.from_numpy(np.array(self.picture(image))).permute(2, 0, 1)
+
     def __call__(self, image: Image.Image) -> Tensor:
         """(3, size, size) float32 in [-1, 1]."""
-        pixels = torch.from_numpy(np.array(self.picture(image)))
-        return pixels.permute(2, 0, 1).float() / 127.5 - 1
+        return self.pixels(image).float() / 127.5 - 1

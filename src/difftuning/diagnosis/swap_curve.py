@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from difftuning.evaluation.features import to_uint8
 from difftuning.noise.process import NoiseProcess
 from difftuning.sampling.loop import Scheduler, State, resume, sample
 from difftuning.sampling.seeds import generators, sample_noise
@@ -93,7 +94,7 @@ def swap_curve(
         sample(finetuned, process, scheduler, part, noise, steps, generators(seed, indices), branches)
         for count, done in images.items():
             latents = resume(pretrained, process, part, branches.states[count])
-            done.append(_to_uint8(decode(latents)))
+            done.append(to_uint8(decode(latents)).cpu())
         if progress is not None:
             progress(first + len(part))
     finished = {count: torch.cat(parts) for count, parts in images.items()}
@@ -114,7 +115,3 @@ class _Branches:
             # In whole steps of the solver: Heun's two evaluations of one step are not torn apart.
             if state.step == min(state.scheduler.order * (self.steps - count), state.total):
                 self.states[count] = state.copy()
-
-
-def _to_uint8(images: Tensor) -> Tensor:
-    return ((images + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8)

@@ -1,15 +1,14 @@
 """Checkpoints that a crash cannot harm: written aside, synced, renamed; only then is an old one pruned.
 
     checkpoints/step-00001234/   parameters.safetensors  ema.safetensors  optimizer.safetensors  state.json
-    checkpoints/last.json, best.json     {"folder": "step-00001234", ...}
 
+The newest folder is the last one; its state names the step of the best one, so no pointer can lag behind.
 No pickle: tensors are safetensors, everything else is JSON.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from difftuning.atomic import sync
 from difftuning.errors import CheckpointError
-from difftuning.results import write_json
+from difftuning.results import read_json, write_json
 
 FORMAT = 1
 
@@ -67,8 +66,8 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 2) -> None:
         self.folder, self.keep = folder, keep
 
-    def save(self, step: int, groups: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], best: bool) -> Path:
-        """Write the checkpoint of a step; `groups` are the safetensors files by name.
+    def save(self, step: int, groups: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Path:
+        """Write the checkpoint of a step; `groups` are the safetensors files by name, `state["best_step"]` stays for good.
 
         Raises:
             CheckpointError: the disk does not take it; earlier checkpoints are untouched then.
@@ -91,9 +90,6 @@ class Checkpoints:
                 shutil.rmtree(target)
             os.replace(temporary, target)
             sync(self.folder)
-            write_json(self.folder / "last.json", {"folder": name, "step": step})
-            if best:
-                write_json(self.folder / "best.json", {"folder": name, "step": step})
         except OSError as reason:
             raise CheckpointError(
                 f"the checkpoint of step {step} could not be written to {self.folder} ({reason}); "
@@ -102,14 +98,8 @@ class Checkpoints:
         self._prune()
         return target
 
-    def _pointed(self, pointer: str) -> Path | None:
-        path = self.folder / f"{pointer}.json"
-        if not path.is_file():
-            return None
-        return self.folder / str(json.loads(path.read_text())["folder"])
-
     def _prune(self) -> None:
-        best = self._pointed("best")
+        best = self.best()
         for old in self.listing()[: -self.keep]:
             if old != best:
                 shutil.rmtree(old)
@@ -130,8 +120,20 @@ class Checkpoints:
 
     def best(self) -> Path | None:
         """The checkpoint with the lowest held-out error, or None."""
-        path = self._pointed("best")
+        last = self.last()
+        step = None if last is None else read_state(last).get("best_step")
+        path = None if step is None else self.folder / f"step-{step:08d}"
         return path if path is not None and path.is_dir() else None
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """The state of a checkpoint without its tensors.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    state: dict[str, Any] = read_json(checkpoint / "state.json")
+    return state
 
 
 def read(checkpoint: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
@@ -141,9 +143,9 @@ def read(checkpoint: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
         CheckpointError: a file is missing, torn or changed.
     """
     try:
-        state = json.loads((checkpoint / "state.json").read_text())
+        state = read_state(checkpoint)
         groups = {group: load_file(checkpoint / f"{group}.safetensors") for group in state["digests"]}
-    except (OSError, ValueError, KeyError, SafetensorError) as reason:
+    except (CheckpointError, OSError, KeyError, SafetensorError) as reason:
         raise CheckpointError(
             f"checkpoint {checkpoint} cannot be read ({reason}); remove it to go on from an earlier one"
         ) from reason

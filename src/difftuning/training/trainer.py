@@ -14,12 +14,20 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator
-from pydantic import BaseModel, ConfigDict, Field
+from accelerate.state import AcceleratorState
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from difftuning.errors import CheckpointError, TrainingError
-from difftuning.training.checkpoints import Checkpoints, flatten_optimizer, read, restore_optimizer, tensors_digest
+from difftuning.errors import CheckpointError, ConfigError, TrainingError
+from difftuning.training.checkpoints import (
+    Checkpoints,
+    flatten_optimizer,
+    read,
+    read_state,
+    restore_optimizer,
+    tensors_digest,
+)
 from difftuning.training.ema import EMA, EMAConfig
 from difftuning.training.hooks import Hook
 from difftuning.training.interfaces import Log, Objective, Streams
@@ -55,6 +63,12 @@ class TrainingConfig(BaseModel):
     keep: int = Field(2, gt=0)
     """Newest checkpoints that stay; the best one stays besides."""
 
+    @model_validator(mode="after")
+    def _parts_of_a_batch(self) -> TrainingConfig:
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate={self.accumulate} passes cannot share {self.batch_size} samples; lower it")
+        return self
+
 
 @dataclass(slots=True)
 class State:
@@ -64,12 +78,14 @@ class State:
         step: steps done.
         positions: target and bank items used.
         best: the lowest held-out error so far.
+        best_step: the step it was measured at; None before the first.
         seconds: time spent in steps, over all sessions.
     """
 
     step: int = 0
     positions: tuple[int, int] = (0, 0)
     best: float = float("inf")
+    best_step: int | None = None
     seconds: float = 0.0
 
 
@@ -110,7 +126,8 @@ class Trainer:
     progress: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None
 
     def __post_init__(self) -> None:
-        self.accelerator = Accelerator(mixed_precision=self.config.precision)
+        self.device = next(iter(self.parameters.values())).device
+        self.accelerator = _accelerator(self.config.precision, self.device)
         if self.config.gradient_checkpointing:
             self.network.enable_gradient_checkpointing()  # type: ignore[operator]
         optimizer = make_optimizer(self.parameters.values(), self.optim)
@@ -147,14 +164,7 @@ class Trainer:
         torch.manual_seed((self.seed * 1_000_003 + self.state.step) % 2**63)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.state.step, self.config.steps, self.optim)
-        batch = batch.to(self.accelerator.device)
-        parts = []
-        for rows in torch.arange(len(batch)).tensor_split(self.config.accumulate):
-            part = batch[rows[0] : rows[-1] + 1] if len(rows) < len(batch) else batch
-            with self.accelerator.autocast(), self._attention():
-                errors = self.objective(part)
-            self.accelerator.backward(errors.loss() * (len(part) / len(batch)))
-            parts.append(errors.error.detach())
+        errors = self.backward(batch)
         if self.optim.clip_norm:
             self.accelerator.clip_grad_norm_(self.parameters.values(), self.optim.clip_norm)
         self.optimizer.step()
@@ -163,11 +173,26 @@ class Trainer:
         from_bank = int(batch.draw.from_bank.sum())
         target, bank = self.state.positions
         self.state.positions = (target + len(batch) - from_bank, bank + from_bank)
-        return Errors(torch.cat(parts), batch.draw)
+        return errors
+
+    def backward(self, batch: Batch) -> Errors:
+        """Add the gradients of a batch, in as many passes as configured; returns the errors, detached."""
+        batch = batch.to(self.device)
+        parts = []
+        for rows in torch.arange(len(batch)).tensor_split(self.config.accumulate):
+            part = batch[rows[0] : rows[-1] + 1] if len(rows) < len(batch) else batch
+            with self.accelerator.autocast(), self._attention():
+                errors = self.objective(part)
+            self.accelerator.backward(errors.loss() * (len(part) / len(batch)))
+            parts.append(errors)
+        extra = [part.extra.detach() for part in parts if part.extra is not None]
+        return Errors(
+            torch.cat([part.error.detach() for part in parts]), batch.draw, torch.cat(extra) if extra else None
+        )
 
     def _attention(self) -> AbstractContextManager[None]:
         """On a CPU in bf16, plain attention: the flash kernel's backward pass takes twice as long there (torch 2.15)."""
-        plain = self.config.precision == "bf16" and self.accelerator.device.type == "cpu"
+        plain = self.config.precision == "bf16" and self.device.type == "cpu"
         return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
 
     def _after_step(self) -> dict[str, float]:
@@ -180,10 +205,12 @@ class Trainer:
         found = self._run_hooks()
         best = self.watch in found and found[self.watch] < self.state.best
         if best:
-            self.state.best = found[self.watch]
+            self.state.best, self.state.best_step = found[self.watch], step
         if save or best:
-            self._read_errors()
-            self.save(best)
+            # Steps since the last line are looked at before they are saved, and logged with it.
+            self.log.write(step, self._read_errors())
+            self._check_weights()
+            self.save()
         return {**metrics, **found}
 
     def _read_errors(self) -> dict[str, float]:
@@ -191,7 +218,7 @@ class Trainer:
         if not self._unread:
             return {}
         for step, errors in self._unread:
-            bad = ~errors.error.isfinite()
+            bad = ~_whole(errors).isfinite()
             if bool(bad.any()):
                 source = "bank" if bool(errors.draw.from_bank[bad].any()) else "target"
                 raise TrainingError(
@@ -199,7 +226,7 @@ class Trainer:
                     f"{source}, at u = {float(errors.draw.u[bad][0]):.3f}); the last good checkpoint is of step "
                     f"{self.checkpoints.last_step()}. Lower optim.lr, or use training.precision=bf16 or no"
                 )
-        error = torch.cat([errors.error for _, errors in self._unread])
+        error = torch.cat([_whole(errors) for _, errors in self._unread])
         from_bank = torch.cat([errors.draw.from_bank for _, errors in self._unread])
         weight = torch.cat([errors.draw.weight for _, errors in self._unread])
         metrics = {"loss": float((weight * error).mean()), "bank_share": float(from_bank.float().mean())}
@@ -208,6 +235,15 @@ class Trainer:
                 metrics[name] = float(error[rows].mean())
         self._unread.clear()
         return metrics
+
+    def _check_weights(self) -> None:
+        """An update can be spoilt by a gradient though the error before it was finite; such weights are not saved."""
+        bad = [name for name, value in self.parameters.items() if not bool(value.isfinite().all())]
+        if bad:
+            raise TrainingError(
+                f"after step {self.state.step} {len(bad)} parameters are not finite, the first is {bad[0]}; the last good "
+                f"checkpoint is of step {self.checkpoints.last_step()}. Lower optim.lr, or use training.precision=bf16 or no"
+            )
 
     def _run_hooks(self) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -227,19 +263,37 @@ class Trainer:
         optimizer = flatten_optimizer(self.optimizer, list(self.parameters))
         return {"parameters": parameters, "ema": self.ema.average, "optimizer": optimizer}
 
-    def save(self, best: bool = False) -> None:
+    def save(self) -> None:
         """Write a checkpoint of the present state."""
         groups = self.tensors()
         scaler = self.accelerator.scaler
         state = {
             "positions": list(self.state.positions),
             "best": self.state.best if self.state.best < float("inf") else None,
+            "best_step": self.state.best_step,
             "seconds": self.state.seconds,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "weights_digest": tensors_digest(groups["ema"]),
             **self.identity,
         }
-        self.checkpoints.save(self.state.step, groups, state, best)
+        self.checkpoints.save(self.state.step, groups, state)
+
+    def check_identity(self) -> None:
+        """See that the last checkpoint, if there is one, is of this model, bank and recipe; nothing is changed.
+
+        Raises:
+            CheckpointError: it is of another.
+        """
+        last = self.checkpoints.last()
+        if last is None:
+            return
+        state = read_state(last)
+        for key, value in self.identity.items():
+            if state.get(key) != value:
+                raise CheckpointError(
+                    f"{last} was made with another {key.replace('_', ' ')} ({state.get(key)}, now {value}); "
+                    "give the run another `out`, or go back to the recipe that is saved there"
+                )
 
     def resume(self) -> bool:
         """Take up the last checkpoint; False when there is none.
@@ -251,13 +305,8 @@ class Trainer:
         if last is None:
             self.log.rewind(-1)
             return False
+        self.check_identity()
         groups, state = read(last)
-        for key, value in self.identity.items():
-            if state.get(key) != value:
-                raise CheckpointError(
-                    f"{last} was made with another {key.replace('_', ' ')} ({state.get(key)}, now {value}); "
-                    "give the run another `out`, or go back to the recipe that is saved there"
-                )
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(groups["parameters"][name])
@@ -266,7 +315,30 @@ class Trainer:
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         best = float("inf") if state["best"] is None else float(state["best"])
-        self.state = State(state["step"], tuple(state["positions"]), best, state["seconds"])
+        self.state = State(state["step"], tuple(state["positions"]), best, state.get("best_step"), state["seconds"])
         # What a run logs before its first step it logs again.
         self.log.rewind(self.state.step or -1)
         return True
+
+
+def _whole(errors: Errors) -> Tensor:
+    """(B,) what the loss weighs: the error and the second term, where there is one."""
+    return errors.error if errors.extra is None else errors.error + errors.extra
+
+
+def _accelerator(precision: str, device: torch.device) -> Accelerator:
+    """Accelerate on the device where the parameters are.
+
+    Raises:
+        ConfigError: the precision is not to be had there, or there are several processes.
+    """
+    if precision == "fp16" and device.type == "cpu":
+        raise ConfigError("training.precision=fp16 needs a GPU; use bf16 or no on a CPU")
+    # accelerate keeps the first precision of a process for good; a second run of the same process may have another.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+    if accelerator.num_processes > 1:
+        raise ConfigError(
+            f"{accelerator.num_processes} processes were launched, and training runs in one; start it without a launcher"
+        )
+    return accelerator

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
-from difftuning.backbones.labels import check_labels
 from difftuning.backbones.loading import load
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank.card import CARD, check_matches
@@ -86,10 +85,10 @@ def pretrained(recipe: Recipe) -> Backbone:
     """The model as it was published, on the device, with its own labels."""
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
-    return load(recipe.model).to(_device(recipe.device))
+    return load(recipe.model).to(device_of(recipe.device))
 
 
-def _device(name: str | None) -> torch.device:
+def device_of(name: str | None) -> torch.device:
     """The device of that name, or the best there is."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name is None:
@@ -148,7 +147,7 @@ def prepare(recipe: Recipe) -> Prepared:
     check_installed(recipe.trackers)
     feature_network(recipe.evaluation.network, recipe.evaluation.weights)
     target = open_target(recipe.data, backbone.image_size, backbone.codec)
-    check_labels(recipe.labels, backbone.labels, target.class_names)
+    backbone.check_labels(recipe.labels, target.class_names)
     return Prepared(recipe, backbone, chain, target)
 
 

@@ -10,7 +10,7 @@ from difftuning.backbones.loading import load
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank import audit, generate
 from difftuning.bank.card import BankCard, read_card
-from difftuning.workflows.assemble import pretrained
+from difftuning.workflows.assemble import device_of, pretrained
 from difftuning.workflows.display import Display, Silent, Task, total
 from difftuning.workflows.drawing import clip_of
 from difftuning.workflows.heldout import BANK_ITEMS
@@ -50,7 +50,8 @@ def extend(folder: Path, count: int, display: Display | None = None) -> BankCard
     display = display or Silent()
     card = read_card(folder)
     with display.progress(f"bank of {card.model.name}", count, card.config.count) as task:
-        return generate.extend(load(card.model.name), make_scheduler, folder, count, _to(task, card.config.count))
+        model = load(card.model.name).to(device_of(None))
+        return generate.extend(model, make_scheduler, folder, count, _to(task, card.config.count))
 
 
 def info(folder: Path) -> dict[str, Any]:
@@ -61,5 +62,7 @@ def info(folder: Path) -> dict[str, Any]:
 
 def verify(folder: Path, display: Display | None = None) -> dict[str, Any]:
     """Read every item: digests, values that are not finite, duplicates, balance of the classes."""
-    found = audit.verify(folder)
+    count = read_card(folder).config.count
+    with (display or Silent()).progress(f"verify {folder.name}", count) as task:
+        found = audit.verify(folder, _to(task))
     return {"ok": found.ok, **found.model_dump(mode="json")}

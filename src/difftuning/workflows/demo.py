@@ -8,6 +8,7 @@ from typing import Any
 from difftuning.coefficients.families import PowerConfig
 from difftuning.config.loading import dump_recipe
 from difftuning.data.target import open_target
+from difftuning.errors import ConfigError
 from difftuning.reporting.sections import METRICS
 from difftuning.reporting.tables import pivot, verdict
 from difftuning.results import Row, RunFolder, read_rows, write_json, write_text
@@ -45,6 +46,9 @@ def demo(out: Path, quick: bool, seed: int, overrides: list[str], display: Displ
         `{"rows": [...], "report": path, "recipe": path}`.
     """
     display = display or Silent()
+    for key in ("seed", "out", "name", "bank_folder"):
+        if any(one.partition("=")[0] == key for one in overrides):
+            raise ConfigError(f"{key} of the demo is set by --seed and --out; leave {key}=... out")
     ours = recipes.load("demo", [*(QUICK if quick else ()), *overrides, f"seed={seed}"])
     shared = {"bank_folder": str(out / "bank")}
     ours = ours.model_copy(update={"name": "demo/diff-tuning", "out": str(out / "diff-tuning"), **shared})
@@ -87,7 +91,7 @@ def _pretrained_rows(recipe: Recipe, display: Display) -> list[Row]:
     """The pretrained model on the same target, without a class, as the place where both runs started."""
     model = pretrained(recipe)
     target = open_target(recipe.data, model.image_size, model.codec)
-    judge = Judge(recipe.model_copy(update={"name": "demo/pretrained"}), target, model)
+    judge = Judge(recipe.model_copy(update={"name": "demo/pretrained"}), target)
     nowhere = model.null_condition(len(target.class_names)).labels.cpu()
     measures = judge.distances(judge.draw(model, nowhere, display), display)
     place = target_heldout(target.heldout, nowhere, model, recipe.evaluation.heldout_draws)

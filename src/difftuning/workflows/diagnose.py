@@ -44,7 +44,7 @@ def diagnose(
     display = display or Silent()
     run = open_run(path)
     recipe, model, before = run.recipe, run.model, run.before
-    judge = Judge(recipe, run.target, model)
+    judge = Judge(recipe, run.target)
 
     def distance(images: Tensor) -> dict[str, float]:
         features = extract(images, judge.network)

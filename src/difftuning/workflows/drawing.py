@@ -17,6 +17,9 @@ from difftuning.sampling.seeds import generators, sample_noise
 from difftuning.types import Condition, Denoiser
 from difftuning.workflows.recipe import SamplingConfig
 
+DECODED = 16
+"""Latents that an autoencoder decodes at once: images take far more memory than latents."""
+
 
 def clip_of(backbone: Backbone, clip: float | None) -> float | None:
     """The range of the clean estimate: as set, else 1 for a pixel model and none for latents."""
@@ -38,8 +41,9 @@ def spread(size: int, count: int) -> Tensor:
 
 @torch.no_grad()
 def images_of(backbone: Backbone, latents: Tensor) -> Tensor:
-    """Latents (N, C, H, W) on any device as images (N, 3, H, W) uint8 on the CPU."""
-    return to_uint8(backbone.codec.decode(latents.to(backbone.device))).cpu()
+    """Latents (N, C, H, W) on any device as images (N, 3, H, W) uint8 on the CPU, decoded a few at a time."""
+    parts = [backbone.codec.decode(part.to(backbone.device)) for part in torch.split(latents, DECODED)]
+    return torch.cat([to_uint8(part).cpu() for part in parts])
 
 
 @torch.no_grad()

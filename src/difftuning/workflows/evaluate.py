@@ -22,7 +22,7 @@ from difftuning.results import MetricsLog, Row, write_results
 from difftuning.tuning import KINDS as TUNERS
 from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.display import Display, Silent
-from difftuning.workflows.drawing import draw_images, images_of
+from difftuning.workflows.drawing import draw_images
 from difftuning.workflows.heldout import HeldOut, bank_heldout, target_heldout
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import FinishedRun, open_run
@@ -36,8 +36,8 @@ PASS = 64
 def method_of(recipe: Recipe) -> str:
     """The name of a recipe's method in result rows."""
     psi = recipe.coefficients.psi
-    plain = psi.kind == "power" and psi.tau == 0 and recipe.coefficients.xi is None
-    return "finetune" if plain else "diff-tuning"
+    one = (psi.kind == "power" and psi.tau == 0) or (psi.kind == "constant" and psi.value == 1)
+    return "finetune" if one and recipe.coefficients.xi is None else "diff-tuning"
 
 
 def evaluate(path: Path, display: Display | None = None) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def evaluate(path: Path, display: Display | None = None) -> dict[str, Any]:
     display = display or Silent()
     run = open_run(path)
     recipe, step = run.recipe, run.recipe.training.steps
-    judge = Judge(recipe, run.target, run.model)
+    judge = Judge(recipe, run.target)
     images = judge.draw(run.model, run.rows, display)
     run.folder.samples.mkdir(exist_ok=True)
     save_file({"images": images}, run.folder.samples / SAMPLES)
@@ -84,13 +84,11 @@ class Judge:
     Attributes:
         recipe: its evaluation and sampling settings.
         target: the images.
-        codec_of: a model whose codec made the target's latents.
         network: the feature network of the recipe.
     """
 
     recipe: Recipe
     target: Target
-    codec_of: Backbone
     network: FeatureNetwork = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,12 +97,12 @@ class Judge:
     @cached_property
     def heldout(self) -> Reference:
         """The held-out images."""
-        return Reference.of(images_of(self.codec_of, self.target.heldout.latents), self.network)
+        return Reference.of(self.target.pictures(self.target.heldout), self.network)
 
     @cached_property
     def training(self) -> Reference:
         """The training images."""
-        return Reference.of(images_of(self.codec_of, self.target.train.latents), self.network)
+        return Reference.of(self.target.pictures(self.target.train), self.network)
 
     def labels(self, rows: Tensor, count: int) -> Tensor:
         """(count,) rows of the model's table, the classes in the proportions of the held-out images."""

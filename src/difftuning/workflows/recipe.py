@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -137,9 +137,14 @@ class Recipe(BaseModel):
         return self.bank_path.with_name(f"{self.bank_path.name}-heldout")
 
     def digest(self) -> str:
-        """The identity of the training: everything that changes its result, and not where it is or how it is judged."""
-        left_out = {"name", "out", "bank_folder", "device", "threads", "trackers", "evaluation", "sampling"}
-        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
+        """The identity of the training: what changes its result, and not where it is, how it is judged or how often it tells.
+
+        The bank is left out: a checkpoint names the digest of the one that was read.
+        """
+        told = {"log_every", "heldout_every", "sample_every", "save_every", "keep"}
+        left_out = {"name", "out", "bank", "bank_folder", "device", "threads", "trackers", "evaluation", "sampling"}
+        exclude: dict[str, Any] = {**dict.fromkeys(left_out, True), "training": told}
+        return hashlib.sha256(self.model_dump_json(exclude=exclude).encode()).hexdigest()
 
 
 def load(path_or_name: str, overrides: list[str]) -> Recipe:

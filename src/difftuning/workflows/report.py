@@ -71,8 +71,8 @@ def _data(recipes: Mapping[Path, Recipe], names: Mapping[Path, str], extra_rows:
         shown.setdefault(name, run)
     first = next(iter(recipes))
     opened = open_run(first)
-    judge = Judge(recipes[first], opened.target, opened.model)
-    heldout, train = (images_of(opened.model, part.latents) for part in (opened.target.heldout, opened.target.train))
+    judge = Judge(recipes[first], opened.target)
+    heldout, train = (opened.target.pictures(part) for part in (opened.target.heldout, opened.target.train))
     drawn = {name: load_file(RunFolder(run).samples / SAMPLES)["images"] for name, run in shown.items()}
     diagnoses = {name: read_json(run / FILE) for name, run in shown.items() if (run / FILE).is_file()}
     bank_picture, bank_card = _bank(opened)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from difftuning.backbones.loading import load
+from difftuning.workflows.assemble import device_of
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.drawing import draw_images, spread
 from difftuning.workflows.recipe import SamplingConfig
@@ -25,7 +26,7 @@ def sample(
     seed: int | None = None,
     display: Display | None = None,
 ) -> dict[str, Any]:
-    """Write `count` PNG files into `out`, named by item and class; existing files of the same name are the same images.
+    """Write `count` PNG files into `out`, named by item, class and seed; files of the same name are replaced.
 
     Args:
         run: a run folder, or a model by zoo name, folder or hub name.
@@ -43,7 +44,9 @@ def sample(
     display = display or Silent()
     is_run = (run / "recipe.yaml").is_file()
     backbone = model_of(run) if is_run else load(str(run))
-    config = recipe_of(run).sampling if is_run else SamplingConfig()
+    recipe = recipe_of(run) if is_run else None
+    config = recipe.sampling if recipe is not None else SamplingConfig()
+    backbone.to(device_of(recipe.device if recipe is not None else None))
     changes = {"steps": steps, "guidance": guidance, "seed": seed}
     config = SamplingConfig(
         **{**config.model_dump(), **{key: value for key, value in changes.items() if value is not None}}
@@ -59,7 +62,7 @@ def sample(
     files = []
     for index, (image, row) in enumerate(zip(images, drawn.tolist(), strict=True)):
         name = "".join(letter if letter.isalnum() else "-" for letter in space.names[row])
-        file = out / f"{index:05d}-{name}.png"
+        file = out / f"{index:05d}-{name}-seed{config.seed}.png"
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
         files.append(str(file))
     return {"out": str(out), "count": count, "files": files, "sampling": config.model_dump()}

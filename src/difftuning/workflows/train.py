@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from difftuning.atomic import ASIDE
 from difftuning.bank.mix import coverage
 from difftuning.config.loading import dump_recipe
 from difftuning.config.provenance import provenance
@@ -38,6 +40,7 @@ def train(recipe: Recipe, display: Display | None = None) -> dict[str, Any]:
         bank_workflow.draw(recipe, prepared.backbone, display)
     run = assemble(prepared)
     trainer = run.trainer
+    trainer.check_identity()
     write_text(run.folder.recipe, dump_recipe(recipe.model_dump(mode="json")))
     write_json(run.folder.provenance, provenance())
     _list_set_aside(run)
@@ -108,8 +111,7 @@ def _hooks(run: Assembly) -> list[Hook]:
 def _preflight(run: Assembly) -> None:
     """One pass forward and backward, one sample and one save, before a long run can die of any of them."""
     trainer = run.trainer
-    batch = trainer.streams.batch(0, (0, 0)).to(run.backbone.device)
-    trainer.accelerator.backward(trainer.objective(batch).loss())
+    trainer.backward(trainer.streams.batch(0, (0, 0)))
     trainer.optimizer.zero_grad()
     draw_images(run.backbone, run.rows[:1], run.recipe.sampling.model_copy(update={"steps": 2}))
     trainer.save()
@@ -118,9 +120,12 @@ def _preflight(run: Assembly) -> None:
 def _finish(run: Assembly) -> dict[str, Any]:
     """Write the averaged model as a folder, and say how the run ended."""
     trainer = run.trainer
-    folder = run.folder.path / "model"
+    folder, aside = run.folder.path / "model", run.folder.path / f"{ASIDE}model"
+    shutil.rmtree(aside, ignore_errors=True)
     with trainer.ema.swapped():
-        run.backbone.save(folder)
+        run.backbone.save(aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
     records = MetricsLog(run.folder.metrics).read().records
     heldout = [record["heldout"] for record in records if "heldout" in record]
     target, bank = trainer.state.positions
