@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 from difftuning.cli.display import make_display
@@ -37,11 +36,10 @@ def main() -> None:
     for seed in options.seeds:
         folder = options.runs / f"seed-{seed}"
         if not (folder / "results.json").is_file():
-            started = time.monotonic()
             demo(folder, quick=False, seed=seed, overrides=options.overrides, display=display)
-            write_json(folder / "minutes.json", (time.monotonic() - started) / 60)
-        minutes[str(seed)] = read_json(folder / "minutes.json")
-        rows += [Row.model_validate(row) for row in read_json(folder / "results.json")["rows"]]
+        found = read_json(folder / "results.json")
+        minutes[str(seed)] = found["minutes"]
+        rows += [Row.model_validate(row) for row in found["rows"]]
     runs = [options.runs / f"seed-{seed}" / method for seed in options.seeds for method in METHODS]
     start = [row for row in rows if row.method == "pretrained"]
     report(runs, options.runs / "report.html", start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,12 @@ def demo(out: Path, quick: bool, seed: int, overrides: list[str], display: Displ
         display: shows progress.
 
     Returns:
-        `{"rows": [...], "report": path, "recipe": path}`.
+        `{"rows": [...], "report": path, "recipe": path, "minutes": of this call}`.
+
+    Raises:
+        ConfigError: an override of what the options decide.
     """
+    started = time.monotonic()
     display = display or Silent()
     for key in ("seed", "out", "name", "bank_folder"):
         if any(one.partition("=")[0] == key for one in overrides):
@@ -77,6 +82,7 @@ def demo(out: Path, quick: bool, seed: int, overrides: list[str], display: Displ
         "rows": [row.model_dump(mode="json") for row in rows],
         "report": str(page),
         "recipe": str(out / "demo.yaml"),
+        "minutes": round((time.monotonic() - started) / 60, 1),
     }
     write_json(out / "results.json", result)
     table = pivot(rows, METRICS)
