@@ -118,9 +118,10 @@ def run(tmp_path: Path) -> Path:
     folder.recipe.write_text("training:\n  steps: 40\n")
     step = folder.checkpoints / "step-00000020"
     step.mkdir(parents=True)
-    write_json(step / "state.json", {"step": 20, "weights_digest": "w", "bank_digest": "b", "recipe_digest": "r"})
-    for pointer in ("last", "best"):
-        write_json(folder.checkpoints / f"{pointer}.json", {"folder": step.name, "step": 20})
+    write_json(
+        step / "state.json",
+        {"step": 20, "weights_digest": "w", "bank_digest": "b", "recipe_digest": "r", "best_step": 20},
+    )
     folder.metrics.write_text('{"step": 10, "loss": 1}\n{"step": 2')
     return folder.path
 

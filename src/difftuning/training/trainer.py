@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from difftuning.errors import CheckpointError, ConfigError, TrainingError
+from difftuning.errors import CheckpointError, TrainingError
 from difftuning.training.checkpoints import (
     Checkpoints,
     flatten_optimizer,
@@ -31,7 +26,9 @@ from difftuning.training.checkpoints import (
 from difftuning.training.ema import EMA, EMAConfig
 from difftuning.training.hooks import Hook
 from difftuning.training.interfaces import Log, Objective, Streams
+from difftuning.training.loss_meter import LossMeter
 from difftuning.training.optim import OptimConfig, learning_rate, make_optimizer
+from difftuning.training.precision import TrainingPrecision, attention_kernel, make_accelerator
 from difftuning.types import Batch, Errors
 
 
@@ -46,7 +43,7 @@ class TrainingConfig(BaseModel):
     """Samples a step, target and bank together."""
     accumulate: int = Field(1, gt=0)
     """Passes a step is split into, to save memory; the result is the same up to rounding."""
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: TrainingPrecision = "no"
     """Mixed precision of the pass; weights, optimiser and average stay float32."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass, to save memory."""
@@ -127,14 +124,14 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.device = next(iter(self.parameters.values())).device
-        self.accelerator = _accelerator(self.config.precision, self.device)
+        self.accelerator = make_accelerator(self.config.precision, self.device)
         if self.config.gradient_checkpointing:
             self.network.enable_gradient_checkpointing()  # type: ignore[operator]
         optimizer = make_optimizer(self.parameters.values(), self.optim)
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.ema = EMA(self.parameters, self.ema_config)
         self.state = State()
-        self._unread: list[tuple[int, Errors]] = []
+        self._losses = LossMeter()
 
     def run(self, until: int | None = None) -> State:
         """Go on from the last checkpoint, or from the start, to the last step (or to `until`, for a partial run).
@@ -152,7 +149,7 @@ class Trainer:
             started = time.perf_counter()
             errors = self._optimise(self.streams.batch(self.state.step, self.state.positions))
             self.state.step += 1
-            self._unread.append((self.state.step, errors))
+            self._losses.add(self.state.step, errors)
             self.state.seconds += time.perf_counter() - started
             metrics = self._after_step()
             self.progress(self.state.step, metrics)
@@ -181,7 +178,7 @@ class Trainer:
         parts = []
         for rows in torch.arange(len(batch)).tensor_split(self.config.accumulate):
             part = batch[rows[0] : rows[-1] + 1] if len(rows) < len(batch) else batch
-            with self.accelerator.autocast(), self._attention():
+            with self.accelerator.autocast(), attention_kernel(self.config.precision, self.device):
                 errors = self.objective(part)
             self.accelerator.backward(errors.loss() * (len(part) / len(batch)))
             parts.append(errors)
@@ -190,16 +187,11 @@ class Trainer:
             torch.cat([part.error.detach() for part in parts]), batch.draw, torch.cat(extra) if extra else None
         )
 
-    def _attention(self) -> AbstractContextManager[None]:
-        """On a CPU in bf16, plain attention: the flash kernel's backward pass takes twice as long there (torch 2.15)."""
-        plain = self.config.precision == "bf16" and self.device.type == "cpu"
-        return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
-
     def _after_step(self) -> dict[str, float]:
         step, metrics = self.state.step, {}
         save = step % self.config.save_every == 0 or step == self.config.steps
         if step % self.config.log_every == 0 or save:
-            metrics = self._read_errors()
+            metrics = self._losses.read(self.checkpoints.last_step())
             metrics["lr"] = self.optimizer.param_groups[0]["lr"]
             self.log.write(step, metrics)
         found = self._run_hooks()
@@ -208,33 +200,10 @@ class Trainer:
             self.state.best, self.state.best_step = found[self.watch], step
         if save or best:
             # Steps since the last line are looked at before they are saved, and logged with it.
-            self.log.write(step, self._read_errors())
+            self.log.write(step, self._losses.read(self.checkpoints.last_step()))
             self._check_weights()
             self.save()
         return {**metrics, **found}
-
-    def _read_errors(self) -> dict[str, float]:
-        """The mean error by source since the last reading, which is when a loss that is not finite is noticed."""
-        if not self._unread:
-            return {}
-        for step, errors in self._unread:
-            bad = ~_whole(errors).isfinite()
-            if bool(bad.any()):
-                source = "bank" if bool(errors.draw.from_bank[bad].any()) else "target"
-                raise TrainingError(
-                    f"the loss of step {step} is not finite ({int(bad.sum())} of {len(bad)} samples, the first from the "
-                    f"{source}, at u = {float(errors.draw.u[bad][0]):.3f}); the last good checkpoint is of step "
-                    f"{self.checkpoints.last_step()}. Lower optim.lr, or use training.precision=bf16 or no"
-                )
-        error = torch.cat([_whole(errors) for _, errors in self._unread])
-        from_bank = torch.cat([errors.draw.from_bank for _, errors in self._unread])
-        weight = torch.cat([errors.draw.weight for _, errors in self._unread])
-        metrics = {"loss": float((weight * error).mean()), "bank_share": float(from_bank.float().mean())}
-        for name, rows in (("error_target", ~from_bank), ("error_bank", from_bank)):
-            if bool(rows.any()):
-                metrics[name] = float(error[rows].mean())
-        self._unread.clear()
-        return metrics
 
     def _check_weights(self) -> None:
         """An update can be spoilt by a gradient though the error before it was finite; such weights are not saved."""
@@ -319,26 +288,3 @@ class Trainer:
         # What a run logs before its first step it logs again.
         self.log.rewind(self.state.step or -1)
         return True
-
-
-def _whole(errors: Errors) -> Tensor:
-    """(B,) what the loss weighs: the error and the second term, where there is one."""
-    return errors.error if errors.extra is None else errors.error + errors.extra
-
-
-def _accelerator(precision: str, device: torch.device) -> Accelerator:
-    """Accelerate on the device where the parameters are.
-
-    Raises:
-        ConfigError: the precision is not to be had there, or there are several processes.
-    """
-    if precision == "fp16" and device.type == "cpu":
-        raise ConfigError("training.precision=fp16 needs a GPU; use bf16 or no on a CPU")
-    # accelerate keeps the first precision of a process for good; a second run of the same process may have another.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
-    if accelerator.num_processes > 1:
-        raise ConfigError(
-            f"{accelerator.num_processes} processes were launched, and training runs in one; start it without a launcher"
-        )
-    return accelerator
