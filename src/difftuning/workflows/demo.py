@@ -14,11 +14,11 @@ from difftuning.reporting.sections import METRICS
 from difftuning.reporting.tables import pivot, verdict
 from difftuning.results import Row, RunFolder, read_rows, write_json, write_text
 from difftuning.workflows import recipe as recipes
-from difftuning.workflows.assemble import pretrained
+from difftuning.workflows.assemble import open_heldout_bank, pretrained
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import Judge, evaluate
-from difftuning.workflows.heldout import target_heldout
+from difftuning.workflows.heldout import bank_heldout, target_heldout
 from difftuning.workflows.recipe import CoefficientsConfig, Recipe
 from difftuning.workflows.report import report
 from difftuning.workflows.train import train
@@ -100,6 +100,9 @@ def _pretrained_rows(recipe: Recipe, display: Display) -> list[Row]:
     judge = Judge(recipe.model_copy(update={"name": "demo/pretrained"}), target)
     nowhere = model.null_condition(len(target.class_names)).labels.cpu()
     measures = judge.distances(judge.draw(model, nowhere, display), display)
-    place = target_heldout(target.heldout, nowhere, model, recipe.evaluation.heldout_draws)
-    values = {**measures, "heldout": place.curve(model).mean}
-    return [judge.row("pretrained", metric, value, 0) for metric, value in values.items()]
+    draws = recipe.evaluation.heldout_draws
+    places = {"heldout": target_heldout(target.heldout, nowhere, model, draws)}
+    if (bank := open_heldout_bank(recipe, model)) is not None:
+        places["heldout_bank"] = bank_heldout(bank, model, draws)
+    values = {**measures, **{metric: place.curve(model).mean for metric, place in places.items()}}
+    return [judge.row("pretrained", metric, value, 0, n=draws) for metric, value in values.items()]
