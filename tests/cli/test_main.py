@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,19 @@ def test_what_is_raised_becomes_one_line_and_a_code(
 ) -> None:
     assert guarded(_raises(error), debug=False) == code
     assert capsys.readouterr().err == line + "\n"
+
+
+@pytest.mark.parametrize(("option", "value"), [("--count", "0"), ("--guidance", "-1"), ("--count", "many")])
+def test_a_wrong_option_is_named_with_its_value(option: str, value: str) -> None:
+    done = difftuning("sample", "runs/none", option, value)
+    assert done.returncode == 2
+    assert f"'{option}'" in done.stderr
+    assert f"not '{value}'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert difftuning("--version").stdout.strip() == version("difftuning")
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
+from difftuning.config.section import Section
 from difftuning.errors import ModelError, did_you_mean
 
 
@@ -40,33 +41,29 @@ class LabelSpace:
         return self.names.index(name)
 
 
-class Keep(BaseModel):
+class Keep(Section):
     """The target's labels are rows of the model's own table."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["keep"] = "keep"
 
 
-class Replace(BaseModel):
+class Replace(Section):
     """A new table for the target's classes; each new row starts as a copy of the null row."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["replace"] = "replace"
 
 
-class Extend(BaseModel):
+class Extend(Section):
     """The model's classes stay and the target's follow them; a class of the same name is shared."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["extend"] = "extend"
 
 
-class FromSource(BaseModel):
+class FromSource(Section):
     """A new table for the target's classes, each starting from a chosen source class."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["from-source"] = "from-source"
-    start: dict[str, str] = {}
+    start: dict[str, str] = Field(default_factory=dict)
     """Target class to source class; a target class not named here starts from the null row."""
 
 

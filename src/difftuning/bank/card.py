@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from difftuning.config.section import Section
 from difftuning.errors import BankError
 from difftuning.sampling.denoiser import Precision
 from difftuning.sampling.loop import SolverName
@@ -18,10 +19,8 @@ CARD, PLAN = "card.json", "plan.json"
 Kind = TypeVar("Kind", bound="BankPlan")
 
 
-class BankConfig(BaseModel):
+class BankConfig(Section):
     """How a bank is drawn."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     count: int = Field(10_000, gt=0)
     """Items; the paper's studies use 5,000 to 200,000."""

@@ -6,8 +6,10 @@ Workflows are imported inside the commands, so that `--help` and typing errors a
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +74,21 @@ def _entries(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
         elif value is not None:
             found.append((prefix + name, str(value)))
     return found
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(version("difftuning"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options of difftuning itself; its help stands at the app."""
 
 
 @app.command()
@@ -261,6 +278,25 @@ def recipes_show(name: RecipeName, json: Json = False) -> None:
 
     found = show(name)
     print(to_json(found, indent=1) if json else found["text"].rstrip("\n"))
+
+
+@recipes_app.command("keys")
+def recipes_keys(
+    key: Annotated[str, typer.Argument(metavar="[KEY]", help="A key or a section alone, such as optim.")] = "",
+    json: Json = False,
+) -> None:
+    """Say what every key of a recipe may be, what it is when it is not given, and what it means."""
+    from difftuning.workflows.recipe import keys
+
+    found = keys(key)
+    if json:
+        print(to_json(found, indent=1))
+        return
+    for one in found["keys"]:
+        kind = f" (kind {one['of']})" if one["of"] else ""
+        default = "no default" if one["default"] is None else f"default {one['default'] or 'empty'}"
+        print(f"{one['path']}{kind}: {one['values']}; {default}")
+        print(textwrap.fill(one["about"], 100, initial_indent="    ", subsequent_indent="    "))
 
 
 app.add_typer(bank_app, name="bank")

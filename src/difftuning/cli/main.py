@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import typer
+from pydantic import ValidationError
 
 from difftuning.cli.commands import app
 from difftuning.errors import DifftuningError
@@ -61,6 +62,8 @@ _UsageError = typer.BadParameter.__mro__[1]
 
 def _usage(error: Exception) -> str:
     message = str(error.format_message()).rstrip(".") if hasattr(error, "format_message") else str(error)
+    if isinstance(error.__cause__, ValidationError):  # typer's message leaves out what was given
+        message += f", not {error.__cause__.errors()[0]['input']!r}"
     context = getattr(error, "ctx", None)
     return f"{message}; see `{context.command_path} --help`" if context is not None else message
 

@@ -13,9 +13,10 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
+from difftuning.config.section import Section
 from difftuning.errors import ConfigError, did_you_mean
 from difftuning.noise.clock import Clock
 from difftuning.noise.process import NoiseProcess
@@ -130,53 +131,47 @@ class Measured:
         return torch.lerp(value[low], value[high], fraction).to(u.dtype)
 
 
-class PowerConfig(BaseModel):
+class PowerConfig(Section):
     """psi = u^tau."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["power"] = "power"
     tau: float = Field(default=1.0, ge=0)
     """0 is standard fine-tuning; the paper studies 0.3, 0.5, 0.7, 1 and 1.5."""
 
 
-class PowerOfComplementConfig(BaseModel):
+class PowerOfComplementConfig(Section):
     """xi = (1 - u)^tau, as the authors' released code has it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["power-of-complement"] = "power-of-complement"
     tau: float = Field(default=1.0, ge=0)
     """The exponent; 0 retains alike at every noise level."""
 
 
-class SNRConfig(BaseModel):
+class SNRConfig(Section):
     """psi = 1/(1 + SNR)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["snr"] = "snr"
 
 
-class ConstantConfig(BaseModel):
+class ConstantConfig(Section):
     """The same coefficient at every noise level."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["constant"] = "constant"
     value: float = Field(ge=0, le=1)
     """The coefficient."""
 
 
-class StepConfig(BaseModel):
+class StepConfig(Section):
     """A hard switch from retention to reconsolidation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["step"] = "step"
     at: float = Field(ge=0, le=1)
     """The u of the switch."""
 
 
-class RampConfig(BaseModel):
+class RampConfig(Section):
     """Retention alone below `start`, reconsolidation alone above `stop`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["ramp"] = "ramp"
     start: float = Field(ge=0, le=1)
     """Where psi leaves 0."""
@@ -184,10 +179,9 @@ class RampConfig(BaseModel):
     """Where psi reaches 1."""
 
 
-class MeasuredConfig(BaseModel):
+class MeasuredConfig(Section):
     """A curve through measured points."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["measured"] = "measured"
     knots: tuple[tuple[float, float], ...]
     """Pairs [u, psi] with u rising."""

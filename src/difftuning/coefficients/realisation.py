@@ -21,11 +21,12 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from difftuning.coefficients.chain import ChainOfForgetting, midpoints
 from difftuning.coefficients.families import Family
+from difftuning.config.section import Section
 from difftuning.errors import ConfigError
 from difftuning.noise.clock import Clock
 from difftuning.types import Draw
@@ -45,19 +46,17 @@ class Realisation(ABC):
         """
 
 
-class SourceConfig(BaseModel):
+class SourceConfig(Section):
     """Choose the source of each sample by psi(u): one pass, weight 1, the cost of standard fine-tuning."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["source"] = "source"
     stratified: bool = False
     """Spread u and the choice of source evenly over each batch (the same mean, a lower variance)."""
 
 
-class TimestepConfig(BaseModel):
+class TimestepConfig(Section):
     """A fixed split with separate laws of t, as the authors' released code does it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["timestep"] = "timestep"
     bank_share: float = Field(default=0.2, ge=0, lt=1)
     """The share of the batch that comes from the bank, rounded down but at least one sample; 6 of 32 in the code."""
@@ -69,10 +68,9 @@ class TimestepConfig(BaseModel):
     """Spread u evenly over each stream of the batch (the same mean, a lower variance)."""
 
 
-class WeightConfig(BaseModel):
+class WeightConfig(Section):
     """Half of the batch from each stream, errors multiplied by psi and xi."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["weight"] = "weight"
     stratified: bool = False
     """Spread u evenly over each stream of the batch (the same mean, a lower variance)."""

@@ -36,7 +36,15 @@ def load_rows(target: str, path: Path | None, split: str, subset: str | None) ->
     except DataError:
         raise
     except Exception as reason:  # the library, pyarrow and the hub client each have kinds of their own
-        raise DataError(f"the data set {target!r} cannot be loaded ({type(reason).__name__}: {reason})") from reason
+        first = (str(reason).splitlines() or [""])[0]
+        mend = (
+            "is the name right, and can the hub be reached? `difftuning doctor --hub` tells; files on disk need no hub"
+            if path is None
+            else "is the file whole, and of the kind that its suffix says?"
+        )
+        raise DataError(
+            f"the data set {target!r} cannot be loaded ({type(reason).__name__}: {first}); {mend}"
+        ) from reason
     if isinstance(loaded, Dataset):
         return loaded
     if split not in loaded:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from difftuning.config.section import Section
 from difftuning.data import catalogue
 from difftuning.data.base import ImageSource
 from difftuning.data.folder import FolderSource
@@ -18,10 +19,8 @@ _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", 
 """Suffixes that make a folder a folder of images even where a table lies beside them."""
 
 
-class DataConfig(BaseModel):
+class DataConfig(Section):
     """The target: where its images are and which of them are used for what."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     target: str = "openmoji"
     """A folder of images or of classes, parquet, arrow, jsonl or csv files, a catalogue name, or OWNER/NAME (hub)."""

@@ -226,15 +226,16 @@ def _passes(images: Tensor | Iterable[Tensor]) -> Iterator[Tensor]:
 def extract(
     images: Tensor | Iterable[Tensor], network: FeatureNetwork, progress: Callable[[int], None] = lambda done: None
 ) -> Tensor:
-    """The features of uint8 images, (N, 3, H, W) or batches of them: (N, D) float32.
+    """The features of uint8 images, (N, 3, H, W) or batches of them: (N, D) float32, computed where the network is.
 
     Raises:
         DataError: there are no images, or they are not uint8 (N, 3, H, W).
         ConfigError: the network does not answer a finite row for each image.
     """
+    device = next((parameter.device for parameter in network.network.parameters()), torch.device("cpu"))
     parts = []
     for batch in _passes(images):
-        found = network(batch).cpu()
+        found = network(batch.to(device)).cpu()
         if found.ndim != 2 or len(found) != len(batch) or not found.isfinite().all():
             raise ConfigError(
                 f"feature network {network.name}: the features of {len(batch)} images are {tuple(found.shape)}, "

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from difftuning.config.section import Section
 
-class EMAConfig(BaseModel):
+
+class EMAConfig(Section):
     """How the average forgets."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["constant", "halflife"] = "constant"
     """`constant` is the decay of DiT and of the paper's code, from the first step; `halflife` is EDM's."""

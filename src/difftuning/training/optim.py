@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
+from difftuning.config.section import Section
 
-class OptimConfig(BaseModel):
+
+class OptimConfig(Section):
     """AdamW and its schedule."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     lr: float = Field(1e-4, gt=0)
     """The peak learning rate."""

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from difftuning.config.section import Section
 from difftuning.errors import CheckpointError, TrainingError
 from difftuning.training.checkpoints import (
     Checkpoints,
@@ -32,10 +33,8 @@ from difftuning.training.precision import TrainingPrecision, attention_kernel, m
 from difftuning.types import Batch, Errors
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Section):
     """How long, how large, how often."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(1000, gt=0)
     """Optimiser steps in all."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from difftuning.config.section import Section
 from difftuning.tuning.base import Tuner
 
 
-class FullConfig(BaseModel):
-    """Full fine-tuning has nothing to set."""
+class FullConfig(Section):
+    """Every parameter moves."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["full"] = "full"
 
 

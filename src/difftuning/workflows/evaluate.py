@@ -20,7 +20,7 @@ from difftuning.evaluation.features import FeatureNetwork, feature_network
 from difftuning.evaluation.fidelity import Measures, Reference
 from difftuning.results import MetricsLog, Row, write_results
 from difftuning.tuning import KINDS as TUNERS
-from difftuning.workflows.assemble import open_heldout_bank
+from difftuning.workflows.assemble import device_of, open_heldout_bank
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.drawing import draw_images
 from difftuning.workflows.heldout import HeldOut, bank_heldout, target_heldout
@@ -93,6 +93,7 @@ class Judge:
 
     def __post_init__(self) -> None:
         self.network = feature_network(self.recipe.evaluation.network, self.recipe.evaluation.weights)
+        self.network.network.to(device_of(self.recipe.device))
 
     @cached_property
     def heldout(self) -> Reference:

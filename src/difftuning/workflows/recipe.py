@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from difftuning.backbones.labels import LabelChange, Replace
 from difftuning.bank.card import BankConfig
@@ -14,6 +15,8 @@ from difftuning.coefficients.families import PowerConfig, Psi, Xi
 from difftuning.coefficients.realisation import RealisationConfig, SourceConfig
 from difftuning.config.loading import load_recipe
 from difftuning.config.overrides import apply_overrides
+from difftuning.config.reference import reference
+from difftuning.config.section import Section
 from difftuning.config.validate import validate
 from difftuning.data.sources import DataConfig
 from difftuning.sampling.denoiser import Precision
@@ -26,10 +29,8 @@ from difftuning.tuning import FullConfig
 from difftuning.workflows.recipes import locate
 
 
-class CoefficientsConfig(BaseModel):
+class CoefficientsConfig(Section):
     """How reconsolidation and retention are weighted over the forgetting clock u."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     psi: Psi = PowerConfig()
     """Reconsolidation, rising with u; the paper's default is u (power with tau = 1)."""
@@ -39,10 +40,8 @@ class CoefficientsConfig(BaseModel):
     """Allow a psi that falls or a xi that rises, for ablations."""
 
 
-class SamplingConfig(BaseModel):
+class SamplingConfig(Section):
     """How images are drawn from the trained model, for grids, evaluation and diagnosis."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     solver: SolverName = "ddim"
     """The diffusers scheduler that makes the steps."""
@@ -60,10 +59,8 @@ class SamplingConfig(BaseModel):
     """Sample i depends on this seed and i alone."""
 
 
-class EvaluationConfig(BaseModel):
+class EvaluationConfig(Section):
     """How samples are compared with held-out images of the target."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: str = "efficientnet-lite0"
     """The feature network: efficientnet-lite0, inception, or module:package.module:Class."""
@@ -75,10 +72,8 @@ class EvaluationConfig(BaseModel):
     """Draws in each of the ten bins of u of the held-out error."""
 
 
-class Recipe(BaseModel):
+class Recipe(Section):
     """One run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = "run"
     """For tables and pages."""
@@ -154,3 +149,12 @@ def load(path_or_name: str, overrides: list[str]) -> Recipe:
         ConfigError: the file, a key or a value is wrong; the message names it and the nearest known one.
     """
     return validate(Recipe, apply_overrides(load_recipe(locate(path_or_name)), overrides, Recipe))
+
+
+def keys(prefix: str = "") -> dict[str, Any]:
+    """The keys of a recipe, or those of one section: `{"keys": [{"path", "of", "values", "default", "about"}, ...]}`.
+
+    Raises:
+        ConfigError: a recipe has no such key.
+    """
+    return {"keys": [asdict(key) for key in reference(Recipe, prefix)]}
