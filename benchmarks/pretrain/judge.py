@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from pretrain import read
+from icon_model import read
 
 from difftuning.backbones.loading import load
 from difftuning.evaluation.features import feature_network
