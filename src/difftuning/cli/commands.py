@@ -176,6 +176,22 @@ def diagnose(run: Run, json: Json = False, quiet: Quiet = False) -> None:
 
 
 @app.command()
+def study(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A study, or all.")],
+    out: Annotated[Path, typer.Option(help="Where its runs and banks lie; studies share them.")] = Path("runs/studies"),
+    results: Annotated[Path | None, typer.Option(help="The folder of NAME.json; OUT/results without it.")] = None,
+    pages: Annotated[Path | None, typer.Option(help="The folder of NAME.md; OUT/pages without it.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The smallest form, which only shows that it works.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run an experiment of the paper, or one of ours, going on from the runs that are finished."""
+    from difftuning.workflows.study import study as work
+
+    _run(lambda display: work(name, out, results, pages, quick, display), json, quiet)
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One or more run folders.")],
     out: Annotated[Path | None, typer.Option(help="The HTML file; report.html of the first run without it.")] = None,

@@ -25,6 +25,7 @@ __all__ = [
     "heldout_by_u",
     "image_grid",
     "image_strip",
+    "over_setting",
     "swap_curves",
     "training_curves",
 ]
@@ -138,6 +139,18 @@ def swap_curves(curves: Mapping[str, Sequence[tuple[float, float]]], ylabel: str
             axes.plot(*lowest, marker="o", markersize=12, markerfacecolor="none", color=look["color"])
         axes.set_xlabel("last steps taken by the pretrained model, %")
         # A network's name in brackets gets a line of its own.
+        axes.set_ylabel(ylabel.replace(" (", "\n("))
+
+    return _svg(draw)
+
+
+def over_setting(curves: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str) -> bytes:
+    """A measure against the value of a setting; curves named `METHOD, ...` take the colour of their method."""
+
+    def draw(axes: Axes) -> None:
+        for index, (name, points) in enumerate(curves.items()):
+            axes.plot(*_columns(points), label=name, **_look(name.partition(", ")[0], index))
+        axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel.replace(" (", "\n("))
 
     return _svg(draw)

@@ -49,20 +49,41 @@ def evaluate(path: Path, display: Display | None = None) -> dict[str, Any]:
     Raises:
         CheckpointError: the run is not finished.
     """
-    display = display or Silent()
     run = open_run(path)
-    recipe, step = run.recipe, run.recipe.training.steps
+    found = measure(run, run.recipe, display or Silent())
+    run.folder.samples.mkdir(exist_ok=True)
+    save_file({"images": found.images}, run.folder.samples / SAMPLES)
+    written = provenance()
+    recipe = run.recipe.model_dump(mode="json")
+    write_results(run.folder.results, found.rows, written["machine"], written["commit"], recipe)
+    return {"rows": [row.model_dump(mode="json") for row in found.rows], "warning": found.warning}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found of a run.
+
+    Attributes:
+        rows: the numbers.
+        images: the samples that were judged, (N, 3, H, W) uint8.
+        warning: what to say beside the distance at so many images, if anything.
+    """
+
+    rows: list[Row]
+    images: Tensor
+    warning: str | None
+
+
+def measure(run: FinishedRun, recipe: Recipe, display: Display) -> Measured:
+    """Judge a run by the sampling and evaluation settings of a recipe, which may differ from those it was trained with."""
+    step = recipe.training.steps
     judge = Judge(recipe, run.target)
     images = judge.draw(run.model, run.rows, display)
-    run.folder.samples.mkdir(exist_ok=True)
-    save_file({"images": images}, run.folder.samples / SAMPLES)
     measures = judge.distances(images, display)
     values = {**measures, **_drift(run)}
     rows = [judge.row(method_of(recipe), metric, value, step) for metric, value in values.items()]
     rows += heldout_rows(judge, run, step, MetricsLog(run.folder.metrics))
-    written = provenance()
-    write_results(run.folder.results, rows, written["machine"], written["commit"], recipe.model_dump(mode="json"))
-    return {"rows": [row.model_dump(mode="json") for row in rows], "warning": measures.warning}
+    return Measured(rows, images, measures.warning)
 
 
 def _drift(run: FinishedRun) -> dict[str, float]:
@@ -154,7 +175,7 @@ class Judge:
 
 
 def heldout_rows(judge: Judge, run: FinishedRun, step: int, log: MetricsLog) -> list[Row]:
-    """The held-out error by u on target and bank, their means, and the best checkpoint's mean from the log."""
+    """The held-out error by u on target and bank, their means, and the mean while training and at its best, from the log."""
     draws, method = judge.recipe.evaluation.heldout_draws, method_of(judge.recipe)
     where: dict[str, HeldOut] = {"heldout": target_heldout(judge.target.heldout, run.rows, run.model, draws)}
     if (bank := open_heldout_bank(run.recipe, run.before)) is not None:
@@ -166,6 +187,8 @@ def heldout_rows(judge: Judge, run: FinishedRun, step: int, log: MetricsLog) -> 
         for u, error in zip(curve.u.tolist(), curve.error.tolist(), strict=True):
             found.append(judge.row(method, f"{metric}_by_u", error, step, {"u": round(u, 4)}, n=draws))
     logged = [record for record in log.read().records if "heldout" in record]
+    for record in logged:
+        found.append(judge.row(method, "heldout_curve", float(record["heldout"]), int(record["step"]), n=draws))
     if logged:
         best = min(logged, key=lambda record: float(record["heldout"]))
         found.append(judge.row(method, "heldout_best", float(best["heldout"]), int(best["step"]), n=draws))

@@ -1,0 +1,101 @@
+"""The page of a study in Markdown, with a figure beside it; it states only what is in the rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from difftuning.atomic import write_bytes
+from difftuning.reporting import figures
+from difftuning.reporting.settings_table import heading, place, settings_table
+from difftuning.results import Row, write_text
+
+CURVE = "heldout_curve"
+"""The metric whose rows are the held-out error while training."""
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """What a page is made from.
+
+    Attributes:
+        name: of the study, and of its files.
+        title: the heading.
+        source: where in the paper it comes from; empty where it is ours.
+        claim: what the paper says, or what is asked.
+        down: what the lines of its tables are: "target", or the key of a setting.
+        metrics: the tables, the first one drawn.
+        curves: draw the error while training instead.
+        rows: measured numbers.
+        finished: how many cells they come from.
+        cells: of so many that are planned.
+    """
+
+    name: str
+    title: str
+    source: str
+    claim: str
+    down: str
+    metrics: tuple[str, ...]
+    curves: bool
+    rows: tuple[Row, ...]
+    finished: int
+    cells: int
+
+    def write(self, path: Path) -> None:
+        """Write the page, and its figure as SVG under the same name."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = self._figure()
+        if picture is not None:
+            write_bytes(path.with_suffix(".svg"), picture)
+        write_text(path, self.markdown(figure=picture is not None))
+
+    def markdown(self, figure: bool) -> str:
+        """The page; with the figure, if there is one."""
+        asked = f"The paper ({self.source}): {self.claim}" if self.source else self.claim
+        left = self.cells - self.finished
+        seeds = sorted({row.seed for row in self.rows})
+        done = f"Measured: {self.finished} of {self.cells} runs, seeds {', '.join(map(str, seeds))}."
+        parts = [f"# {self.title}", asked, done + (f" {left} runs are still to be made." if left else "")]
+        if figure:
+            parts.append(f"![{self.title}]({self.name}.svg)")
+        for metric in self.metrics:
+            for target, rows in self._by_table().items():
+                table = settings_table(rows, metric, self.down)
+                if table is not None:
+                    where = f", {target}" if target else ""
+                    parts += [f"## {heading(rows, metric)}{where}", table.markdown().rstrip()]
+        parts.append(
+            "Mean ± standard deviation over seeds; the better mean has a star, and a judgement stands where all seeds agree. "
+            f"The numbers are those of `{self.name}.json`, written by `difftuning study {self.name}`."
+        )
+        return "\n\n".join(parts) + "\n"
+
+    def _by_table(self) -> dict[str, list[Row]]:
+        """The rows of each table: all in one where its lines are targets, else one table a target."""
+        if self.down == "target":
+            return {"": list(self.rows)}
+        found: dict[str, list[Row]] = defaultdict(list)
+        for row in self.rows:
+            found[row.target].append(row)
+        return dict(found)
+
+    def _figure(self) -> bytes | None:
+        if self.curves:
+            series: dict[str, list[tuple[int, float]]] = defaultdict(list)
+            first = self.rows[0].target
+            for row in self.rows:
+                if row.metric == CURVE and row.target == first:
+                    series[f"{row.method} seed {row.seed}"].append((row.step, row.value))
+            return figures.training_curves(series) if series else None
+        metric = self.metrics[0]
+        shown = [row for row in self.rows if row.metric == metric]
+        if not shown or self.down == "target":
+            return None
+        values: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for row in shown:
+            values[f"{row.method}, {row.target}"][float(place(row, self.down))].append(row.value)
+        lines = {name: [(x, fmean(found)) for x, found in sorted(at.items())] for name, at in values.items()}
+        return figures.over_setting(lines, self.down, heading(shown, metric))

@@ -1,0 +1,37 @@
+"""Studies: one file for a table or figure of the paper, or for a question of ours. They only describe; `study` runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from difftuning.studies import (
+    ablation,
+    bank_steps,
+    convergence,
+    drift,
+    forgetting,
+    inference_steps,
+    memory,
+    realisation,
+    sensitivity,
+    targets,
+)
+from difftuning.studies.base import Cell, Study
+
+_ALL = (
+    targets,
+    convergence,
+    ablation,
+    sensitivity,
+    memory,
+    bank_steps,
+    inference_steps,
+    realisation,
+    drift,
+    forgetting,
+)
+KINDS: Mapping[str, Study] = MappingProxyType({module.STUDY.name: module.STUDY for module in _ALL})
+"""Name to study, in the order in which `study all` runs them."""
+
+__all__ = ["KINDS", "Cell", "Study"]

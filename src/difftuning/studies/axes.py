@@ -1,0 +1,67 @@
+"""What the studies vary: targets, methods, seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+from pydantic import JsonValue
+
+from difftuning.studies.base import Cell
+
+MICRO, SMALL = "studies/micro", "studies/small"
+"""The recipes of the two scales: 16x16 and 32x32 pixels."""
+TARGETS = (
+    "pacs-photo",
+    "pacs-art-painting",
+    "pacs-cartoon",
+    "flowers5",
+    "noto",
+    "twemoji",
+    "openmoji",
+    "fashion-mnist",
+)
+"""From the source's own kind, photographs, to what is far from it."""
+TUNING_TARGETS = ("pacs-photo", "openmoji")
+"""A near and a far one, on which settings are chosen and single questions are asked."""
+SEEDS = (0, 1, 2)
+FINETUNE, DIFF_TUNING = "finetune", "diff-tuning"
+METHODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        FINETUNE: ("coefficients.psi.kind=power", "coefficients.psi.tau=0"),
+        DIFF_TUNING: ("coefficients.psi.kind=power", "coefficients.psi.tau=1"),
+    }
+)
+"""The two that everything is about: tau = 0 and the paper's tau = 1."""
+
+
+def cells(
+    targets: Iterable[str],
+    methods: Mapping[str, Sequence[str]],
+    settings: Mapping[str, Sequence[str]] | None = None,
+    key: str = "",
+    seeds: Iterable[int] = SEEDS,
+) -> tuple[Cell, ...]:
+    """Every target x setting x method x seed, the seeds outermost: a table of one seed is there first.
+
+    Args:
+        targets: names of the catalogue.
+        methods: name in tables -> overrides.
+        settings: value in tables -> overrides; a value that is a number is shown as one.
+        key: the name of the setting.
+        seeds: of the trainings.
+    """
+    return tuple(
+        Cell(method, (f"data.target={target}", *changes, *overrides), seed, {key: _number(value)} if key else {})
+        for seed in seeds
+        for target in targets
+        for value, changes in (settings or {"": ()}).items()
+        for method, overrides in methods.items()
+    )
+
+
+def _number(text: str) -> JsonValue:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,73 @@
+"""What a study is: a claim, and the recipes that decide it. Nothing here runs anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from pydantic import JsonValue
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+        method: its name in tables: "finetune", "diff-tuning", ...
+        overrides: what is changed in the recipe of the study, as on the command line.
+        seed: of the training.
+        setting: what else sets the cell apart, for tables: {"tau": 0.3}.
+    """
+
+    method: str
+    overrides: tuple[str, ...]
+    seed: int
+    setting: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One table or figure.
+
+    Attributes:
+        name: of its files and on the command line.
+        title: a line for people.
+        source: where in the paper it comes from; empty where it is ours.
+        claim: what the paper says, or what we ask.
+        recipe: the shipped recipe that its cells change.
+        cells: all of them, those that decide something first.
+        down: what tells the lines of its tables apart: "target", or a key of the settings.
+        metrics: what its tables show, the first one first.
+        curves: whether the error against the training steps is shown.
+        swap: whether the swap curve of each cell is measured.
+    """
+
+    name: str
+    title: str
+    source: str
+    claim: str
+    recipe: str
+    cells: tuple[Cell, ...]
+    down: str = "target"
+    metrics: tuple[str, ...] = ("heldout", "heldout_best", "frechet", "kid", "precision", "recall", "memorised")
+    curves: bool = False
+    swap: bool = False
+
+    def quick(self) -> Study:
+        """Its smallest form, which only shows that everything works: a cell of each kind, on one target, with few steps."""
+        kept: dict[tuple[str, str], Cell] = {}
+        for cell in self.cells:
+            setting = {} if self.down == "target" else dict(cell.setting)
+            kept.setdefault((cell.method, str(setting)), replace(cell, overrides=(*cell.overrides, *QUICK)))
+        return replace(self, cells=tuple(kept.values()))
+
+
+QUICK = (
+    "training.steps=8",
+    "training.heldout_every=4",
+    "bank.count=32",
+    "bank.steps=2",
+    "sampling.steps=2",
+    "evaluation.samples=32",
+    "evaluation.heldout_draws=8",
+)

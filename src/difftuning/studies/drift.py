@@ -1,0 +1,16 @@
+"""Fig. 5b and 5c: how far the weights move."""
+
+from __future__ import annotations
+
+from difftuning.studies.axes import METHODS, MICRO, TARGETS, cells
+from difftuning.studies.base import Study
+
+STUDY = Study(
+    name="drift",
+    title="How far the weights move",
+    source="Fig. 5b, 5c",
+    claim="Diff-Tuning moves the weights less, in all and by tunable parameter.",
+    recipe=MICRO,
+    cells=cells(TARGETS, METHODS),
+    metrics=("drift", "drift_per_parameter", "heldout_bank"),
+)

@@ -1,0 +1,18 @@
+"""Fig. 1: the last steps given back to the pretrained model."""
+
+from __future__ import annotations
+
+from difftuning.studies.axes import METHODS, MICRO, TUNING_TARGETS, cells
+from difftuning.studies.base import Study
+
+STUDY = Study(
+    name="forgetting",
+    title="The chain of forgetting",
+    source="Fig. 1",
+    claim="Given the last tenth of the steps, the pretrained model is as good as the fine-tuned one; given more, it is worse.",
+    recipe=MICRO,
+    cells=cells(TUNING_TARGETS, METHODS),
+    down="share",
+    metrics=("swap_kid", "swap_frechet"),
+    swap=True,
+)

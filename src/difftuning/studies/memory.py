@@ -1,0 +1,24 @@
+"""Fig. 6d: how large the bank must be."""
+
+from __future__ import annotations
+
+from difftuning.studies.axes import DIFF_TUNING, METHODS, MICRO, cells
+from difftuning.studies.base import Study
+
+SIZES = (50, 250, 1_250, 5_000)
+"""1 %, 5 %, 25 % and all of the bank of the other studies."""
+
+STUDY = Study(
+    name="memory",
+    title="The size of the bank",
+    source="Fig. 6d",
+    claim="More samples in the bank are better, and the smallest bank is better than none.",
+    recipe=MICRO,
+    cells=(
+        *cells(["pacs-photo"], {"finetune": METHODS["finetune"]}, {"0": ()}, "bank"),
+        *cells(
+            ["pacs-photo"], {DIFF_TUNING: METHODS[DIFF_TUNING]}, {str(n): (f"bank.count={n}",) for n in SIZES}, "bank"
+        ),
+    ),
+    down="bank",
+)

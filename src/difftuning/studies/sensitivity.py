@@ -1,0 +1,25 @@
+"""Fig. 6c: the form of psi."""
+
+from __future__ import annotations
+
+from difftuning.studies.axes import DIFF_TUNING, FINETUNE, MICRO, TUNING_TARGETS, cells
+from difftuning.studies.base import Study
+
+_POWERS = {
+    f"tau = {tau}": ("coefficients.psi.kind=power", f"coefficients.psi.tau={tau}") for tau in (0.3, 0.5, 0.7, 1, 1.5)
+}
+_FORMS = {
+    FINETUNE: ("coefficients.psi.kind=power", "coefficients.psi.tau=0"),
+    **_POWERS,
+    "1 / (1 + SNR)": ("coefficients.psi.kind=snr",),
+    "ramp .1 to .3": ("coefficients.psi.kind=ramp", "coefficients.psi.start=0.1", "coefficients.psi.stop=0.3"),
+}
+
+STUDY = Study(
+    name="sensitivity",
+    title="The form of psi",
+    source="Fig. 6c",
+    claim="tau = 1 is good, and a tuned coefficient can be slightly better.",
+    recipe=MICRO,
+    cells=cells(TUNING_TARGETS, {DIFF_TUNING if name == "tau = 1" else name: form for name, form in _FORMS.items()}),
+)

@@ -1,0 +1,15 @@
+"""Table 1: standard fine-tuning and Diff-Tuning on every target."""
+
+from __future__ import annotations
+
+from difftuning.studies.axes import METHODS, MICRO, TARGETS, cells
+from difftuning.studies.base import Study
+
+STUDY = Study(
+    name="targets",
+    title="Standard fine-tuning and Diff-Tuning on every target",
+    source="Table 1",
+    claim="Diff-Tuning has the lowest distance on all eight targets, 24.6 % below standard fine-tuning in the mean.",
+    recipe=MICRO,
+    cells=cells(TARGETS, METHODS),
+)

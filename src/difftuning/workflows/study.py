@@ -1,0 +1,177 @@
+"""`study`: run the cells of a study, each once, and write its rows and its page.
+
+A cell lies under the digest of all that decides its training, so studies share cells, and a finished one is never run again:
+
+    OUT/banks/DIGEST/   OUT/cells/DIGEST/ (a run folder)   OUT/cells/DIGEST/judged/DIGEST.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from difftuning.config.provenance import provenance
+from difftuning.errors import ConfigError, did_you_mean
+from difftuning.reporting.study_page import StudyPage
+from difftuning.results import Row, read_json, read_rows, to_json, write_results, write_text
+from difftuning.studies import KINDS
+from difftuning.studies.base import Cell, Study
+from difftuning.workflows import bank, recipe
+from difftuning.workflows.assemble import pretrained
+from difftuning.workflows.diagnose import FILE as DIAGNOSIS
+from difftuning.workflows.diagnose import diagnose
+from difftuning.workflows.display import Display, Silent
+from difftuning.workflows.evaluate import measure
+from difftuning.workflows.recipe import Recipe
+from difftuning.workflows.runs import open_run
+from difftuning.workflows.train import train
+
+SWAP_SAMPLES = 256
+ALL = "all"
+
+
+def study(
+    name: str,
+    out: Path,
+    results: Path | None = None,
+    pages: Path | None = None,
+    quick: bool = False,
+    display: Display | None = None,
+) -> dict[str, Any]:
+    """Run a study by name, or all of them, going on from what is finished.
+
+    Args:
+        name: a key of `studies.KINDS`, or "all".
+        out: where cells and banks lie.
+        results: the folder of STUDY.json; OUT/results without it.
+        pages: the folder of STUDY.md; OUT/pages without it.
+        quick: the smallest form of each.
+        display: shows progress.
+
+    Returns:
+        `{"studies": [{"name", "cells", "results", "page"}, ...]}`.
+
+    Raises:
+        ConfigError: there is no such study.
+    """
+    if name != ALL and name not in KINDS:
+        raise ConfigError(f"there is no study {name!r}{did_you_mean(name, [*KINDS, ALL])}")
+    chosen = [one.quick() if quick else one for one in (KINDS.values() if name == ALL else (KINDS[name],))]
+    queue = Queue(out, display or Silent())
+    return {"studies": [queue.study(one, results or out / "results", pages or out / "pages") for one in chosen]}
+
+
+@dataclass
+class Queue:
+    """Runs cells one after the other.
+
+    Attributes:
+        out: where cells and banks lie.
+        display: shows progress.
+    """
+
+    out: Path
+    display: Display
+    _digests: dict[str, str] = field(default_factory=dict)
+
+    def study(self, one: Study, results: Path, pages: Path) -> dict[str, Any]:
+        """Run all cells of a study; its rows and its page are written after each, so they can be read at any time."""
+        rows: list[Row] = []
+        written = {"results": results / f"{one.name}.json", "page": pages / f"{one.name}.md"}
+        with self.display.progress(f"study {one.name}", len(one.cells)) as task:
+            for done, cell in enumerate(one.cells, start=1):
+                rows += self.cell(one, cell)
+                _write_rows(written["results"], one, rows, done)
+                _page(one, rows, done).write(written["page"])
+                task.advance(cell=f"{done}/{len(one.cells)}")
+        return {"name": one.name, "cells": len(one.cells), **written}
+
+    def cell(self, one: Study, cell: Cell) -> list[Row]:
+        """The rows of a cell, from its files where it is finished."""
+        made = self.recipe(one, cell)
+        judged = (
+            made.folder
+            / "judged"
+            / f"{_digest(made.sampling.model_dump_json(), made.evaluation.model_dump_json())}.json"
+        )
+        if not judged.is_file():
+            self._finish(made, judged)
+        rows = read_rows(judged)
+        if one.swap:
+            rows += self._swap(made, rows[0])
+        return [
+            row.model_copy(
+                update={"study": one.name, "method": cell.method, "setting": {**cell.setting, **row.setting}}
+            )
+            for row in rows
+        ]
+
+    def recipe(self, one: Study, cell: Cell) -> Recipe:
+        """The recipe of a cell, in the folders that its content decides."""
+        made = recipe.load(one.recipe, [*cell.overrides, f"seed={cell.seed}"])
+        if made.model not in self._digests:
+            self._digests[made.model] = pretrained(made).digest()
+        model, drawn = self._digests[made.model], made.bank.model_dump_json()
+        folders = {
+            "out": str(self.out / "cells" / _digest(model, drawn, made.digest())),
+            "bank_folder": str(self.out / "banks" / _digest(model, drawn)),
+        }
+        return made.model_copy(update={"name": f"{one.name}/{cell.method}", **folders})
+
+    def _finish(self, made: Recipe, judged: Path) -> None:
+        """Draw, train and judge, each as far as it is not done yet."""
+        bank.build(made, self.display)  # for standard fine-tuning too, which is measured on held-out items of it
+        if not (made.folder / "model" / "model_index.json").is_file():
+            train(made, self.display)
+        found = measure(open_run(made.folder), made, self.display)
+        judged.parent.mkdir(exist_ok=True)
+        by = provenance()
+        write_results(judged, found.rows, by["machine"], by["commit"], made.model_dump(mode="json"))
+
+    def _swap(self, made: Recipe, like: Row) -> list[Row]:
+        """The swap curve of a cell as rows."""
+        file = made.folder / DIAGNOSIS
+        found = read_json(file) if file.is_file() else diagnose(made.folder, self.display, SWAP_SAMPLES)
+        return [
+            like.model_copy(
+                update={
+                    "metric": f"swap_{metric}",
+                    "value": point[metric],
+                    "setting": {"share": point["share"]},
+                    "network": found["network"],
+                    "n": found["samples"],
+                }
+            )
+            for point in found["swap"]
+            for metric in ("frechet", "kid")
+        ]
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:20]
+
+
+def _page(one: Study, rows: Sequence[Row], done: int) -> StudyPage:
+    return StudyPage(
+        name=one.name,
+        title=one.title,
+        source=one.source,
+        claim=one.claim,
+        down=one.down,
+        metrics=one.metrics,
+        curves=one.curves,
+        rows=tuple(rows),
+        finished=done,
+        cells=len(one.cells),
+    )
+
+
+def _write_rows(path: Path, one: Study, rows: Sequence[Row], done: int) -> None:
+    """The rows, one a line, and what they were made by."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = {"study": one.name, "cells": len(one.cells), "finished": done, **provenance()}
+    lines = ",\n".join(to_json(row.model_dump(mode="json", exclude_defaults=True)) for row in rows)
+    write_text(path, f'{to_json(head)[:-1]},\n"rows": [\n{lines}\n]}}\n')
