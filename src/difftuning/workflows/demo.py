@@ -97,7 +97,9 @@ def _pretrained_rows(recipe: Recipe, display: Display) -> list[Row]:
     """The pretrained model on the same target, without a class, as the place where both runs started."""
     model = pretrained(recipe)
     target = open_target(recipe.data, model.image_size, model.codec)
-    judge = Judge(recipe.model_copy(update={"name": "demo/pretrained"}), target)
+    # Without a class there is nothing to guide with, and half of the passes are saved.
+    sampling = recipe.sampling.model_copy(update={"guidance": 1.0})
+    judge = Judge(recipe.model_copy(update={"name": "demo/pretrained", "sampling": sampling}), target)
     nowhere = model.null_condition(len(target.class_names)).labels.cpu()
     measures = judge.distances(judge.draw(model, nowhere, display), display)
     draws = recipe.evaluation.heldout_draws

@@ -30,6 +30,7 @@ from difftuning.workflows.runs import open_run
 from difftuning.workflows.train import train
 
 SWAP_SAMPLES = 256
+"""At most so many behind each point of a swap curve."""
 ALL = "all"
 
 
@@ -133,8 +134,8 @@ class Queue:
 
     def _swap(self, made: Recipe, like: Row) -> list[Row]:
         """The swap curve of a cell as rows."""
-        file = made.folder / DIAGNOSIS
-        found = read_json(file) if file.is_file() else diagnose(made.folder, self.display, SWAP_SAMPLES)
+        file, samples = made.folder / DIAGNOSIS, min(SWAP_SAMPLES, made.evaluation.samples)
+        found = read_json(file) if file.is_file() else diagnose(made.folder, self.display, samples)
         return [
             like.model_copy(
                 update={

@@ -1,0 +1,55 @@
+"""Every study is made of recipes that load, and of cells that are all different."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from difftuning.data.catalogue import KINDS as TARGETS
+from difftuning.studies import KINDS
+from difftuning.studies.base import Study
+from difftuning.workflows.recipe import Recipe, load
+
+STUDIES = pytest.mark.parametrize("study", KINDS.values(), ids=lambda study: study.name)
+
+
+def recipes(study: Study) -> list[Recipe]:
+    return [load(study.recipe, [*cell.overrides, f"seed={cell.seed}"]) for cell in study.cells]
+
+
+@STUDIES
+def test_cells_are_different_recipes_of_known_targets(study: Study) -> None:
+    found = recipes(study)
+    assert len({recipe.model_dump_json() for recipe in found}) == len(found) > 0
+    assert {recipe.data.target for recipe in found} <= TARGETS.keys()
+
+
+@STUDIES
+def test_a_method_with_a_setting_means_one_recipe_but_for_target_and_seed(study: Study) -> None:
+    meant: dict[str, set[str]] = {}
+    for cell, recipe in zip(study.cells, recipes(study), strict=True):
+        plain = recipe.model_copy(update={"seed": 0, "data": recipe.data.model_copy(update={"target": ""})})
+        meant.setdefault(f"{cell.method} {dict(cell.setting)}", set()).add(plain.model_dump_json())
+    assert all(len(found) == 1 for found in meant.values())
+
+
+@STUDIES
+def test_lines_of_the_tables_are_there(study: Study) -> None:
+    if study.down not in ("target", "share"):  # the swap curve makes the shares
+        assert all(study.down in cell.setting for cell in study.cells)
+
+
+@STUDIES
+def test_the_quick_form_has_every_kind_of_cell_once(study: Study) -> None:
+    quick = study.quick()
+    kinds = {(cell.method, str(dict(cell.setting)) if study.down != "target" else "") for cell in study.cells}
+    assert {(cell.method, str(dict(cell.setting)) if study.down != "target" else "") for cell in quick.cells} == kinds
+    assert len(quick.cells) == len(kinds)
+    assert all(recipe.training.steps < 10 for recipe in recipes(quick))
+
+
+def test_the_documentation_names_every_study_and_no_other() -> None:
+    text = (Path(__file__).parents[2] / "docs/how-to/studies.md").read_text()
+    assert re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE) == list(KINDS)

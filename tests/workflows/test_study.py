@@ -1,0 +1,112 @@
+"""A study is run cell by cell on a real model and real files, each cell once, whatever interrupts it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from difftuning.errors import ConfigError
+from difftuning.results import Row, read_rows
+from difftuning.studies.base import Cell, Study
+from difftuning.workflows.display import Silent
+from difftuning.workflows.study import Queue, study
+
+TAUS = (0, 0.5, 1, 1.5)
+
+
+def small(recipe_file: Path, seeds: int = 1, steps: int = 3) -> Study:
+    cells = tuple(
+        Cell(
+            "finetune" if tau == 0 else "diff-tuning" if tau == 1 else f"tau = {tau}",
+            (f"coefficients.psi.tau={tau}", f"training.steps={steps}"),
+            seed,
+        )
+        for seed in range(seeds)
+        for tau in TAUS
+    )
+    return Study("small", "A small study", "Fig. 0", "Nothing.", str(recipe_file), cells, metrics=("heldout", "kid"))
+
+
+def run(one: Study, out: Path) -> list[Row]:
+    Queue(out, Silent()).study(one, out / "results", out / "pages")
+    return read_rows(out / "results/small.json")
+
+
+def test_rows_and_page_of_a_study(recipe_file: Path, tmp_path: Path) -> None:
+    rows = run(small(recipe_file), tmp_path / "out")
+    assert {row.method for row in rows} == {"finetune", "tau = 0.5", "diff-tuning", "tau = 1.5"}
+    assert {row.study for row in rows} == {"small"}
+    page = (tmp_path / "out/pages/small.md").read_text()
+    assert "4 of 4 runs" in page
+    held_out = [row.value for row in rows if row.metric == "heldout" and row.method == "tau = 1.5"]
+    assert len(held_out) == 1
+    assert f"{held_out[0]:.4g}" in page
+
+
+def test_a_finished_cell_is_not_run_again_and_studies_share_it(recipe_file: Path, tmp_path: Path) -> None:
+    out, one = tmp_path / "out", small(recipe_file)
+    first = run(one, out)
+    before = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*") if path.is_file()}
+    other = Study("small", "Another", "", "", one.recipe, one.cells[:2], metrics=("heldout",))
+    assert run(other, out) == [row for row in first if row.method in ("finetune", "tau = 0.5")]
+    assert before == {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*") if path.is_file()}
+
+
+def test_another_way_to_sample_judges_again_and_trains_no_more(recipe_file: Path, tmp_path: Path) -> None:
+    out, one = tmp_path / "out", small(recipe_file)
+    cell = one.cells[2]
+    ways = tuple(Cell(cell.method, (*cell.overrides, f"sampling.steps={n}"), 0, {"steps": n}) for n in (2, 3))
+    rows = run(Study("small", "", "", "", one.recipe, ways, down="steps", metrics=("kid",)), out)
+    assert len(list((out / "cells").iterdir())) == 1
+    by_steps = {row.setting["steps"]: row.value for row in rows if row.metric == "kid"}
+    assert by_steps[2] != by_steps[3]
+    drift = {row.value for row in rows if row.metric == "drift"}
+    assert len(drift) == 1
+
+
+def test_the_swap_curve_becomes_rows(recipe_file: Path, tmp_path: Path) -> None:
+    one = small(recipe_file)
+    swapped = Study("small", "", "", "", one.recipe, one.cells[2:3], down="share", metrics=("swap_kid",), swap=True)
+    rows = [row for row in run(swapped, tmp_path / "out") if row.metric == "swap_kid"]
+    assert [row.setting["share"] for row in rows] == sorted(row.setting["share"] for row in rows)
+    assert len(rows) > 2
+
+
+def test_an_unknown_study_is_named_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no study 'target'; did you mean 'targets'"):
+        study("target", tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_ten_times_it_ends_with_the_same_table(recipe_file: Path, tmp_path: Path) -> None:
+    one = small(recipe_file, seeds=10)
+    whole = run(one, tmp_path / "whole")
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
+        "from workflows.test_study import run, small\n"
+        "run(small(Path(sys.argv[1]), seeds=10), Path(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", script, str(recipe_file), str(tmp_path / "killed"), str(Path(__file__).parents[1])]
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    delays, kills = random.Random(0), 0
+    while True:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | paths)
+        try:
+            limit = None if kills >= 10 else 8 + delays.uniform(0, 8)
+            _, err = process.communicate(timeout=limit)
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+    assert process.returncode == 0, err.decode()
+    assert kills == 10
+    assert read_rows(tmp_path / "killed/results/small.json") == whole
+    pages = [(tmp_path / name / "pages/small.md").read_text() for name in ("whole", "killed")]
+    assert pages[0] == pages[1]
