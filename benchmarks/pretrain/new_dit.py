@@ -1,6 +1,6 @@
 """Write a fresh, untrained pixel DiT as a DiTPipeline folder, ready for `difftuning train`.
 
-    python benchmarks/pretrain/new_dit.py OUT --classes names.json --size 32 --patch 4 --width 192 --depth 6
+    python benchmarks/pretrain/new_dit.py OUT --classes images.parquet --size 32 --patch 4 --width 192 --depth 6
 
 adaLN-Zero as in the DiT paper (Peebles & Xie 2023, section 3.2): every block starts as the identity, which diffusers' own
 initialisation does not do.
@@ -17,6 +17,7 @@ from diffusers import DDPMScheduler, DiTTransformer2DModel
 from torch import nn
 
 from difftuning.backbones.dit import DiT
+from difftuning.data.sources import DataConfig, open_source
 
 
 def new_dit(names: tuple[str, ...], size: int, patch: int, width: int, depth: int, seed: int) -> DiT:
@@ -51,14 +52,19 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--classes", type=Path, required=True, help="a JSON list of class names")
+    parser.add_argument(
+        "--classes", type=Path, required=True, help="a data file with these classes, or a JSON list of names"
+    )
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--patch", type=int, default=4)
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--depth", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    names = tuple(json.loads(options.classes.read_text()))
+    if options.classes.suffix == ".json":
+        names = tuple(json.loads(options.classes.read_text()))
+    else:
+        names = open_source(DataConfig(target=str(options.classes))).class_names
     model = new_dit(names, options.size, options.patch, options.width, options.depth, options.seed)
     model.save(options.out)
     print(f"{sum(p.numel() for p in model.network.parameters()):,} parameters, {len(names)} classes -> {options.out}")

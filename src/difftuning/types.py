@@ -9,6 +9,7 @@ the forgetting clock `u` is in [0, 1].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -107,16 +108,39 @@ class Errors:
         error: (B,) the sample's mean squared error, with gradient.
         extra: (B,) a second term that shares the weight of `error` (the learned-variance bound of DiT), or None.
         draw: the draw of the same B samples, so that a log or a forgetting curve needs nothing else.
+        beside: (B,) a term that the draw does not weigh (retention by a teacher), or None.
     """
 
     error: Tensor
     draw: Draw
     extra: Tensor | None = None
+    beside: Tensor | None = None
+
+    def losses(self) -> Tensor:
+        """(B,) what each sample adds to the loss."""
+        whole = self.error if self.extra is None else self.error + self.extra
+        weighted = self.draw.weight * whole
+        return weighted if self.beside is None else weighted + self.beside
 
     def loss(self) -> Tensor:
         """The scalar to minimise: Eq. 5 as the plain mean of weighted errors."""
-        total = self.error if self.extra is None else self.error + self.extra
-        return (self.draw.weight * total).mean()
+        return self.losses().mean()
+
+    def detached(self) -> Errors:
+        """The same values without gradient."""
+        extra, beside = (None if term is None else term.detach() for term in (self.extra, self.beside))
+        return Errors(self.error.detach(), self.draw, extra, beside)
+
+    @staticmethod
+    def cat(parts: Sequence[Errors], draw: Draw) -> Errors:
+        """The errors of all parts of a batch in order, whose draw is given."""
+
+        def joined(terms: list[Tensor | None]) -> Tensor | None:
+            there = [term for term in terms if term is not None]
+            return torch.cat(there) if there else None
+
+        extra, beside = joined([part.extra for part in parts]), joined([part.beside for part in parts])
+        return Errors(torch.cat([part.error for part in parts]), draw, extra, beside)
 
 
 class Network(Protocol):

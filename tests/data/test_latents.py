@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from difftuning.data import latents
 from difftuning.data.folder import FolderSource
 from difftuning.data.latents import LatentSet, encode
 from difftuning.data.sources import DataConfig
@@ -167,3 +168,18 @@ def test_a_target_is_split_once_and_reports_itself(tmp_path: Path) -> None:
 def test_one_image_is_too_few(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too few to hold any out"):
         opened(images(tmp_path / "in", 1))
+
+
+def test_only_the_files_of_its_images_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = images(tmp_path / "one"), tmp_path / "other"
+    other.mkdir()
+    for index in range(3):
+        Image.new("RGB", (9, 9), (index * 40, 7, 9)).save(other / f"{index}.png")
+    encoded(one, Pooling(), tmp_path / "cache")
+    encoded(other, Pooling(), tmp_path / "cache")
+    read: list[Path] = []
+    whole = latents.read_tensors
+    monkeypatch.setattr(latents, "read_tensors", lambda path: (read.append(path), whole(path))[1])
+    assert encoded(other, Pooling(), tmp_path / "cache").report == "reused 3, computed 0"
+    assert len(read) == 1
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 2

@@ -10,6 +10,7 @@ from difftuning.noise.clock import LogNormal, Uniform, UniformIndex, default_clo
 from difftuning.noise.prediction import KINDS
 from difftuning.noise.process import EDM, NoiseProcess, StraightFlow, VariancePreserving, from_scheduler_config
 from difftuning.sampling.denoiser import Clipped, ModelDenoiser, Unconditional
+from difftuning.sampling.domain_guidance import DomainGuidance
 from difftuning.sampling.guidance import ClassifierFreeGuidance, guided
 from difftuning.sampling.swap import Swap
 from difftuning.types import Condition, Denoiser
@@ -90,6 +91,25 @@ def test_guidance_is_affine_in_its_scale_and_one_doubled_pass() -> None:
         guided = ClassifierFreeGuidance(counted, MIXTURE.null, scale)(x_t, t, condition)
         torch.testing.assert_close(guided, (1 - scale) * unconditional + scale * conditional)
     assert counted.sizes == [2 * len(x_t)] * 2
+
+
+def test_domain_guidance_leads_away_from_the_other_model() -> None:
+    x_t, t, condition = noisy(VP)
+    ours, other = MIXTURE.denoiser(VP), GaussianMixture.random(seed=1)
+    negative = Counted(Unconditional(other.denoiser(VP), other.null))
+    null = other.denoiser(VP)(x_t, t, other.null_condition(len(x_t)))
+    found = DomainGuidance(ours, negative, 2.5)(x_t, t, condition)
+    torch.testing.assert_close(found, null + 2.5 * (ours(x_t, t, condition) - null))
+    negative.sizes.clear()
+    assert torch.equal(DomainGuidance(ours, negative, 1.0)(x_t, t, condition), ours(x_t, t, condition))
+    assert negative.sizes == []
+
+
+def test_domain_guidance_from_the_model_itself_is_classifier_free_guidance() -> None:
+    x_t, t, condition = noisy(VP)
+    exact = MIXTURE.denoiser(VP)
+    own = DomainGuidance(exact, Unconditional(exact, MIXTURE.null), 1.5)(x_t, t, condition)
+    torch.testing.assert_close(own, ClassifierFreeGuidance(exact, MIXTURE.null, 1.5)(x_t, t, condition))
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])

@@ -21,7 +21,7 @@ from difftuning.errors import BankError, CheckpointError, ConfigError, DataError
 from difftuning.results import MetricsLog, Row
 from difftuning.training.checkpoints import Checkpoints, read
 from difftuning.workflows import bank
-from difftuning.workflows.assemble import pretrained
+from difftuning.workflows.assemble import assemble, prepare, pretrained
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.evaluate import Judge, evaluate
 from difftuning.workflows.info import info
@@ -317,3 +317,55 @@ def test_the_bank_may_be_drawn_without_a_condition(recipe_file: Path, tmp_path: 
         folder = tmp_path / f"bank{number}"
         overrides = [f"bank.labels={word}", "bank.guidance=1", f"bank_folder={folder}"]
         assert bank.build(load(str(recipe_file), overrides)).config.labels == "null"
+
+
+def test_domain_guidance_draws_other_images_and_trains_the_same(recipe_file: Path, tmp_path: Path) -> None:
+    one = train(load(str(recipe_file), ["training.steps=3", "sampling.guidance=3"]))
+    own = sample(tmp_path / "run", tmp_path / "own", count=2)
+    again = train(load(str(recipe_file), ["training.steps=3", "sampling.guidance=3", "sampling.negative=pretrained"]))
+    assert again["weights_digest"] == one["weights_digest"]
+    away = sample(tmp_path / "run", tmp_path / "away", count=2)
+    assert away["sampling"]["negative"] == "pretrained"
+    pictures = [[Path(file).read_bytes() for file in drawn["files"]] for drawn in (own, away)]
+    assert pictures[0] != pictures[1]
+    evaluate(tmp_path / "run")
+
+
+def test_a_loss_weight_changes_the_training(recipe_file: Path, tmp_path: Path) -> None:
+    digests = []
+    for name, weighting in (("plain", "null"), ("p2", "{kind: p2, gamma: 0}"), ("min-snr", "{kind: min-snr}")):
+        overrides = [f"out={tmp_path / name}", "training.steps=2", f"coefficients.weighting={weighting}"]
+        digests.append(train(load(str(recipe_file), overrides))["weights_digest"])
+    assert digests[0] == digests[1]  # (k + SNR)^0 = 1, and this model predicts eps
+    assert digests[0] != digests[2]
+
+
+@pytest.mark.parametrize("anchor", ["{kind: l2-sp, strength: 100}", "{kind: ewc, strength: 1000, draws: 4}"])
+def test_an_anchor_keeps_the_weights_near_and_resumes(recipe_file: Path, tmp_path: Path, anchor: str) -> None:
+    plain = ["coefficients.psi.tau=0", "training.steps=8", "ema.decay=0"]
+    drift = {}
+    for name, overrides in (("free", plain), ("held", [*plain, f"anchor={anchor}"])):
+        train(load(str(recipe_file), [*overrides, f"out={tmp_path / name}"]))
+        rows = evaluate(tmp_path / name)["rows"]
+        drift[name] = next(row["value"] for row in rows if row["metric"] == "drift")
+    assert drift["held"] < drift["free"]
+    held = load(str(recipe_file), [*plain, f"anchor={anchor}", f"out={tmp_path / 'parted'}"])
+    if held.anchor is not None and held.anchor.kind == "ewc":
+        bank.build(held)
+    assemble(prepare(held)).trainer.run(until=4)
+    parted = train(held)
+    assert (
+        parted["weights_digest"]
+        == train(load(str(recipe_file), [*plain, f"anchor={anchor}", f"out={tmp_path / 'held'}"]))["weights_digest"]
+    )
+
+
+def test_a_teacher_takes_the_place_of_the_bank_and_resumes(recipe_file: Path, tmp_path: Path) -> None:
+    taught = ["distillation={weight: 10}", "training.steps=6"]
+    whole = train(load(str(recipe_file), [*taught, f"out={tmp_path / 'whole'}"]))
+    assert not (tmp_path / "whole/bank").exists()
+    parted = load(str(recipe_file), [*taught, f"out={tmp_path / 'parted'}"])
+    assemble(prepare(parted)).trainer.run(until=4)
+    assert train(parted)["weights_digest"] == whole["weights_digest"]
+    weaker = train(load(str(recipe_file), [*taught, "distillation.weight=0.1", f"out={tmp_path / 'weaker'}"]))
+    assert weaker["weights_digest"] != whole["weights_digest"]

@@ -13,10 +13,13 @@ from difftuning.coefficients.realisation import (
     Weight,
     build_realisation,
 )
+from difftuning.coefficients.weighting import KINDS as WEIGHTINGS
+from difftuning.coefficients.weighting import Weighting, loss_weight
 
 __all__ = [
     "KINDS",
     "REALISATIONS",
+    "WEIGHTINGS",
     "ChainOfForgetting",
     "Psi",
     "Realisation",
@@ -24,7 +27,9 @@ __all__ = [
     "Source",
     "Timestep",
     "Weight",
+    "Weighting",
     "Xi",
     "build_chain",
     "build_realisation",
+    "loss_weight",
 ]

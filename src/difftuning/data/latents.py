@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from difftuning.data.base import ImageSource, Skipped
-from difftuning.data.tensors import read_tensors, write_tensors
+from difftuning.data.tensors import read_tensors, tensor_names, write_tensors
 from difftuning.data.transforms import Transform
 from difftuning.errors import DataError
 
@@ -164,24 +164,35 @@ class _Cache:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
+        self._where: dict[str, Path] = {}
         self._known: dict[str, Tensor] = {}
         self._new: dict[str, Tensor] = {}
         self._reused = self._computed = self._damaged = 0
         self._trouble = ""
-        if folder is not None and folder.is_dir():
-            for path in sorted(folder.glob("*.safetensors")):
-                found = read_tensors(path)
-                if found is None:
-                    self._damaged += 1
-                else:
-                    self._known |= found
-        self._was_empty = not self._known
+        # Other data sets of this codec and size share the folder, so a file is read when one of its images is asked for.
+        for path in sorted(folder.glob("*.safetensors")) if folder is not None and folder.is_dir() else ():
+            names = tensor_names(path)
+            if names is None:
+                self._damaged += 1
+            else:
+                self._where |= dict.fromkeys(names, path)
+        self._was_empty = not self._where
 
     def get(self, key: str) -> Tensor | None:
         """The latents of an image, and its mirror's: (1 or 2, C, H, W)."""
+        if key not in self._known and key in self._where:
+            self._read(self._where[key])
         item = self._known.get(key)
         self._reused += item is not None
         return item
+
+    def _read(self, path: Path) -> None:
+        found = read_tensors(path)
+        if found is None:
+            self._damaged += 1
+            self._where = {key: place for key, place in self._where.items() if place != path}
+        else:
+            self._known |= found
 
     def put(self, key: str, item: Tensor) -> None:
         """Keep what was computed."""

@@ -34,6 +34,15 @@ def read_tensors(path: Path) -> dict[str, Tensor] | None:
     return tensors if _digest(tensors) == expected else None
 
 
+def tensor_names(path: Path) -> list[str] | None:
+    """The names in a file, from its head alone; None where it is missing or truncated."""
+    try:
+        with safe_open(path, "pt") as file:
+            return list(file.keys())
+    except (OSError, SafetensorError):
+        return None
+
+
 def _digest(tensors: Mapping[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name in sorted(tensors):

@@ -8,6 +8,8 @@ With psi = 1 and xi = 0 (tau = 0) it is exactly standard fine-tuning.
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from difftuning.errors import ModelError
 from difftuning.noise.prediction import Prediction
 from difftuning.noise.process import NoiseProcess, VariancePreserving
@@ -43,7 +45,10 @@ class DiffTuning:
 
     def __call__(self, batch: Batch) -> Errors:
         """The error of each sample of the batch, with gradient."""
-        x_t, y = denoise(self.network, self.process, batch)
+        return self.errors(batch, *denoise(self.network, self.process, batch))
+
+    def errors(self, batch: Batch, x_t: Tensor, y: Tensor) -> Errors:
+        """The error of each sample from the network's answer y to the corrupted batch x_t."""
         if not self.learned_variance:
             return Errors(denoising_error(y, self.process, self.prediction, batch), batch.draw)
         assert isinstance(self.process, VariancePreserving)

@@ -9,11 +9,15 @@ from difftuning.studies import (
     ablation,
     bank_steps,
     convergence,
+    distillation,
     drift,
     forgetting,
+    guidance,
     inference_steps,
     memory,
     realisation,
+    regularisers,
+    reweighting,
     sensitivity,
     targets,
 )
@@ -27,9 +31,13 @@ _ALL = (
     memory,
     bank_steps,
     inference_steps,
+    distillation,
+    reweighting,
     realisation,
     drift,
     forgetting,
+    regularisers,
+    guidance,
 )
 KINDS: Mapping[str, Study] = MappingProxyType({module.STUDY.name: module.STUDY for module in _ALL})
 """Name to study, in the order in which `study all` runs them."""

@@ -31,7 +31,7 @@ class LossMeter:
         if not self._unread:
             return {}
         for step, errors in self._unread:
-            bad = ~_whole(errors).isfinite()
+            bad = ~errors.losses().isfinite()
             if bool(bad.any()):
                 source = "bank" if bool(errors.draw.from_bank[bad].any()) else "target"
                 raise TrainingError(
@@ -41,8 +41,8 @@ class LossMeter:
                 )
         error = torch.cat([_whole(errors) for _, errors in self._unread])
         from_bank = torch.cat([errors.draw.from_bank for _, errors in self._unread])
-        weight = torch.cat([errors.draw.weight for _, errors in self._unread])
-        metrics = {"loss": float((weight * error).mean()), "bank_share": float(from_bank.float().mean())}
+        loss = torch.cat([errors.losses() for _, errors in self._unread]).mean()
+        metrics = {"loss": float(loss), "bank_share": float(from_bank.float().mean())}
         for name, rows in (("error_target", ~from_bank), ("error_bank", from_bank)):
             if bool(rows.any()):
                 metrics[name] = float(error[rows].mean())

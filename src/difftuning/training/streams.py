@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from difftuning.bank.mix import TwoStreams
 from difftuning.coefficients.chain import ChainOfForgetting
@@ -23,6 +26,7 @@ class DrawnStreams:
         streams: target and bank.
         batch_size: samples a step.
         seed: of everything drawn here.
+        weight: what the errors at the times (B,) are multiplied by besides; None for nothing.
     """
 
     chain: ChainOfForgetting
@@ -31,8 +35,11 @@ class DrawnStreams:
     streams: TwoStreams
     batch_size: int
     seed: int
+    weight: Callable[[Tensor], Tensor] | None = None
 
     def batch(self, step: int, positions: tuple[int, int]) -> Batch:
         """The batch of a step, after `positions` target and bank items have been used."""
         draw = self.realisation.draw(self.chain, self.clock, self.batch_size, step_generator(self.seed, step, "draw"))
+        if self.weight is not None:
+            draw = replace(draw, weight=draw.weight * self.weight(draw.t))
         return self.streams.batch(draw, *positions, step_generator(self.seed, step, "fill"))

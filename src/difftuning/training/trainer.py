@@ -103,6 +103,7 @@ class Trainer:
         identity: digests and names that go into each checkpoint and must agree on resume.
         hooks: what happens at intervals; the metric `watch` of a hook decides which checkpoint is the best.
         watch: the name of that metric.
+        penalty: a term of the loss over the parameters alone; None for none.
         progress: called after each step with its number and, at log steps, the metrics.
     """
 
@@ -119,6 +120,7 @@ class Trainer:
     identity: Mapping[str, str] = field(default_factory=dict)
     hooks: Sequence[Hook] = ()
     watch: str = "heldout"
+    penalty: Callable[[], Tensor] | None = None
     progress: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None
 
     def __post_init__(self) -> None:
@@ -180,11 +182,10 @@ class Trainer:
             with self.accelerator.autocast(), attention_kernel(self.config.precision, self.device):
                 errors = self.objective(part)
             self.accelerator.backward(errors.loss() * (len(part) / len(batch)))
-            parts.append(errors)
-        extra = [part.extra.detach() for part in parts if part.extra is not None]
-        return Errors(
-            torch.cat([part.error.detach() for part in parts]), batch.draw, torch.cat(extra) if extra else None
-        )
+            parts.append(errors.detached())
+        if self.penalty is not None:
+            self.accelerator.backward(self.penalty())
+        return Errors.cat(parts, batch.draw)
 
     def _after_step(self) -> dict[str, float]:
         step, metrics = self.state.step, {}

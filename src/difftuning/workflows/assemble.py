@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,18 +20,23 @@ from difftuning.bank.card import CARD, check_matches
 from difftuning.bank.mix import TwoStreams
 from difftuning.bank.read import Bank
 from difftuning.coefficients.chain import ChainOfForgetting, build_chain
+from difftuning.coefficients.families import Constant
 from difftuning.coefficients.realisation import build_realisation
+from difftuning.coefficients.weighting import loss_weight
 from difftuning.data.order import Order
 from difftuning.data.target import Target, open_target
 from difftuning.errors import ConfigError
 from difftuning.evaluation.features import feature_network
 from difftuning.objectives.diff_tuning import DiffTuning
+from difftuning.objectives.distillation import Distillation
 from difftuning.results import MetricsLog, RunFolder
 from difftuning.training.checkpoints import Checkpoints
+from difftuning.training.interfaces import Objective
 from difftuning.training.streams import DrawnStreams
 from difftuning.training.trackers import TrackedLog, check_installed, open_trackers
 from difftuning.training.trainer import Trainer
 from difftuning.tuning import KINDS as TUNERS
+from difftuning.workflows.anchoring import anchor_of
 from difftuning.workflows.recipe import Recipe
 
 TARGET_STREAM, BANK_STREAM = 1, 2
@@ -51,6 +59,16 @@ class Prepared:
     chain: ChainOfForgetting
     target: Target
 
+    @property
+    def needs_bank(self) -> bool:
+        """Whether training reads the bank: for retention, or to weigh an anchor."""
+        return self.drawn.uses_bank or (self.recipe.anchor is not None and self.recipe.anchor.kind == "ewc")
+
+    @property
+    def drawn(self) -> ChainOfForgetting:
+        """What batches are drawn by: the chain, without the bank's part where a teacher is in its place."""
+        return self.chain if self.recipe.distillation is None else replace(self.chain, xi=Constant(0.0))
+
 
 @dataclass(frozen=True)
 class Assembly:
@@ -63,7 +81,7 @@ class Assembly:
         target: the images, split.
         rows: (K,) int64, the model's row of each target class.
         chain: psi and xi.
-        bank: the knowledge bank; None where psi is 1 everywhere.
+        bank: the knowledge bank; None where training does not read it.
         heldout_bank: bank items that training never sees; None where there are none.
         log: where the loop's metrics go.
         trainer: the loop.
@@ -108,6 +126,12 @@ def chain_of(recipe: Recipe, backbone: Backbone) -> ChainOfForgetting:
     """Psi and xi for this model."""
     coefficients = recipe.coefficients
     return build_chain(coefficients.psi, coefficients.xi, backbone.process, backbone.clock, coefficients.any_direction)
+
+
+def _weight(recipe: Recipe, backbone: Backbone) -> Callable[[Tensor], Tensor] | None:
+    """The loss weight over noise levels, if the recipe has one."""
+    config = recipe.coefficients.weighting
+    return None if config is None else partial(loss_weight, config, backbone.process, backbone.prediction)
 
 
 def open_bank(recipe: Recipe, backbone: Backbone) -> Bank:
@@ -155,7 +179,11 @@ def assemble(prepared: Prepared) -> Assembly:
     """Build everything a run needs; the bank must be there already. The model becomes the one that training moves."""
     recipe, backbone, chain, target = prepared.recipe, prepared.backbone, prepared.chain, prepared.target
     folder = RunFolder(recipe.folder).make()
-    bank, heldout_bank = open_bank(recipe, backbone) if chain.uses_bank else None, open_heldout_bank(recipe, backbone)
+    bank, heldout_bank = (
+        open_bank(recipe, backbone) if prepared.needs_bank else None,
+        open_heldout_bank(recipe, backbone),
+    )
+    teacher = None if recipe.distillation is None else copy.deepcopy(backbone)
     rows = backbone.change_labels(recipe.labels, target.class_names)
     tuner = TUNERS[recipe.tuner.kind][1](recipe.tuner)
     streams = TwoStreams(
@@ -168,18 +196,26 @@ def assemble(prepared: Prepared) -> Assembly:
         bank=bank,
         bank_order=Order(recipe.seed * 4 + BANK_STREAM, len(bank)) if bank is not None else None,
     )
+    plain = DiffTuning(backbone, backbone.process, backbone.prediction, backbone.learned_variance)
+    objective: Objective = plain
+    if recipe.distillation is not None and teacher is not None:
+        teacher.network.eval().requires_grad_(False)
+        objective = Distillation(plain, teacher, teacher.labels.null, chain.xi, recipe.distillation.weight)
+    parameters = tuner.attach(backbone.network)
     log = TrackedLog(MetricsLog(folder.metrics), open_trackers(recipe.trackers, folder.path, recipe.name))
     trainer = Trainer(
         network=backbone.network,
-        parameters=tuner.attach(backbone.network),
-        objective=DiffTuning(backbone, backbone.process, backbone.prediction, backbone.learned_variance),
+        parameters=parameters,
+        objective=objective,
+        penalty=anchor_of(recipe, plain, parameters, backbone, bank),
         streams=DrawnStreams(
-            chain,
+            prepared.drawn,
             backbone.clock,
             build_realisation(recipe.realisation),
             streams,
             recipe.training.batch_size,
             recipe.seed,
+            _weight(recipe, backbone),
         ),
         checkpoints=Checkpoints(folder.checkpoints, recipe.training.keep),
         log=log,

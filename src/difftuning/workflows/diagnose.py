@@ -54,7 +54,7 @@ def diagnose(
         backbone.network.eval()
     with display.progress(f"swap curve of {recipe.name}", samples) as task:
         curve = swap_curve(
-            denoiser_of(model, recipe.sampling),
+            denoiser_of(model, recipe.sampling, before=before),
             Unconditional(denoiser_of(before, recipe.sampling, guidance=1), before.labels.null),
             model.process,
             make_scheduler(recipe.sampling.solver, model.scheduler_config),

@@ -10,7 +10,10 @@ from torch import Tensor
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.codec import IdentityCodec
 from difftuning.backbones.solvers import make_scheduler
+from difftuning.errors import ConfigError
 from difftuning.evaluation.features import to_uint8
+from difftuning.sampling.denoiser import Clipped, Unconditional
+from difftuning.sampling.domain_guidance import DomainGuidance
 from difftuning.sampling.guidance import guided
 from difftuning.sampling.loop import sample
 from difftuning.sampling.seeds import generators, sample_noise
@@ -26,10 +29,28 @@ def clip_of(backbone: Backbone, clip: float | None) -> float | None:
     return 1.0 if clip is None and isinstance(backbone.codec, IdentityCodec) else clip
 
 
-def denoiser_of(backbone: Backbone, config: SamplingConfig, guidance: float | None = None) -> Denoiser:
-    """The model as samplers see it; `guidance` takes the place of the recipe's."""
-    scale = config.guidance if guidance is None else guidance
-    return guided(backbone, backbone.labels.null, scale, clip_of(backbone, config.clip), config.precision)
+def denoiser_of(
+    backbone: Backbone, config: SamplingConfig, guidance: float | None = None, before: Backbone | None = None
+) -> Denoiser:
+    """The model as samplers see it.
+
+    Args:
+        backbone: what is sampled.
+        config: its guidance, clipping and precision.
+        guidance: takes the place of the recipe's scale.
+        before: the pretrained model, which `negative: pretrained` needs.
+
+    Raises:
+        ConfigError: it is needed and not there.
+    """
+    scale, clip = config.guidance if guidance is None else guidance, clip_of(backbone, config.clip)
+    if config.negative is None or scale == 1:
+        return guided(backbone, backbone.labels.null, scale, clip, config.precision)
+    if before is None:
+        raise ConfigError("sampling.negative=pretrained needs the pretrained model beside a run; set it to null here")
+    ours, theirs = (guided(model, model.labels.null, 1, None, config.precision) for model in (backbone, before))
+    denoiser = DomainGuidance(ours, Unconditional(theirs, before.labels.null), scale)
+    return denoiser if clip is None else Clipped(denoiser, clip)
 
 
 def spread(size: int, count: int) -> Tensor:
@@ -48,7 +69,11 @@ def images_of(backbone: Backbone, latents: Tensor) -> Tensor:
 
 @torch.no_grad()
 def draw_images(
-    backbone: Backbone, labels: Tensor, config: SamplingConfig, progress: Callable[[int], None] = lambda done: None
+    backbone: Backbone,
+    labels: Tensor,
+    config: SamplingConfig,
+    progress: Callable[[int], None] = lambda done: None,
+    before: Backbone | None = None,
 ) -> Tensor:
     """One image for each label, (N, 3, H, W) uint8; image i depends on (seed, i, label i) alone.
 
@@ -57,8 +82,13 @@ def draw_images(
         labels: (N,) int64 rows of its class table.
         config: solver, steps, guidance, seed.
         progress: told how many images each batch brought.
+        before: the pretrained model, for `negative: pretrained`.
+
+    Raises:
+        ConfigError: see `denoiser_of`.
     """
-    denoiser, scheduler = denoiser_of(backbone, config), make_scheduler(config.solver, backbone.scheduler_config)
+    denoiser = denoiser_of(backbone, config, before=before)
+    scheduler = make_scheduler(config.solver, backbone.scheduler_config)
     was_training = backbone.network.training
     backbone.network.eval()
     images = []

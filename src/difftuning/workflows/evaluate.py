@@ -78,7 +78,7 @@ def measure(run: FinishedRun, recipe: Recipe, display: Display) -> Measured:
     """Judge a run by the sampling and evaluation settings of a recipe, which may differ from those it was trained with."""
     step = recipe.training.steps
     judge = Judge(recipe, run.target)
-    images = judge.draw(run.model, run.rows, display)
+    images = judge.draw(run.model, run.rows, display, run.before)
     measures = judge.distances(images, display)
     values = {**measures, **_drift(run)}
     rows = [judge.row(method_of(recipe), metric, value, step) for metric, value in values.items()]
@@ -131,11 +131,11 @@ class Judge:
         labels = rows[self.target.heldout.labels]
         return labels[torch.arange(count) * len(labels) // count]
 
-    def draw(self, model: Backbone, rows: Tensor, display: Display) -> Tensor:
-        """As many samples as the recipe says."""
+    def draw(self, model: Backbone, rows: Tensor, display: Display, before: Backbone | None = None) -> Tensor:
+        """As many samples as the recipe says; `before` is the pretrained model, for domain guidance."""
         count = self.recipe.evaluation.samples
         with display.progress(f"samples of {self.recipe.name}", count) as task:
-            return draw_images(model, self.labels(rows, count), self.recipe.sampling, task.advance)
+            return draw_images(model, self.labels(rows, count), self.recipe.sampling, task.advance, before)
 
     def distances(self, images: Tensor, display: Display) -> Measures:
         """Distances, precision, recall and memorised share of (N, 3, H, W) uint8 images."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -13,12 +13,15 @@ from difftuning.backbones.labels import LabelChange, Replace
 from difftuning.bank.card import BankConfig
 from difftuning.coefficients.families import PowerConfig, Psi, Xi
 from difftuning.coefficients.realisation import RealisationConfig, SourceConfig
+from difftuning.coefficients.weighting import Weighting
 from difftuning.config.loading import load_recipe
 from difftuning.config.overrides import apply_overrides
 from difftuning.config.reference import reference
 from difftuning.config.section import Section
 from difftuning.config.validate import validate
 from difftuning.data.sources import DataConfig
+from difftuning.objectives.anchor import AnchorConfig
+from difftuning.objectives.distillation import DistillationConfig
 from difftuning.sampling.denoiser import Precision
 from difftuning.sampling.loop import SolverName
 from difftuning.training.ema import EMAConfig
@@ -38,6 +41,8 @@ class CoefficientsConfig(Section):
     """Retention, falling with u; null for the paper's 1 - psi."""
     any_direction: bool = False
     """Allow a psi that falls or a xi that rises, for ablations."""
+    weighting: Weighting | None = None
+    """A weight of the loss over noise levels besides, of both streams alike; null for none."""
 
 
 class SamplingConfig(Section):
@@ -49,6 +54,9 @@ class SamplingConfig(Section):
     """Steps of the solver."""
     guidance: float = Field(1.5, ge=0)
     """Classifier-free guidance; 1 is off."""
+    negative: Literal["pretrained"] | None = None
+    """What guidance leads away from: null for the model's own answer without a class, `pretrained` for the pretrained model's
+    (domain guidance), with one pass of it more a step."""
     clip: float | None = Field(None, gt=0)
     """Keep the clean estimate within this range, for pixel models; null takes 1 for pixels and no limit for latents."""
     batch_size: int = Field(64, gt=0)
@@ -99,6 +107,10 @@ class Recipe(Section):
     """psi and xi."""
     realisation: RealisationConfig = SourceConfig()
     """How psi and xi act."""
+    distillation: DistillationConfig | None = None
+    """Retention by a frozen copy of the model in the place of the bank (App. C of the paper); null for the bank."""
+    anchor: AnchorConfig | None = None
+    """A pull of the weights towards the pretrained ones besides, for comparison; null for none."""
     tuner: FullConfig = FullConfig()
     """Which parameters move."""
     optim: OptimConfig = OptimConfig()
@@ -134,12 +146,13 @@ class Recipe(Section):
     def digest(self) -> str:
         """The identity of the training: what changes its result, and not where it is, how it is judged or how often it tells.
 
-        The bank is left out: a checkpoint names the digest of the one that was read.
+        The bank is left out: a checkpoint names the digest of the one that was read. So are keys that are null, which change
+        nothing: a new one of a later version leaves the digests of earlier runs as they are.
         """
         told = {"log_every", "heldout_every", "sample_every", "save_every", "keep"}
         left_out = {"name", "out", "bank", "bank_folder", "device", "threads", "trackers", "evaluation", "sampling"}
         exclude: dict[str, Any] = {**dict.fromkeys(left_out, True), "training": told}
-        return hashlib.sha256(self.model_dump_json(exclude=exclude).encode()).hexdigest()
+        return hashlib.sha256(self.model_dump_json(exclude=exclude, exclude_none=True).encode()).hexdigest()
 
 
 def load(path_or_name: str, overrides: list[str]) -> Recipe:

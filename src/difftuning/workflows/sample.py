@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from difftuning.backbones.loading import load
-from difftuning.workflows.assemble import device_of
+from difftuning.workflows.assemble import device_of, pretrained
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.drawing import draw_images, spread
 from difftuning.workflows.recipe import SamplingConfig
@@ -56,8 +56,9 @@ def sample(
         drawn = torch.tensor([space.index(name) for name in labels])[torch.arange(count) % len(labels)]
     else:
         drawn = spread(len(space), count)
+    before = pretrained(recipe) if recipe is not None and config.negative is not None else None
     with display.progress("sample", count) as task:
-        images = draw_images(backbone, drawn, config, task.advance)
+        images = draw_images(backbone, drawn, config, task.advance, before)
     out.mkdir(parents=True, exist_ok=True)
     files = []
     for index, (image, row) in enumerate(zip(images, drawn.tolist(), strict=True)):

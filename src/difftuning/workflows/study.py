@@ -96,7 +96,7 @@ class Queue:
         judged = (
             made.folder
             / "judged"
-            / f"{_digest(made.sampling.model_dump_json(), made.evaluation.model_dump_json())}.json"
+            / f"{_digest(*(part.model_dump_json(exclude_none=True) for part in (made.sampling, made.evaluation)))}.json"
         )
         if not judged.is_file():
             self._finish(made, judged)
@@ -115,7 +115,7 @@ class Queue:
         made = recipe.load(one.recipe, [*cell.overrides, f"seed={cell.seed}"])
         if made.model not in self._digests:
             self._digests[made.model] = pretrained(made).digest()
-        model, drawn = self._digests[made.model], made.bank.model_dump_json()
+        model, drawn = self._digests[made.model], made.bank.model_dump_json(exclude_none=True)
         folders = {
             "out": str(self.out / "cells" / _digest(model, drawn, made.digest())),
             "bank_folder": str(self.out / "banks" / _digest(model, drawn)),

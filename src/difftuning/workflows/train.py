@@ -36,7 +36,7 @@ def train(recipe: Recipe, display: Display | None = None) -> dict[str, Any]:
     """
     display = display or Silent()
     prepared = check(recipe, display)
-    if prepared.chain.uses_bank:
+    if prepared.needs_bank:
         bank_workflow.draw(recipe, prepared.backbone, display)
     run = assemble(prepared)
     trainer = run.trainer
@@ -90,10 +90,12 @@ def _hooks(run: Assembly) -> list[Hook]:
     on_target = target_heldout(run.target.heldout, run.rows, backbone, draws)
     on_bank = None if run.heldout_bank is None else bank_heldout(run.heldout_bank, backbone, draws)
     labels = run.rows[spread(len(run.rows), GRID)]
+    # The pretrained model is not beside the one that trains, so grids are guided by its own answer.
+    sampling = recipe.sampling.model_copy(update={"negative": None})
 
     def grid(step: int) -> dict[str, float]:
         run.folder.samples.mkdir(exist_ok=True)
-        picture = image_grid(draw_images(backbone, labels, recipe.sampling), columns=8, scale=2)
+        picture = image_grid(draw_images(backbone, labels, sampling), columns=8, scale=2)
         (run.folder.samples / f"step-{step:08d}.png").write_bytes(picture)
         return {}
 
@@ -113,7 +115,7 @@ def _preflight(run: Assembly) -> None:
     trainer = run.trainer
     trainer.backward(trainer.streams.batch(0, (0, 0)))
     trainer.optimizer.zero_grad()
-    draw_images(run.backbone, run.rows[:1], run.recipe.sampling.model_copy(update={"steps": 2}))
+    draw_images(run.backbone, run.rows[:1], run.recipe.sampling.model_copy(update={"steps": 2, "negative": None}))
     trainer.save()
 
 

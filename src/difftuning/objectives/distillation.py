@@ -1,0 +1,50 @@
+"""Retention without a bank: a frozen copy of the pretrained model teaches on the target's own images (App. C of the paper).
+
+    L_ret_KD = E_target[ xi(t) || f_theta0(x_t, t) - f_theta(x_t, t) ||^2 ]
+
+added to the reconsolidation loss with a weight of 0.05. The teacher does not know the classes of the target, so it is asked under
+its null label. It costs a second model in memory and a forward pass more a step, which is what the bank saves.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from difftuning.coefficients.families import Family
+from difftuning.config.section import Section
+from difftuning.objectives.denoising import denoise
+from difftuning.objectives.diff_tuning import DiffTuning
+from difftuning.types import Batch, Condition, Errors, Network
+
+
+class DistillationConfig(Section):
+    """The teacher in the place of the bank."""
+
+    weight: float = Field(0.05, gt=0)
+    """Of the retention loss; the paper's."""
+
+
+class Distillation:
+    """`objective(batch) -> Errors` for batches of target items alone, whose draw weighs them by psi.
+
+    Args:
+        objective: the student's own.
+        teacher: the pretrained network, which predicts what the student does; no gradient reaches it.
+        null_label: the teacher's label for "no condition".
+        xi: retention by u.
+        weight: of the retention loss.
+    """
+
+    def __init__(self, objective: DiffTuning, teacher: Network, null_label: int, xi: Family, weight: float) -> None:
+        self.objective, self.teacher, self.null_label, self.xi, self.weight = objective, teacher, null_label, xi, weight
+
+    def __call__(self, batch: Batch) -> Errors:
+        """The error of each sample, and beside it what the teacher would have it do, with gradient."""
+        x_t, y = denoise(self.objective.network, self.objective.process, batch)
+        errors = self.objective.errors(batch, x_t, y)
+        nothing = Condition(torch.full_like(batch.condition.labels, self.null_label))
+        with torch.no_grad():
+            taught = self.teacher(x_t, batch.draw.t, nothing)
+        apart = (y.float() - taught.float()).square().flatten(1).mean(1)
+        return Errors(errors.error, errors.draw, errors.extra, self.weight * self.xi(batch.draw.u) * apart)

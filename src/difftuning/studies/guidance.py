@@ -1,0 +1,34 @@
+"""Domain guidance against classifier-free guidance, for both fine-tunings."""
+
+from __future__ import annotations
+
+from difftuning.studies.axes import METHODS, MICRO, cells
+from difftuning.studies.base import Study
+
+_AWAY_FROM = {"": (), "domain guidance": ("sampling.negative=pretrained",)}
+_SCALES = {str(scale): (f"sampling.guidance={scale}",) for scale in (1, 1.5, 2, 3)}
+
+STUDY = Study(
+    name="guidance",
+    title="What guidance leads away from, and how far",
+    source="",
+    claim="Is the pretrained model's unconditional answer the better negative branch, and does Diff-Tuning need it less?",
+    recipe=MICRO,
+    cells=tuple(
+        cell
+        for cell in cells(
+            ["pacs-photo"],
+            {
+                f"{method} + {name}" if name else method: (*overrides, *changes)
+                for name, changes in _AWAY_FROM.items()
+                for method, overrides in METHODS.items()
+            },
+            _SCALES,
+            "scale",
+        )
+        # At a scale of 1 there is nothing to lead away from.
+        if not (cell.setting["scale"] == 1 and "domain" in cell.method)
+    ),
+    down="scale",
+    metrics=("frechet", "kid", "precision", "recall", "memorised"),
+)

@@ -1,0 +1,28 @@
+"""Table 5: weights of the loss over noise levels, alone and with Diff-Tuning."""
+
+from __future__ import annotations
+
+from difftuning.studies.axes import METHODS, MICRO, TUNING_TARGETS, cells
+from difftuning.studies.base import Study
+
+_WEIGHTS = {
+    "": (),
+    "P2": ("coefficients.weighting={kind: p2}",),
+    "min-SNR": ("coefficients.weighting={kind: min-snr}",),
+}
+
+STUDY = Study(
+    name="reweighting",
+    title="Weights of the loss over noise levels",
+    source="Table 5",
+    claim="Reweighting is orthogonal to Diff-Tuning and its effect is mixed; min-SNR may conflict with the chain of forgetting.",
+    recipe=MICRO,
+    cells=cells(
+        TUNING_TARGETS,
+        {
+            f"{method} + {name}" if name else method: (*overrides, *weight)
+            for name, weight in _WEIGHTS.items()
+            for method, overrides in METHODS.items()
+        },
+    ),
+)

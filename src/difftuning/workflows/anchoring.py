@@ -1,0 +1,39 @@
+"""The pull towards the pretrained weights that a recipe asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import nn
+
+from difftuning.backbones.base import Backbone
+from difftuning.bank.read import Bank
+from difftuning.data.order import step_generator
+from difftuning.objectives.anchor import Anchor, fisher
+from difftuning.objectives.diff_tuning import DiffTuning
+from difftuning.types import Batch, Draw
+from difftuning.workflows.recipe import Recipe
+
+
+def anchor_of(
+    recipe: Recipe, objective: DiffTuning, parameters: Mapping[str, nn.Parameter], backbone: Backbone, bank: Bank | None
+) -> Anchor | None:
+    """The anchor of a run, at the weights as they are now; None where the recipe has none."""
+    config = recipe.anchor
+    if config is None:
+        return None
+    if config.kind == "l2-sp":
+        return Anchor(parameters, config.strength)
+    assert bank is not None
+    return Anchor(parameters, config.strength, fisher(objective, parameters, _items(bank, backbone, config.draws)))
+
+
+def _items(bank: Bank, backbone: Backbone, draws: int) -> Iterator[Batch]:
+    """Single bank items under the null label, each at the middle of an equal part of u."""
+    for index in range(draws):
+        x0 = bank.get(torch.tensor([index % len(bank)]))
+        noise = torch.randn(x0.shape, generator=step_generator(0, index, "fisher"))
+        t = backbone.clock.t(torch.tensor([(index + 0.5) / draws], dtype=torch.float64))
+        draw = Draw(t.float(), backbone.clock.u(t).float(), torch.ones(1, dtype=torch.bool), torch.ones(1))
+        yield Batch(x0, noise, backbone.null_condition(1).to("cpu"), draw).to(backbone.device)
