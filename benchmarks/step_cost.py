@@ -5,7 +5,7 @@
 Four things take turns, `steps` steps at a time, in an order that changes: the library's loop with tau = 1 (target and bank), the
 library's loop with tau = 0 (standard), a bare forward-backward-optimiser loop of the same model at the same batch on data that
 are ready in memory, and, for comparison, the library's loop with a frozen teacher in the place of the bank.
-Ratios are of medians over the rounds, so a machine that speeds up or slows down hits all three alike.
+Ratios are of medians over the rounds, so a machine that speeds up or slows down hits all alike.
 """
 
 from __future__ import annotations
