@@ -27,18 +27,21 @@ def test_every_key_has_a_meaning() -> None:
 def test_a_default_is_what_a_recipe_has_without_it(key: Key) -> None:
     found = Recipe.model_validate({"data": {}}).model_dump(mode="json")
     for part in key.path.split("."):
-        found = found and found[part]
+        if found is None:
+            return  # a section that is null has no keys until it is given
+        found = found[part]
     assert found == parse_yaml(key.default or "''", key.path)
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key.of], ids=lambda key: f"{key.path}-{key.of}")
 def test_a_key_of_a_kind_is_taken_by_it(key: Key) -> None:
     section, name = key.path.rsplit(".", 1)
-    value = {"knots": "[[0,0],[1,1]]", "start": "{a: b}" if section == "labels" else "0", "stop": "1"}.get(name, "0.5")
-    if key.values == "true or false":
-        value = "true"
+    by_values = {"true or false": "true", "integer > 0": "3"}
+    value = {"knots": "[[0,0],[1,1]]", "start": "{a: b}" if section == "labels" else "0", "stop": "1"}.get(
+        name, by_values.get(key.values, "0.5")
+    )
     siblings = [one for one in KEYS if one.of == key.of and one.path.startswith(f"{section}.") and one.default is None]
-    needed = [f"{one.path}={'1' if one.path.endswith('stop') else '0'}" for one in siblings if one.path != key.path]
+    needed = [f"{one.path}={'0' if one.path.endswith('start') else '1'}" for one in siblings if one.path != key.path]
     load("own-images", [f"{section}.kind={key.of}", *(needed if name != "knots" else ()), f"{key.path}={value}"])
 
 

@@ -6,74 +6,27 @@ Workflows are imported inside the commands, so that `--help` and typing errors a
 from __future__ import annotations
 
 import sys
-import textwrap
-from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from difftuning.cli.bank import bank_app
 from difftuning.cli.display import make_display, plain_table
+from difftuning.cli.recipes import recipes_app
+from difftuning.cli.running import SETTINGS, Json, Overrides, Quiet, RecipeName, Run, on_stderr, perform
 from difftuning.results import to_json
-from difftuning.workflows.display import Display
-
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     name="difftuning",
     help="Move a pretrained diffusion model to a new domain without letting it forget what still transfers.\n\n"
     "Start with `difftuning demo --quick`. `--debug`, anywhere on the line, shows the traceback of an error.",
-    context_settings=_SETTINGS,
+    context_settings=SETTINGS,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-bank_app = typer.Typer(
-    help="The knowledge bank: samples drawn once from the pretrained model.", context_settings=_SETTINGS
-)
-recipes_app = typer.Typer(help="The recipes that ship with difftuning.", context_settings=_SETTINGS)
-
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Values to replace, such as optim.lr=1e-4.")
-]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
-BankFolder = Annotated[Path, typer.Argument(metavar="BANK", help="The folder of a bank.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout, and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-
-
-def _run(work: Callable[[Display], Mapping[str, Any]], json: bool, quiet: bool) -> Mapping[str, Any]:
-    """Do the work and print its result: JSON, or its plain entries a line each. Only results reach stdout."""
-    result = _work(work, json or quiet)
-    if json:
-        print(to_json(result, indent=1))
-    else:
-        entries = _entries(result)
-        width = max((len(name) for name, _ in entries), default=0)
-        for name, value in entries:
-            print(f"{name.ljust(width)}  {value}")
-    return result
-
-
-def _work(work: Callable[[Display], Mapping[str, Any]], silent: bool) -> Mapping[str, Any]:
-    with redirect_stdout(sys.stderr):  # some libraries print
-        return work(make_display(silent, sys.stderr))
-
-
-def _entries(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """What a person reads of a result: its single values under dotted names; lists of records are for `--json`."""
-    found = []
-    for name, value in result.items():
-        if isinstance(value, Mapping):
-            found += _entries(value, f"{prefix}{name}.")
-        elif isinstance(value, list | tuple):
-            if value and all(isinstance(item, str | int | float) for item in value):
-                found.append((prefix + name, ", ".join(str(item) for item in value)))
-        elif value is not None:
-            found.append((prefix + name, str(value)))
-    return found
 
 
 def _version(asked: bool) -> None:
@@ -103,7 +56,7 @@ def demo(
     """Move the embedded model to a new domain twice, with and without Diff-Tuning, and report."""
     from difftuning.workflows.demo import demo as work
 
-    _run(lambda display: work(out, quick, seed, overrides or [], display), json, quiet)
+    perform(lambda display: work(out, quick, seed, overrides or [], display), json, quiet)
 
 
 @app.command()
@@ -130,7 +83,7 @@ def train(
         with redirect_stdout(sys.stderr):
             check(resolved, make_display(json or quiet, sys.stderr))
         return
-    _run(lambda display: work(resolved, display), json, quiet)
+    perform(lambda display: work(resolved, display), json, quiet)
 
 
 @app.command()
@@ -156,7 +109,7 @@ def sample(
     folder = RunFolder(run)
     # A model that is not a run of ours is an input, which is never written to.
     images = out or (folder.samples / "drawn" if folder.recipe.is_file() else Path("samples"))
-    _run(lambda display: work(run, images, count, label, steps, guidance, seed, display), json, quiet)
+    perform(lambda display: work(run, images, count, label, steps, guidance, seed, display), json, quiet)
 
 
 @app.command()
@@ -164,7 +117,7 @@ def evaluate(run: Run, json: Json = False, quiet: Quiet = False) -> None:
     """Measure a run: distances, precision, recall, memorisation, held-out error, drift."""
     from difftuning.workflows.evaluate import evaluate as work
 
-    _run(lambda display: work(run, display), json, quiet)
+    perform(lambda display: work(run, display), json, quiet)
 
 
 @app.command()
@@ -172,7 +125,7 @@ def diagnose(run: Run, json: Json = False, quiet: Quiet = False) -> None:
     """Measure the chain of forgetting of a run: held-out error by u, and the denoiser swap."""
     from difftuning.workflows.diagnose import diagnose as work
 
-    _run(lambda display: work(run, display), json, quiet)
+    perform(lambda display: work(run, display), json, quiet)
 
 
 @app.command()
@@ -188,7 +141,7 @@ def study(
     """Run an experiment of the paper, or one of ours, going on from the runs that are finished."""
     from difftuning.workflows.study import study as work
 
-    _run(lambda display: work(name, out, results, pages, quick, display), json, quiet)
+    perform(lambda display: work(name, out, results, pages, quick, display), json, quiet)
 
 
 @app.command()
@@ -202,7 +155,7 @@ def report(
     from difftuning.workflows.report import report as work
 
     page = out or RunFolder(runs[0]).report
-    _run(lambda display: {"report": work(runs, page)}, json, quiet=True)
+    perform(lambda display: {"report": work(runs, page)}, json, quiet=True)
 
 
 @app.command()
@@ -213,7 +166,7 @@ def info(
     """Show the state of a run (its step, the digests of weights, bank and recipe), or what a model is and knows."""
     from difftuning.workflows.info import info as work
 
-    _run(lambda display: work(run), json, quiet=True)
+    perform(lambda display: work(run), json, quiet=True)
 
 
 @app.command()
@@ -223,7 +176,7 @@ def doctor(
     """Check versions, devices, memory, disk and weights; exit code 1 when something is missing."""
     from difftuning.workflows.doctor import doctor as work
 
-    result = _work(lambda display: work(hub), silent=True)
+    result = on_stderr(lambda display: work(hub), silent=True)
     if json:
         print(to_json(result, indent=1))
     else:
@@ -231,88 +184,6 @@ def doctor(
         print(plain_table(columns, [[check[column] for column in columns] for check in result["checks"]]))
     if not result["ok"]:
         raise typer.Exit(1)
-
-
-@bank_app.command("build")
-def bank_build(recipe: RecipeName, overrides: Overrides = None, json: Json = False, quiet: Quiet = False) -> None:
-    """Draw the bank of a recipe; an unfinished one is continued and ends with the same bytes."""
-    from difftuning.workflows.bank import build as work
-    from difftuning.workflows.recipe import load
-
-    resolved = load(recipe, overrides or [])
-    _run(lambda display: work(resolved, display).model_dump(mode="json"), json, quiet)
-
-
-@bank_app.command("extend")
-def bank_extend(
-    folder: BankFolder,
-    count: Annotated[int, typer.Argument(min=1, help="How many items the bank has in the end.")],
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Draw more items into a finished bank."""
-    from difftuning.workflows.bank import extend as work
-
-    _run(lambda display: work(folder, count, display).model_dump(mode="json"), json, quiet)
-
-
-@bank_app.command("info")
-def bank_info(folder: BankFolder, json: Json = False) -> None:
-    """Show the card of a bank."""
-    from difftuning.workflows.bank import info as work
-
-    _run(lambda display: work(folder), json, quiet=True)
-
-
-@bank_app.command("verify")
-def bank_verify(folder: BankFolder, json: Json = False, quiet: Quiet = False) -> None:
-    """Read a whole bank and check digests, values, duplicates and labels; exit code 1 when something is wrong."""
-    from difftuning.workflows.bank import verify as work
-
-    result = _run(lambda display: work(folder, display), json, quiet)
-    if not result["ok"]:
-        raise typer.Exit(1)
-
-
-@recipes_app.command("list")
-def recipes_list(json: Json = False) -> None:
-    """List the shipped recipes."""
-    from difftuning.workflows.recipes import listing
-
-    found = listing()
-    print(
-        to_json(found, indent=1)
-        if json
-        else plain_table(("name", "about"), [(one["name"], one["about"]) for one in found["recipes"]])
-    )
-
-
-@recipes_app.command("show")
-def recipes_show(name: RecipeName, json: Json = False) -> None:
-    """Print a recipe, ready to be copied into a file and changed."""
-    from difftuning.workflows.recipes import show
-
-    found = show(name)
-    print(to_json(found, indent=1) if json else found["text"].rstrip("\n"))
-
-
-@recipes_app.command("keys")
-def recipes_keys(
-    key: Annotated[str, typer.Argument(metavar="[KEY]", help="A key or a section alone, such as optim.")] = "",
-    json: Json = False,
-) -> None:
-    """Say what every key of a recipe may be, what it is when it is not given, and what it means."""
-    from difftuning.workflows.recipe import keys
-
-    found = keys(key)
-    if json:
-        print(to_json(found, indent=1))
-        return
-    for one in found["keys"]:
-        kind = f" (kind {one['of']})" if one["of"] else ""
-        default = "no default" if one["default"] is None else f"default {one['default'] or 'empty'}"
-        print(f"{one['path']}{kind}: {one['values']}; {default}")
-        print(textwrap.fill(one["about"], 100, initial_indent="    ", subsequent_indent="    "))
 
 
 app.add_typer(bank_app, name="bank")

@@ -76,6 +76,8 @@ def _section(
             for kind, section in known.items():
                 yield from _section(section, definitions, here, value if kind == chosen else None, kind)
         else:
+            if given and value is None:
+                yield Key(".".join(here), of, "null, or a section with the keys below", "null", about)
             yield from _section(sections[0], definitions, here, value, of)
 
 

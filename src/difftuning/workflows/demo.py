@@ -24,8 +24,8 @@ from difftuning.workflows.report import report
 from difftuning.workflows.train import train
 
 QUICK = (
-    "training.steps=120",
-    "training.heldout_every=60",
+    "training.steps=90",
+    "training.heldout_every=45",
     "bank.count=192",
     "evaluation.samples=72",
     "evaluation.heldout_draws=64",

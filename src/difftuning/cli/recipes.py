@@ -1,0 +1,55 @@
+"""The commands that show recipes."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Annotated
+
+import typer
+
+from difftuning.cli.display import plain_table
+from difftuning.cli.running import SETTINGS, Json, RecipeName
+from difftuning.results import to_json
+
+recipes_app = typer.Typer(help="The recipes that ship with difftuning.", context_settings=SETTINGS)
+
+
+@recipes_app.command("list")
+def recipes_list(json: Json = False) -> None:
+    """List the shipped recipes."""
+    from difftuning.workflows.recipes import listing
+
+    found = listing()
+    print(
+        to_json(found, indent=1)
+        if json
+        else plain_table(("name", "about"), [(one["name"], one["about"]) for one in found["recipes"]])
+    )
+
+
+@recipes_app.command("show")
+def recipes_show(name: RecipeName, json: Json = False) -> None:
+    """Print a recipe, ready to be copied into a file and changed."""
+    from difftuning.workflows.recipes import show
+
+    found = show(name)
+    print(to_json(found, indent=1) if json else found["text"].rstrip("\n"))
+
+
+@recipes_app.command("keys")
+def recipes_keys(
+    key: Annotated[str, typer.Argument(metavar="[KEY]", help="A key or a section alone, such as optim.")] = "",
+    json: Json = False,
+) -> None:
+    """Say what every key of a recipe may be, what it is when it is not given, and what it means."""
+    from difftuning.workflows.recipe import keys
+
+    found = keys(key)
+    if json:
+        print(to_json(found, indent=1))
+        return
+    for one in found["keys"]:
+        kind = f" (kind {one['of']})" if one["of"] else ""
+        default = "no default" if one["default"] is None else f"default {one['default'] or 'empty'}"
+        print(f"{one['path']}{kind}: {one['values']}; {default}")
+        print(textwrap.fill(one["about"], 100, initial_indent="    ", subsequent_indent="    "))
