@@ -74,7 +74,7 @@ U_LABEL = "forgetting clock u   (0: data, 1: noise)"
 
 
 def training_curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
-    """Held-out error against training steps.
+    """Held-out error against training steps; the axis fits what comes after the first point, which may lie above it.
 
     Args:
         series: run -> (step, error). Runs named `METHOD seed N` share the colour of their method; several of one method
@@ -91,6 +91,10 @@ def training_curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
             axes.plot(*_columns(mean), label=_legend(method, len(runs)), markevery=_every(len(mean)), **look)
             lowest = min(mean, key=lambda point: point[1])
             axes.plot(*lowest, marker="v", markersize=11, color=look["color"], markeredgecolor=INK, zorder=4)
+        # The fall of the first steps would press all that matters later into a line.
+        later = [value for points in series.values() for _, value in points[1:]]
+        if later and (height := max(later) - min(later)):
+            axes.set_ylim(min(later) - 0.15 * height, max(later) + 0.3 * height)
         axes.set_xlabel("training steps")
         axes.set_ylabel("held-out error of the target")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -1,0 +1,42 @@
+"""Numbers in the README are those of the committed result files."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from difftuning.reporting.sections import METRICS
+from difftuning.reporting.tables import pivot
+from difftuning.results import read_rows
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def test_the_table_of_the_demo() -> None:
+    assert pivot(read_rows(RESULTS / "demo.json"), METRICS).markdown() in README
+
+
+@pytest.mark.parametrize(
+    ("file", "path", "pattern"),
+    [
+        ("step_cost.json", "diff_tuning_over_standard.median_of_pairs", r"Diff-Tuning over standard[^|]*\| ([\d.]+)"),
+        ("step_cost.json", "our_loop_over_bare.median_of_pairs", r"the loop over a bare one[^|]*\| ([\d.]+)"),
+        (
+            "step_cost.json",
+            "teacher_over_standard.median_of_pairs",
+            r"a teacher in the place of the bank[^|]*\| ([\d.]+)",
+        ),
+    ],
+)
+def test_the_costs_of_a_step(file: str, path: str, pattern: str) -> None:
+    value = json.loads((RESULTS / file).read_text())
+    for part in path.split("."):
+        value = value[part]
+    found = re.search(pattern, README)
+    assert found is not None
+    assert found.group(1) == f"{value:.2f}"
