@@ -12,6 +12,9 @@ _FORMS = {
     FINETUNE: ("coefficients.psi.kind=power", "coefficients.psi.tau=0"),
     **_POWERS,
     "1 / (1 + SNR)": ("coefficients.psi.kind=snr",),
+    # The same share of the bank at every noise level: what the rise of psi is worth.
+    "psi = 0.7": ("coefficients.psi.kind=constant", "coefficients.psi.value=0.7"),
+    "psi = 0.4": ("coefficients.psi.kind=constant", "coefficients.psi.value=0.4"),
     "ramp .1 to .3": ("coefficients.psi.kind=ramp", "coefficients.psi.start=0.1", "coefficients.psi.stop=0.3"),
 }
 

@@ -8,6 +8,7 @@ A cell lies under the digest of all that decides its training, so studies share 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,28 +80,25 @@ class Queue:
     _digests: dict[str, str] = field(default_factory=dict)
 
     def study(self, one: Study, results: Path, pages: Path) -> dict[str, Any]:
-        """Run all cells of a study; its rows and its page are written after each, so they can be read at any time."""
+        """Run all cells of a study; rows and page are written after each that was run, so they can be read at any time."""
         rows: list[Row] = []
         written = {"results": results / f"{one.name}.json", "page": pages / f"{one.name}.md"}
         with self.display.progress(f"study {one.name}", len(one.cells)) as task:
             for done, cell in enumerate(one.cells, start=1):
-                rows += self.cell(one, cell)
-                _write_rows(written["results"], one, rows, done)
-                _page(one, rows, done).write(written["page"])
-                task.advance(cell=f"{done}/{len(one.cells)}")
+                made = self.recipe(one, cell)
+                known = _judged(made).is_file()
+                rows += self.cell(one, cell, made)
+                if not known or done == len(one.cells):
+                    _write_rows(written["results"], one, rows, done)
+                    _page(one, rows, done).write(written["page"])
+                task.advance()
         return {"name": one.name, "cells": len(one.cells), **written}
 
-    def cell(self, one: Study, cell: Cell) -> list[Row]:
+    def cell(self, one: Study, cell: Cell, made: Recipe) -> list[Row]:
         """The rows of a cell, from its files where it is finished."""
-        made = self.recipe(one, cell)
-        judged = (
-            made.folder
-            / "judged"
-            / f"{_digest(*(part.model_dump_json(exclude_none=True) for part in (made.sampling, made.evaluation)))}.json"
-        )
-        if not judged.is_file():
-            self._finish(made, judged)
-        rows = read_rows(judged)
+        if not _judged(made).is_file():
+            self._finish(made)
+        rows = read_rows(_judged(made))
         if one.swap:
             rows += self._swap(made, rows[0])
         return [
@@ -122,15 +120,18 @@ class Queue:
         }
         return made.model_copy(update={"name": f"{one.name}/{cell.method}", **folders})
 
-    def _finish(self, made: Recipe, judged: Path) -> None:
+    def _finish(self, made: Recipe) -> None:
         """Draw, train and judge, each as far as it is not done yet."""
         bank.build(made, self.display)  # for standard fine-tuning too, which is measured on held-out items of it
         if not (made.folder / "model" / "model_index.json").is_file():
             train(made, self.display)
         found = measure(open_run(made.folder), made, self.display)
+        judged = _judged(made)
         judged.parent.mkdir(exist_ok=True)
         by = provenance()
         write_results(judged, found.rows, by["machine"], by["commit"], made.model_dump(mode="json"))
+        # The model stays; checkpoints of some hundred cells would fill a disk.
+        shutil.rmtree(made.folder / "checkpoints", ignore_errors=True)
 
     def _swap(self, made: Recipe, like: Row) -> list[Row]:
         """The swap curve of a cell as rows."""
@@ -149,6 +150,12 @@ class Queue:
             for point in found["swap"]
             for metric in ("frechet", "kid")
         ]
+
+
+def _judged(made: Recipe) -> Path:
+    """The file of a cell's rows: a run may be judged in several ways."""
+    ways = (part.model_dump_json(exclude_none=True) for part in (made.sampling, made.evaluation))
+    return made.folder / "judged" / f"{_digest(*ways)}.json"
 
 
 def _digest(*texts: str) -> str:
@@ -173,6 +180,7 @@ def _page(one: Study, rows: Sequence[Row], done: int) -> StudyPage:
 def _write_rows(path: Path, one: Study, rows: Sequence[Row], done: int) -> None:
     """The rows, one a line, and what they were made by."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    head = {"study": one.name, "cells": len(one.cells), "finished": done, **provenance()}
+    base = recipe.load(one.recipe, []).model_dump(mode="json")
+    head = {"study": one.name, "cells": len(one.cells), "finished": done, **provenance(), "recipe": base}
     lines = ",\n".join(to_json(row.model_dump(mode="json", exclude_defaults=True)) for row in rows)
     write_text(path, f'{to_json(head)[:-1]},\n"rows": [\n{lines}\n]}}\n')
