@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difftuning.studies.axes import METHODS, MICRO, TUNING_TARGETS, cells
 from difftuning.studies.base import Study
+from difftuning.studies.claims import ahead
 
 _PARTS = {
     **METHODS,
@@ -27,4 +28,10 @@ STUDY = Study(
     claim="Each part alone helps; both together are best.",
     recipe=MICRO,
     cells=cells(TUNING_TARGETS, _PARTS),
+    claims=(
+        ahead("heldout", "retention only"),
+        ahead("heldout", "reconsolidation only"),
+        ahead("heldout", baseline="retention only"),
+        ahead("heldout", baseline="reconsolidation only"),
+    ),
 )

@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from difftuning.studies.base import Cell
 
-MICRO, SMALL = "studies/micro", "studies/small"
-"""The recipes of the two scales: 16x16 and 32x32 pixels."""
+MICRO = "studies/micro"
+"""The recipe of the small scale: 16x16 pixels."""
 TARGETS = (
     "pacs-photo",
     "pacs-art-painting",

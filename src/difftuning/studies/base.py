@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import JsonValue
 
+from difftuning.studies.claims import Claim
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -38,6 +40,7 @@ class Study:
         cells: all of them, those that decide something first.
         down: what tells the lines of its tables apart: "target", or a key of the settings.
         metrics: what its tables show, the first one first.
+        claims: what its rows can confirm or refute, for the page of all results.
         curves: whether the error against the training steps is shown.
         swap: whether the swap curve of each cell is measured.
     """
@@ -50,6 +53,7 @@ class Study:
     cells: tuple[Cell, ...]
     down: str = "target"
     metrics: tuple[str, ...] = ("heldout", "heldout_best", "frechet", "kid", "precision", "recall", "memorised")
+    claims: tuple[Claim, ...] = ()
     curves: bool = False
     swap: bool = False
 

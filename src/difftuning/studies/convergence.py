@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difftuning.studies.axes import METHODS, MICRO, TUNING_TARGETS, cells
 from difftuning.studies.base import Study
+from difftuning.studies.claims import ahead
 
 _LONG = {name: (*overrides, "training.steps=6000") for name, overrides in METHODS.items()}
 
@@ -15,4 +16,8 @@ STUDY = Study(
     recipe=MICRO,
     cells=cells(TUNING_TARGETS, _LONG),
     curves=True,
+    claims=(
+        ahead("heldout_best"),
+        ahead("heldout"),
+    ),
 )

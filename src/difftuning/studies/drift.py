@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difftuning.studies.axes import METHODS, MICRO, TARGETS, cells
 from difftuning.studies.base import Study
+from difftuning.studies.claims import ahead
 
 STUDY = Study(
     name="drift",
@@ -12,5 +13,6 @@ STUDY = Study(
     claim="Diff-Tuning moves the weights less, in all and by tunable parameter.",
     recipe=MICRO,
     cells=cells(TARGETS, METHODS),
+    claims=(ahead("drift"), ahead("heldout_bank")),
     metrics=("drift", "drift_per_parameter", "heldout_bank"),
 )

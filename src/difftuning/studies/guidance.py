@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difftuning.studies.axes import METHODS, MICRO, cells
 from difftuning.studies.base import Study
+from difftuning.studies.claims import ahead
 
 _AWAY_FROM = {"": (), "domain guidance": ("sampling.negative=pretrained",)}
 _SCALES = {str(scale): (f"sampling.guidance={scale}",) for scale in (1, 1.5, 2, 3)}
@@ -31,4 +32,5 @@ STUDY = Study(
     ),
     down="scale",
     metrics=("frechet", "kid", "precision", "recall", "memorised"),
+    claims=(*(ahead("kid", f"{method} + domain guidance", method) for method in METHODS),),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difftuning.studies.axes import METHODS, MICRO, cells
 from difftuning.studies.base import Study
+from difftuning.studies.claims import ahead
 
 _STEPS = {str(steps): (f"sampling.steps={steps}",) for steps in (8, 16, 50, 100)}
 
@@ -16,4 +17,5 @@ STUDY = Study(
     cells=cells(["pacs-photo"], METHODS, _STEPS, "solver steps"),
     down="solver steps",
     metrics=("frechet", "kid", "precision", "recall", "memorised"),
+    claims=(ahead("kid"),),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difftuning.studies.axes import DIFF_TUNING, METHODS, MICRO, TUNING_TARGETS, cells
 from difftuning.studies.base import Study
+from difftuning.studies.claims import ahead
 
 _TAU_1 = METHODS[DIFF_TUNING]
 _WAYS = {
@@ -21,4 +22,8 @@ STUDY = Study(
     claim="Weighted losses are unstable, so the source of a sample is drawn by its noise level.",
     recipe=MICRO,
     cells=cells(TUNING_TARGETS, _WAYS),
+    claims=(
+        ahead("heldout", baseline="timestep (the authors' code)"),
+        ahead("heldout", baseline="weight"),
+    ),
 )

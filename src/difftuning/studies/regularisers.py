@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difftuning.studies.axes import METHODS, MICRO, TUNING_TARGETS, cells
 from difftuning.studies.base import Study
+from difftuning.studies.claims import ahead
 
 _PLAIN = METHODS["finetune"]
 _OTHERS = {
@@ -23,4 +24,5 @@ STUDY = Study(
     claim="Is Diff-Tuning ahead of the usual regularisers, each at its best strength?",
     recipe=MICRO,
     cells=cells(TUNING_TARGETS, {**METHODS, **_OTHERS}),
+    claims=(*(ahead("heldout", baseline=name) for name in _OTHERS),),
 )

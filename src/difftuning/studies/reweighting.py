@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difftuning.studies.axes import METHODS, MICRO, TUNING_TARGETS, cells
 from difftuning.studies.base import Study
+from difftuning.studies.claims import ahead
 
 _WEIGHTS = {
     "": (),
@@ -25,4 +26,5 @@ STUDY = Study(
             for method, overrides in METHODS.items()
         },
     ),
+    claims=(*(ahead("heldout", f"{method} + {name}", method) for name in _WEIGHTS if name for method in METHODS),),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difftuning.studies.axes import DIFF_TUNING, FINETUNE, MICRO, TUNING_TARGETS, cells
 from difftuning.studies.base import Study
+from difftuning.studies.claims import ahead
 
 _POWERS = {
     f"tau = {tau}": ("coefficients.psi.kind=power", f"coefficients.psi.tau={tau}") for tau in (0.3, 0.5, 0.7, 1, 1.5)
@@ -25,4 +26,8 @@ STUDY = Study(
     claim="tau = 1 is good, and a tuned coefficient can be slightly better.",
     recipe=MICRO,
     cells=cells(TUNING_TARGETS, {DIFF_TUNING if name == "tau = 1" else name: form for name, form in _FORMS.items()}),
+    claims=(
+        *(ahead("heldout", name) for name in _FORMS if name not in (FINETUNE, "tau = 1")),
+        ahead("heldout"),
+    ),
 )

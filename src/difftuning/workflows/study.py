@@ -28,6 +28,7 @@ from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import measure
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import open_run
+from difftuning.workflows.study_index import write_index
 from difftuning.workflows.train import train
 
 SWAP_SAMPLES = 256
@@ -54,7 +55,7 @@ def study(
         display: shows progress.
 
     Returns:
-        `{"studies": [{"name", "cells", "results", "page"}, ...]}`.
+        `{"studies": [{"name", "cells", "results", "page"}, ...], "index": the page of all claims}`.
 
     Raises:
         ConfigError: there is no such study.
@@ -63,7 +64,9 @@ def study(
         raise ConfigError(f"there is no study {name!r}{did_you_mean(name, [*KINDS, ALL])}")
     chosen = [one.quick() if quick else one for one in (KINDS.values() if name == ALL else (KINDS[name],))]
     queue = Queue(out, display or Silent())
-    return {"studies": [queue.study(one, results or out / "results", pages or out / "pages") for one in chosen]}
+    results, pages = results or out / "results", pages or out / "pages"
+    found = [queue.study(one, results, pages) for one in chosen]
+    return {"studies": found, "index": write_index(results, pages)}
 
 
 @dataclass

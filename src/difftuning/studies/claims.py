@@ -1,0 +1,79 @@
+"""What a claim says of the rows: a number, and whether it agrees."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from difftuning.reporting.tables import LABELS, LOWER_IS_BETTER
+from difftuning.results import Row
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found.
+
+    Attributes:
+        number: with its spread, in words.
+        agrees: whether the claim holds in it.
+    """
+
+    number: str
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that rows can confirm or refute.
+
+    Attributes:
+        text: the claim.
+        check: what the rows say; None where they do not say anything yet.
+    """
+
+    text: str
+    check: Callable[[Sequence[Row]], Finding | None]
+
+
+def ahead(metric: str, method: str = "diff-tuning", baseline: str = "finetune", by: float = 0.0) -> Claim:
+    """One method is better than another in the mean, by at least a share.
+
+    Runs are compared in pairs that share target, setting and seed.
+    """
+    lower = LOWER_IS_BETTER.get(metric.removesuffix("_best"), True)
+
+    def check(rows: Sequence[Row]) -> Finding | None:
+        changes = _changes(rows, metric, method, baseline)
+        if not changes:
+            return None
+        mean = fmean(changes.values())
+        targets, seeds = {target for target, _ in changes}, {seed for _, seed in changes}
+        better = sum(change < 0 if lower else change > 0 for change in changes.values())
+        number = (
+            f"{mean:+.1%} in the mean, from {min(changes.values()):+.1%} to {max(changes.values()):+.1%}; "
+            f"better in {better} of {len(changes)} ({_count(targets, 'target')}, {_count(seeds, 'seed')})"
+        ).replace("-", "\N{MINUS SIGN}")
+        return Finding(number, (-mean if lower else mean) > by)
+
+    least = f" by {by:.0%} or more" if by else ""
+    return Claim(f"{method} is ahead of {baseline}{least} in: {LABELS.get(metric, metric)}", check)
+
+
+def _changes(rows: Sequence[Row], metric: str, method: str, baseline: str) -> dict[tuple[str, int], float]:
+    """The mean change of each (target, seed) over the settings that both methods have."""
+    values: dict[str, dict[tuple[str, int, str], float]] = {method: {}, baseline: {}}
+    for row in rows:
+        if row.metric == metric and row.method in values:
+            values[row.method][row.target, row.seed, str(sorted(row.setting.items()))] = row.value
+    found: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for key, value in values[method].items():
+        base = values[baseline].get(key, 0.0)
+        if base > 0:
+            found[key[:2]].append(value / base - 1)
+    return {key: fmean(changes) for key, changes in found.items()}
+
+
+def _count(things: set[str] | set[int], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"

@@ -1,0 +1,42 @@
+"""The page of all studies: each claim, the number that was found, and whether it agrees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from difftuning.reporting.text_table import TextTable
+from difftuning.results import read_json, read_rows, write_text
+from difftuning.studies import KINDS
+
+AGREES, DISAGREES, UNTESTED = "agrees", "disagrees", "not tested"
+
+
+def write_index(results: Path, pages: Path) -> Path:
+    """Write `index.md` into the pages from the rows of every study that has some.
+
+    Args:
+        results: the folder of STUDY.json.
+        pages: the folder of STUDY.md.
+    """
+    lines = []
+    for one in KINDS.values():
+        file = results / f"{one.name}.json"
+        measured = file.is_file()
+        rows = read_rows(file) if measured else []
+        title = f"[{one.title}]({one.name}.md)" if measured else one.title
+        state = f"{read_json(file)['finished']} of {len(one.cells)}" if measured else f"0 of {len(one.cells)}"
+        for claim in one.claims:
+            found = claim.check(rows)
+            verdict = UNTESTED if found is None else AGREES if found.agrees else DISAGREES
+            lines.append((title, one.source, claim.text, "" if found is None else found.number, verdict, state))
+    head = ("study", "in the paper", "claim", "found", "verdict", "runs")
+    text = (
+        "# Results\n\n"
+        "Each claim, what was measured, and whether it agrees: a verdict is about the mean over the runs that are finished, whose "
+        "number stands in the last column. Written by `difftuning study` from the result rows.\n\n"
+        + TextTable(head, tuple(lines), prose=True).markdown()
+    )
+    path = pages / "index.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    return path

@@ -1,0 +1,50 @@
+"""A claim is checked in pairs that share target, setting and seed."""
+
+from __future__ import annotations
+
+from difftuning.results import Row
+from difftuning.studies import KINDS
+from difftuning.studies.claims import ahead
+
+
+def row(method: str, value: float, metric: str = "heldout", target: str = "a", seed: int = 0, **setting: float) -> Row:
+    return Row(
+        study="s", target=target, method=method, seed=seed, step=1, metric=metric, value=value, setting=dict(setting)
+    )
+
+
+def test_lower_is_ahead_where_lower_is_better() -> None:
+    rows = [row("finetune", 2.0), row("diff-tuning", 1.5), row("finetune", 1.0, target="b")]
+    rows += [row("diff-tuning", 1.1, target="b")]
+    found = ahead("heldout").check(rows)
+    assert found is not None
+    assert found.agrees
+    assert "\N{MINUS SIGN}7.5%" in found.number
+    assert "better in 1 of 2 (2 targets, 1 seed)" in found.number
+    more = ahead("heldout", by=0.1).check(rows)
+    assert more is not None
+    assert not more.agrees
+
+
+def test_higher_is_ahead_where_higher_is_better() -> None:
+    rows = [row("finetune", 0.2, "recall"), row("diff-tuning", 0.3, "recall")]
+    found = ahead("recall").check(rows)
+    assert found is not None
+    assert found.agrees
+    assert "+50.0%" in found.number
+
+
+def test_only_equal_settings_are_compared() -> None:
+    rows = [row("finetune", 2.0, steps=8.0), row("diff-tuning", 1.0, steps=16.0)]
+    assert ahead("heldout").check(rows) is None
+    found = ahead("heldout").check([*rows, row("diff-tuning", 1.0, steps=8.0)])
+    assert found is not None
+    assert "better in 1 of 1" in found.number
+
+
+def test_claims_are_about_methods_of_their_study() -> None:
+    for study in KINDS.values():
+        methods = {cell.method for cell in study.cells}
+        rows = [row(method, 1.0, metric) for method in methods for metric in ("heldout", "kid", "frechet", "drift")]
+        rows += [row(method, 1.0, metric) for method in methods for metric in ("heldout_best", "heldout_bank")]
+        assert all(claim.check(rows) is not None for claim in study.claims), study.name
