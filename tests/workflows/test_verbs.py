@@ -369,3 +369,16 @@ def test_a_teacher_takes_the_place_of_the_bank_and_resumes(recipe_file: Path, tm
     assert train(parted)["weights_digest"] == whole["weights_digest"]
     weaker = train(load(str(recipe_file), [*taught, "distillation.weight=0.1", f"out={tmp_path / 'weaker'}"]))
     assert weaker["weights_digest"] != whole["weights_digest"]
+
+
+def test_a_large_target_is_compared_with_a_spread_part_of_it(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load(str(recipe_file), ["training.steps=2", "evaluation.references=2"])
+    target = open_target(recipe.data, 8, pretrained(recipe).codec)
+    whole = target.pictures(target.train)
+    assert torch.equal(target.pictures(target.train, 2), whole[[0, -1]])
+    assert torch.equal(target.pictures(target.train, len(whole) + 1), whole)
+    train(recipe)
+    evaluate(tmp_path / "run")
+    assert Judge(recipe, target).training.features.shape[0] == 2
+    report([tmp_path / "run"], tmp_path / "report.html")
+    assert "Nearest training images" in (tmp_path / "report.html").read_text()

@@ -56,9 +56,16 @@ class Target:
         """All that was set aside, and why."""
         return [*self.unread, *self.train.skipped, *self.heldout.skipped]
 
-    def pictures(self, part: LatentSet) -> Tensor:
-        """The images of a part at the model's size, (N, 3, S, S) uint8, as they are and not as a codec gives them back."""
-        return torch.stack([self.transform.pixels(self.source.read(index)) for index in part.indices.tolist()])
+    def pictures(self, part: LatentSet, most: int | None = None) -> Tensor:
+        """The images of a part at the model's size, (N, 3, S, S) uint8, as they are and not as a codec gives them back.
+
+        Args:
+            part: `train`, `heldout` or `test`.
+            most: take no more than so many, spread over the part; None for all.
+        """
+        count = len(part) if most is None else min(most, len(part))
+        chosen = part.indices[torch.linspace(0, len(part) - 1, count).long()]
+        return torch.stack([self.transform.pixels(self.source.read(index)) for index in chosen.tolist()])
 
     @cached_property
     def test(self) -> LatentSet | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from difftuning.backbones.base import Backbone
 from difftuning.config.provenance import provenance
+from difftuning.data.latents import LatentSet
 from difftuning.data.target import Target
 from difftuning.evaluation import fidelity
 from difftuning.evaluation.drift import weight_drift
@@ -119,12 +120,15 @@ class Judge:
     @cached_property
     def heldout(self) -> Reference:
         """The held-out images."""
-        return Reference.of(self.target.pictures(self.target.heldout), self.network)
+        return self._reference(self.target.heldout)
 
     @cached_property
     def training(self) -> Reference:
         """The training images."""
-        return Reference.of(self.target.pictures(self.target.train), self.network)
+        return self._reference(self.target.train)
+
+    def _reference(self, part: LatentSet) -> Reference:
+        return Reference.of(self.target.pictures(part, self.recipe.evaluation.references), self.network)
 
     def labels(self, rows: Tensor, count: int) -> Tensor:
         """(count,) rows of the model's table, the classes in the proportions of the held-out images."""

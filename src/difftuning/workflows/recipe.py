@@ -76,6 +76,9 @@ class EvaluationConfig(Section):
     """A weights file for the network; null takes its own."""
     samples: int = Field(1000, gt=1)
     """How many images are drawn."""
+    references: int = Field(10_000, gt=1)
+    """At most so many held-out images, and as many training images, are compared with: spread over all there are. The features of
+    a large target would take longer than its training."""
     heldout_draws: int = Field(256, gt=1)
     """Draws in each of the ten bins of u of the held-out error."""
 

@@ -72,7 +72,10 @@ def _data(recipes: Mapping[Path, Recipe], names: Mapping[Path, str], extra_rows:
     first = next(iter(recipes))
     opened = open_run(first)
     judge = Judge(recipes[first], opened.target)
-    heldout, train = (opened.target.pictures(part) for part in (opened.target.heldout, opened.target.train))
+    heldout, train = (
+        opened.target.pictures(part, opened.recipe.evaluation.references)
+        for part in (opened.target.heldout, opened.target.train)
+    )
     drawn = {name: load_file(RunFolder(run).samples / SAMPLES)["images"] for name, run in shown.items()}
     diagnoses = {name: read_json(run / FILE) for name, run in shown.items() if (run / FILE).is_file()}
     bank_picture, bank_card = _bank(opened)
