@@ -11,6 +11,9 @@ import pytest
 from difftuning.reporting.sections import METRICS
 from difftuning.reporting.tables import pivot
 from difftuning.results import read_rows
+from difftuning.studies import KINDS
+from difftuning.workflows.study import page_of
+from difftuning.workflows.study_index import write_index
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,3 +43,16 @@ def test_the_costs_of_a_step(file: str, path: str, pattern: str) -> None:
     found = re.search(pattern, README)
     assert found is not None
     assert found.group(1) == f"{value:.2f}"
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if (RESULTS / f"{name}.json").is_file()])
+def test_the_page_of_a_study_is_made_from_its_rows(name: str) -> None:
+    finished = json.loads((RESULTS / f"{name}.json").read_text())["finished"]
+    page = page_of(KINDS[name], read_rows(RESULTS / f"{name}.json"), finished)
+    figure = (ROOT / f"docs/results/{name}.svg").is_file()
+    assert (ROOT / f"docs/results/{name}.md").read_text(encoding="utf-8") == page.markdown(figure)
+
+
+def test_the_page_of_all_claims_is_made_from_the_rows(tmp_path: Path) -> None:
+    made = write_index(RESULTS, tmp_path).read_text(encoding="utf-8")
+    assert (ROOT / "docs/results/index.md").read_text(encoding="utf-8") == made

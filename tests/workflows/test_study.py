@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from difftuning.errors import ConfigError
-from difftuning.results import Row, read_rows
+from difftuning.results import Row, read_rows, write_json
 from difftuning.studies.base import Cell, Study
 from difftuning.workflows.display import Silent
 from difftuning.workflows.study import Queue, study
@@ -82,6 +82,17 @@ def test_the_swap_curve_becomes_rows(recipe_file: Path, tmp_path: Path) -> None:
 def test_an_unknown_study_is_named_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no study 'target'; did you mean 'targets'"):
         study("target", tmp_path)
+
+
+def test_pages_are_written_again_from_the_rows_alone(tmp_path: Path) -> None:
+    row = Row(study="targets", target="noto", method="finetune", seed=0, step=1, metric="heldout", value=0.25)
+    (tmp_path / "rows").mkdir()
+    write_json(tmp_path / "rows/targets.json", {"finished": 1, "rows": [row.model_dump(mode="json")]})
+    found = study("all", tmp_path / "out", tmp_path / "rows", tmp_path / "pages", only_pages=True)
+    assert [one["name"] for one in found["studies"]] == ["targets"]
+    assert "| noto | 0.25 |" in (tmp_path / "pages/targets.md").read_text()
+    assert "1 of" in (tmp_path / "pages/index.md").read_text()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -382,3 +382,13 @@ def test_a_large_target_is_compared_with_a_spread_part_of_it(recipe_file: Path, 
     assert Judge(recipe, target).training.features.shape[0] == 2
     report([tmp_path / "run"], tmp_path / "report.html")
     assert "Nearest training images" in (tmp_path / "report.html").read_text()
+
+
+def test_a_probe_advises_a_psi_that_a_recipe_takes(recipe_file: Path, tmp_path: Path) -> None:
+    train(load(str(recipe_file), ["training.steps=8", "coefficients.psi.tau=0"]))
+    advice = diagnose(tmp_path / "run", samples=8, shares=(0, 1), advise=True)["advice"]
+    advised = load(str(recipe_file), [advice, f"out={tmp_path / 'advised'}", "training.steps=2"])
+    assert advised.coefficients.psi.kind == "measured"
+    train(advised)
+    with pytest.raises(ConfigError, match="tau=0"):
+        diagnose(tmp_path / "advised", advise=True)

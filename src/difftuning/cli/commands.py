@@ -121,11 +121,18 @@ def evaluate(run: Run, json: Json = False, quiet: Quiet = False) -> None:
 
 
 @app.command()
-def diagnose(run: Run, json: Json = False, quiet: Quiet = False) -> None:
+def diagnose(
+    run: Run,
+    advise: Annotated[
+        bool, typer.Option("--advise", help="Of a run of standard fine-tuning: which psi the target asks for.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Measure the chain of forgetting of a run: held-out error by u, and the denoiser swap."""
     from difftuning.workflows.diagnose import diagnose as work
 
-    perform(lambda display: work(run, display), json, quiet)
+    perform(lambda display: work(run, display, advise=advise), json, quiet)
 
 
 @app.command()
@@ -135,13 +142,16 @@ def study(
     results: Annotated[Path | None, typer.Option(help="The folder of NAME.json; OUT/results without it.")] = None,
     pages: Annotated[Path | None, typer.Option(help="The folder of NAME.md; OUT/pages without it.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The smallest form, which only shows that it works.")] = False,
+    only_pages: Annotated[
+        bool, typer.Option("--only-pages", help="Run nothing; write the pages again from the rows that are there.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Run an experiment of the paper, or one of ours, going on from the runs that are finished."""
     from difftuning.workflows.study import study as work
 
-    perform(lambda display: work(name, out, results, pages, quick, display), json, quiet)
+    perform(lambda display: work(name, out, results, pages, quick, only_pages, display), json, quiet)
 
 
 @app.command()

@@ -57,9 +57,11 @@ def changes(rows: Sequence[Row], metric: str) -> list[float]:
 def heading(rows: Sequence[Row], metric: str) -> str:
     """The name of a metric, its better direction, its network and how many samples are behind it."""
     of_metric = [row for row in rows if row.metric == metric]
-    lower = LOWER_IS_BETTER.get(metric.removesuffix("_best").removeprefix("swap_"))
+    name = metric.removeprefix("swap_")
+    lower = LOWER_IS_BETTER.get(name.removesuffix("_best"))
     arrow = {None: "", True: " ↓", False: " ↑"}[lower]
     networks = dict.fromkeys(row.network for row in of_metric if row.network)
     counts = sorted({row.n for row in of_metric if row.n is not None and row.network})
     behind = [*networks, *([f"{'/'.join(map(str, counts))} samples"] if counts else [])]
-    return LABELS.get(metric, metric) + arrow + (f" ({', '.join(behind)})" if behind else "")
+    swapped = ", last steps swapped" if metric != name else ""
+    return LABELS.get(name, name) + swapped + arrow + (f" ({', '.join(behind)})" if behind else "")

@@ -57,7 +57,7 @@ def ahead(metric: str, method: str = "diff-tuning", baseline: str = "finetune", 
         ).replace("-", "\N{MINUS SIGN}")
         return Finding(number, (-mean if lower else mean) > by)
 
-    least = f" by {by:.0%} or more" if by else ""
+    least = f" by {by:.1%} or more" if by else ""
     return Claim(f"{method} is ahead of {baseline}{least} in: {LABELS.get(metric, metric)}", check)
 
 

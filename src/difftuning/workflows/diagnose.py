@@ -9,18 +9,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from difftuning.backbones.solvers import make_scheduler
+from difftuning.diagnosis.advise import measured_psi
 from difftuning.diagnosis.swap_curve import swap_curve
+from difftuning.errors import ConfigError
 from difftuning.evaluation.features import extract
 from difftuning.evaluation.fidelity import frechet, kid
-from difftuning.results import write_json
+from difftuning.results import MetricsLog, write_json
 from difftuning.sampling.denoiser import Unconditional
 from difftuning.types import Condition
 from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.display import Display, Silent, total
 from difftuning.workflows.drawing import denoiser_of
-from difftuning.workflows.evaluate import Judge
+from difftuning.workflows.evaluate import Judge, method_of
 from difftuning.workflows.heldout import bank_heldout, target_heldout
-from difftuning.workflows.runs import open_run
+from difftuning.workflows.runs import FinishedRun, open_run
 
 FILE, STRIP = "diagnosis.json", "swap-strip.safetensors"
 """In the run folder: the curves, and the pictures of the swap."""
@@ -31,6 +33,7 @@ def diagnose(
     display: Display | None = None,
     samples: int = 256,
     shares: tuple[float, ...] = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1),
+    advise: bool = False,
 ) -> dict[str, Any]:
     """Measure where a run has forgotten.
 
@@ -39,11 +42,16 @@ def diagnose(
 
     Returns:
         `swap`: a list of {"share", "frechet", "kid"}; `target` and `bank`: {"pretrained": [...], "run": [...]} errors by u;
-        `network` and `samples` behind the distances. The same is written to `diagnosis.json`.
+        `network` and `samples` behind the distances. The same is written to `diagnosis.json`. With `advise`, also `advice`: the
+        override of a measured psi.
+
+    Raises:
+        ConfigError: `advise` for a run that is not standard fine-tuning.
     """
     display = display or Silent()
     run = open_run(path)
     recipe, model, before = run.recipe, run.model, run.before
+    advice = advice_of(run) if advise else None
     judge = Judge(recipe, run.target)
 
     def distance(images: Tensor) -> dict[str, float]:
@@ -84,6 +92,30 @@ def diagnose(
             "pretrained": bank_heldout(bank, before, draws).curve(before).error.tolist(),
             "run": bank_heldout(bank, model, draws).curve(model).error.tolist(),
         }
+    if advice is not None:
+        found["advice"] = advice
     save_file({"strip": curve.strip.contiguous()}, run.folder.path / STRIP)
     write_json(run.folder.path / FILE, found)
     return found
+
+
+def advice_of(run: FinishedRun) -> str:
+    """A psi for this target, measured on a run of standard fine-tuning, as an override.
+
+    Raises:
+        ConfigError: the run is not one.
+        DataError: its held-out error was not measured while it trained.
+    """
+    if method_of(run.recipe) != "finetune":
+        raise ConfigError(
+            f"--advise measures on standard fine-tuning, and {run.folder.path} is not one; train a probe with "
+            "coefficients.psi.tau=0 and another `out`, a few hundred steps are enough"
+        )
+    records = [record for record in MetricsLog(run.folder.metrics).read().records if "heldout" in record]
+    curves = [
+        [float(value) for key, value in record.items() if key.removeprefix("heldout_").isdecimal()]
+        for record in records
+    ]
+    knots = measured_psi(curves[0] if curves else (), curves[1:])
+    texts = ", ".join(f"[{u:.2f}, {psi:.3f}]" for u, psi in knots)
+    return f"coefficients.psi={{kind: measured, knots: [{texts}]}}"

@@ -42,6 +42,7 @@ def study(
     results: Path | None = None,
     pages: Path | None = None,
     quick: bool = False,
+    only_pages: bool = False,
     display: Display | None = None,
 ) -> dict[str, Any]:
     """Run a study by name, or all of them, going on from what is finished.
@@ -52,6 +53,7 @@ def study(
         results: the folder of STUDY.json; OUT/results without it.
         pages: the folder of STUDY.md; OUT/pages without it.
         quick: the smallest form of each.
+        only_pages: run nothing, and write the pages again from the rows that are there.
         display: shows progress.
 
     Returns:
@@ -65,7 +67,10 @@ def study(
     chosen = [one.quick() if quick else one for one in (KINDS.values() if name == ALL else (KINDS[name],))]
     queue = Queue(out, display or Silent())
     results, pages = results or out / "results", pages or out / "pages"
-    found = [queue.study(one, results, pages) for one in chosen]
+    if only_pages:
+        found = [_rewrite(one, results, pages) for one in chosen if (results / f"{one.name}.json").is_file()]
+    else:
+        found = [queue.study(one, results, pages) for one in chosen]
     return {"studies": found, "index": write_index(results, pages)}
 
 
@@ -93,7 +98,7 @@ class Queue:
                 rows += self.cell(one, cell, made)
                 if not known or done == len(one.cells):
                     _write_rows(written["results"], one, rows, done)
-                    _page(one, rows, done).write(written["page"])
+                    page_of(one, rows, done).write(written["page"])
                 task.advance()
         return {"name": one.name, "cells": len(one.cells), **written}
 
@@ -165,7 +170,15 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:20]
 
 
-def _page(one: Study, rows: Sequence[Row], done: int) -> StudyPage:
+def _rewrite(one: Study, results: Path, pages: Path) -> dict[str, Any]:
+    """The page of a study again, from its rows."""
+    written = {"results": results / f"{one.name}.json", "page": pages / f"{one.name}.md"}
+    page_of(one, read_rows(written["results"]), read_json(written["results"])["finished"]).write(written["page"])
+    return {"name": one.name, "cells": len(one.cells), **written}
+
+
+def page_of(one: Study, rows: Sequence[Row], done: int) -> StudyPage:
+    """The page of a study from the rows of its first `done` cells."""
     return StudyPage(
         name=one.name,
         title=one.title,

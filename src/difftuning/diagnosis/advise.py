@@ -1,0 +1,50 @@
+"""Coefficients from measurement: where a short standard fine-tuning learns nothing about the target, nothing is to be relearned.
+
+The probe is a run of standard fine-tuning whose held-out error was measured in bins of u while it trained. What a bin can gain is
+the share by which the probe's lowest error in it lies below the pretrained model's; psi rises with that gain to 1. Where every bin
+gains much, psi is 1 everywhere, which is standard fine-tuning. Ours, not the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from difftuning.errors import DataError
+
+FULL_GAIN = 0.1
+"""From this gain on a bin is left to the target alone."""
+
+
+def measured_psi(
+    pretrained: Sequence[float], probe: Sequence[Sequence[float]], full_gain: float = FULL_GAIN
+) -> tuple[tuple[float, float], ...]:
+    """The knots (u, psi) of a measured psi, at the middles of the bins; it never falls.
+
+    Args:
+        pretrained: the pretrained model's held-out error in equal bins of u, all above zero.
+        probe: the probe's, one row for each time that it was measured.
+        full_gain: the relative gain from which psi is 1.
+
+    Raises:
+        DataError: the probe was never measured, or in other bins.
+    """
+    if not probe or any(len(row) != len(pretrained) for row in probe):
+        raise DataError(
+            "the probe has no held-out errors in the bins of the pretrained model; set training.heldout_every"
+        )
+    lowest = [min(errors) for errors in zip(*probe, strict=True)]
+    gains = [(start - low) / start for start, low in zip(pretrained, lowest, strict=True)]
+    psi = _rising([min(max(gain / full_gain, 0.0), 1.0) for gain in gains])
+    return tuple(((index + 0.5) / len(psi), value) for index, value in enumerate(psi))
+
+
+def _rising(values: Sequence[float]) -> list[float]:
+    """The nearest sequence, in squares, that never falls: neighbours that fall are pooled (isotonic regression)."""
+    pools: list[tuple[float, int]] = []
+    for value in values:
+        mean, count = value, 1
+        while pools and pools[-1][0] > mean:
+            before, size = pools.pop()
+            mean, count = (mean * count + before * size) / (count + size), count + size
+        pools.append((mean, count))
+    return [mean for mean, count in pools for _ in range(count)]

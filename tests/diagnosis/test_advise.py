@@ -1,0 +1,39 @@
+"""A measured psi: 1 where everything is to be gained, 0 where nothing is, never falling."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from difftuning.coefficients.chain import ChainOfForgetting
+from difftuning.coefficients.families import Measured
+from difftuning.diagnosis.advise import measured_psi
+from difftuning.errors import DataError
+
+
+def test_psi_is_the_gain_over_the_full_gain_at_the_middles_of_the_bins() -> None:
+    knots = measured_psi([1.0, 1.0, 1.0, 1.0], [[1.1, 0.99, 0.97, 0.5], [1.2, 1.0, 0.95, 0.6]], full_gain=0.1)
+    assert [u for u, _ in knots] == [0.125, 0.375, 0.625, 0.875]
+    assert [psi for _, psi in knots] == pytest.approx([0.0, 0.1, 0.5, 1.0])
+
+
+def test_where_all_is_to_be_gained_it_is_standard_fine_tuning() -> None:
+    knots = measured_psi([1.0, 2.0], [[0.5, 1.0]])
+    assert not ChainOfForgetting.from_psi(Measured(knots)).uses_bank
+
+
+def test_what_falls_is_pooled_so_the_chain_takes_it() -> None:
+    knots = measured_psi([1.0] * 4, [[0.96, 0.98, 0.94, 0.99]], full_gain=0.1)
+    assert [psi for _, psi in knots] == pytest.approx([0.3, 0.3, 0.35, 0.35])
+    chain = ChainOfForgetting.from_psi(Measured(knots))
+    assert bool((chain.psi(torch.linspace(0, 1, 50)).diff() >= -1e-9).all())
+
+
+def test_the_lowest_error_of_each_bin_counts_whenever_it_was() -> None:
+    early, late = [[0.9, 1.0], [1.5, 0.9]], [[0.9, 0.9]]
+    assert measured_psi([1.0, 1.0], early) == measured_psi([1.0, 1.0], late)
+
+
+def test_a_probe_that_was_not_measured_is_refused() -> None:
+    with pytest.raises(DataError, match="heldout_every"):
+        measured_psi([1.0], [])
