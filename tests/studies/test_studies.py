@@ -16,7 +16,9 @@ STUDIES = pytest.mark.parametrize("study", KINDS.values(), ids=lambda study: stu
 
 
 def recipes(study: Study) -> list[Recipe]:
-    return [load(study.recipe, [*cell.overrides, f"seed={cell.seed}"]) for cell in study.cells]
+    """Of the cells whose recipe is known before anything is run."""
+    plain = [cell for cell in study.cells if not cell.advised]
+    return [load(study.recipe, [*cell.overrides, f"seed={cell.seed}"]) for cell in plain]
 
 
 @STUDIES
@@ -29,7 +31,8 @@ def test_cells_are_different_recipes_of_known_targets(study: Study) -> None:
 @STUDIES
 def test_a_method_with_a_setting_means_one_recipe_but_for_target_and_seed(study: Study) -> None:
     meant: dict[str, set[str]] = {}
-    for cell, recipe in zip(study.cells, recipes(study), strict=True):
+    plain = [cell for cell in study.cells if not cell.advised]
+    for cell, recipe in zip(plain, recipes(study), strict=True):
         plain = recipe.model_copy(update={"seed": 0, "data": recipe.data.model_copy(update={"target": ""})})
         meant.setdefault(f"{cell.method} {dict(cell.setting)}", set()).add(plain.model_dump_json())
     assert all(len(found) == 1 for found in meant.values())

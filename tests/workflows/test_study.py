@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from difftuning.config.loading import load_recipe
 from difftuning.errors import ConfigError
 from difftuning.results import Row, read_rows, write_json
 from difftuning.studies.base import Cell, Study
@@ -77,6 +79,18 @@ def test_the_swap_curve_becomes_rows(recipe_file: Path, tmp_path: Path) -> None:
     rows = [row for row in run(swapped, tmp_path / "out") if row.metric == "swap_kid"]
     assert [row.setting["share"] for row in rows] == sorted(row.setting["share"] for row in rows)
     assert len(rows) > 2
+
+
+def test_an_advised_cell_takes_the_psi_of_its_probe_which_is_a_cell_too(recipe_file: Path, tmp_path: Path) -> None:
+    out, one = tmp_path / "out", small(recipe_file, steps=8)
+    plain = one.cells[0]
+    advised = replace(plain, method="measured", advised=True)
+    rows = run(replace(one, cells=(advised, plain)), out)
+    assert len(list((out / "cells").iterdir())) == 2
+    curves = {row.method: row.value for row in rows if row.metric == "heldout"}
+    assert curves.keys() == {"measured", "finetune"}
+    recipes = [load_recipe(path)["coefficients"]["psi"] for path in (out / "cells").glob("*/recipe.yaml")]
+    assert sorted(psi["kind"] for psi in recipes) == ["measured", "power"]
 
 
 def test_an_unknown_study_is_named_with_the_nearest(tmp_path: Path) -> None:

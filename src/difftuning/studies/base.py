@@ -19,12 +19,14 @@ class Cell:
         overrides: what is changed in the recipe of the study, as on the command line.
         seed: of the training.
         setting: what else sets the cell apart, for tables: {"tau": 0.3}.
+        advised: psi is the one that the same run with tau = 0 advises, which is made first.
     """
 
     method: str
     overrides: tuple[str, ...]
     seed: int
     setting: Mapping[str, JsonValue] = field(default_factory=dict)
+    advised: bool = False
 
 
 @dataclass(frozen=True)

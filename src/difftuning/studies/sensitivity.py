@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from difftuning.studies.axes import DIFF_TUNING, FINETUNE, MICRO, TUNING_TARGETS, cells
 from difftuning.studies.base import Study
 from difftuning.studies.claims import ahead
@@ -19,15 +21,20 @@ _FORMS = {
     "ramp .1 to .3": ("coefficients.psi.kind=ramp", "coefficients.psi.start=0.1", "coefficients.psi.stop=0.3"),
 }
 
+_CELLS = cells(TUNING_TARGETS, {DIFF_TUNING if name == "tau = 1" else name: form for name, form in _FORMS.items()})
+_MEASURED = tuple(replace(cell, method="measured", advised=True) for cell in _CELLS if cell.method == FINETUNE)
+
 STUDY = Study(
     name="sensitivity",
     title="The form of psi",
     source="Fig. 6c",
     claim="tau = 1 is good, and a tuned coefficient can be slightly better.",
     recipe=MICRO,
-    cells=cells(TUNING_TARGETS, {DIFF_TUNING if name == "tau = 1" else name: form for name, form in _FORMS.items()}),
+    cells=(*_CELLS, *_MEASURED),
     claims=(
         *(ahead("heldout", name) for name in _FORMS if name not in (FINETUNE, "tau = 1")),
         ahead("heldout"),
+        ahead("heldout", "measured"),
+        ahead("heldout", "measured", DIFF_TUNING),
     ),
 )

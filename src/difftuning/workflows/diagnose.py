@@ -14,7 +14,7 @@ from difftuning.diagnosis.swap_curve import swap_curve
 from difftuning.errors import ConfigError
 from difftuning.evaluation.features import extract
 from difftuning.evaluation.fidelity import frechet, kid
-from difftuning.results import MetricsLog, write_json
+from difftuning.results import MetricsLog, RunFolder, write_json
 from difftuning.sampling.denoiser import Unconditional
 from difftuning.types import Condition
 from difftuning.workflows.assemble import open_heldout_bank
@@ -22,7 +22,8 @@ from difftuning.workflows.display import Display, Silent, total
 from difftuning.workflows.drawing import denoiser_of
 from difftuning.workflows.evaluate import Judge, method_of
 from difftuning.workflows.heldout import bank_heldout, target_heldout
-from difftuning.workflows.runs import FinishedRun, open_run
+from difftuning.workflows.recipe import Recipe
+from difftuning.workflows.runs import open_run
 
 FILE, STRIP = "diagnosis.json", "swap-strip.safetensors"
 """In the run folder: the curves, and the pictures of the swap."""
@@ -51,7 +52,7 @@ def diagnose(
     display = display or Silent()
     run = open_run(path)
     recipe, model, before = run.recipe, run.model, run.before
-    advice = advice_of(run) if advise else None
+    advice = advice_of(recipe) if advise else None
     judge = Judge(recipe, run.target)
 
     def distance(images: Tensor) -> dict[str, float]:
@@ -99,19 +100,19 @@ def diagnose(
     return found
 
 
-def advice_of(run: FinishedRun) -> str:
-    """A psi for this target, measured on a run of standard fine-tuning, as an override.
+def advice_of(probe: Recipe) -> str:
+    """A psi for a target, measured on a finished run of standard fine-tuning, as an override.
 
     Raises:
         ConfigError: the run is not one.
         DataError: its held-out error was not measured while it trained.
     """
-    if method_of(run.recipe) != "finetune":
+    if method_of(probe) != "finetune":
         raise ConfigError(
-            f"--advise measures on standard fine-tuning, and {run.folder.path} is not one; train a probe with "
+            f"--advise measures on standard fine-tuning, and {probe.folder} is not one; train a probe with "
             "coefficients.psi.tau=0 and another `out`, a few hundred steps are enough"
         )
-    records = [record for record in MetricsLog(run.folder.metrics).read().records if "heldout" in record]
+    records = [record for record in MetricsLog(RunFolder(probe.folder).metrics).read().records if "heldout" in record]
     curves = [
         [float(value) for key, value in record.items() if key.removeprefix("heldout_").isdecimal()]
         for record in records

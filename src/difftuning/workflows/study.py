@@ -23,7 +23,7 @@ from difftuning.studies.base import Cell, Study
 from difftuning.workflows import bank, recipe
 from difftuning.workflows.assemble import pretrained
 from difftuning.workflows.diagnose import FILE as DIAGNOSIS
-from difftuning.workflows.diagnose import diagnose
+from difftuning.workflows.diagnose import advice_of, diagnose
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import measure
 from difftuning.workflows.recipe import Recipe
@@ -34,6 +34,8 @@ from difftuning.workflows.train import train
 SWAP_SAMPLES = 256
 """At most so many behind each point of a swap curve."""
 ALL = "all"
+PROBE = ("coefficients.psi={kind: power, tau: 0}",)
+"""What makes a run the probe of an advised one: standard fine-tuning."""
 
 
 def study(
@@ -117,8 +119,16 @@ class Queue:
         ]
 
     def recipe(self, one: Study, cell: Cell) -> Recipe:
-        """The recipe of a cell, in the folders that its content decides."""
-        made = recipe.load(one.recipe, [*cell.overrides, f"seed={cell.seed}"])
+        """The recipe of a cell, in the folders that its content decides; where it is advised, its probe is made first."""
+        if not cell.advised:
+            return self._placed(one, cell)
+        probe = self._placed(one, cell, *PROBE)
+        if not _judged(probe).is_file():
+            self._finish(probe)
+        return self._placed(one, cell, advice_of(probe))
+
+    def _placed(self, one: Study, cell: Cell, *more: str) -> Recipe:
+        made = recipe.load(one.recipe, [*cell.overrides, *more, f"seed={cell.seed}"])
         if made.model not in self._digests:
             self._digests[made.model] = pretrained(made).digest()
         model, drawn = self._digests[made.model], made.bank.model_dump_json(exclude_none=True)
