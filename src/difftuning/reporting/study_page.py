@@ -58,7 +58,11 @@ class StudyPage:
         left = self.cells - self.finished
         seeds = sorted({row.seed for row in self.rows})
         done = f"Measured: {self.finished} of {self.cells} runs, seeds {', '.join(map(str, seeds))}."
-        parts = [f"# {self.title}", asked, done + (f" {left} runs are still to be made." if left else "")]
+        parts = [
+            f"# {self.title}",
+            asked,
+            done + (f" {left} {'run is' if left == 1 else 'runs are'} still to be made." if left else ""),
+        ]
         if figure:
             parts.append(f"![{self.title}]({self.name}.svg)")
         for metric in self.metrics:
