@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from pydantic import JsonValue
@@ -25,7 +26,7 @@ TARGETS = (
 TUNING_TARGETS = ("pacs-photo", "openmoji")
 """A near and a far one, on which settings are chosen and single questions are asked."""
 SEEDS = (0, 1, 2)
-FINETUNE, DIFF_TUNING = "finetune", "diff-tuning"
+FINETUNE, DIFF_TUNING, MEASURED = "finetune", "diff-tuning", "measured"
 METHODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         FINETUNE: ("coefficients.psi.kind=power", "coefficients.psi.tau=0"),
@@ -58,6 +59,12 @@ def cells(
         for value, changes in (settings or {"": ()}).items()
         for method, overrides in methods.items()
     )
+
+
+def with_measured(plain: Sequence[Cell]) -> tuple[Cell, ...]:
+    """The cells and, after those of each seed, Diff-Tuning with the psi that each standard fine-tuning among them advises."""
+    advised = (replace(cell, method=MEASURED, advised=True) for cell in plain if cell.method == FINETUNE)
+    return tuple(sorted((*plain, *advised), key=lambda cell: cell.seed))
 
 
 def _number(text: str) -> JsonValue:

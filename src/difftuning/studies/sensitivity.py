@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from difftuning.studies.axes import DIFF_TUNING, FINETUNE, MICRO, TUNING_TARGETS, cells
+from difftuning.studies.axes import DIFF_TUNING, FINETUNE, MEASURED, MICRO, TUNING_TARGETS, cells, with_measured
 from difftuning.studies.base import Study
 from difftuning.studies.claims import ahead
 
@@ -22,7 +20,6 @@ _FORMS = {
 }
 
 _CELLS = cells(TUNING_TARGETS, {DIFF_TUNING if name == "tau = 1" else name: form for name, form in _FORMS.items()})
-_MEASURED = tuple(replace(cell, method="measured", advised=True) for cell in _CELLS if cell.method == FINETUNE)
 
 STUDY = Study(
     name="sensitivity",
@@ -30,11 +27,11 @@ STUDY = Study(
     source="Fig. 6c",
     claim="tau = 1 is good, and a tuned coefficient can be slightly better.",
     recipe=MICRO,
-    cells=(*_CELLS, *_MEASURED),
+    cells=with_measured(_CELLS),
     claims=(
         *(ahead("heldout", name) for name in _FORMS if name not in (FINETUNE, "tau = 1")),
         ahead("heldout"),
-        ahead("heldout", "measured"),
-        ahead("heldout", "measured", DIFF_TUNING),
+        ahead("heldout", MEASURED),
+        ahead("heldout", MEASURED, DIFF_TUNING),
     ),
 )
