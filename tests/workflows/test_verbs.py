@@ -331,6 +331,27 @@ def test_domain_guidance_draws_other_images_and_trains_the_same(recipe_file: Pat
     evaluate(tmp_path / "run")
 
 
+def test_a_run_is_drawn_and_judged_between_its_weights_and_the_pretrained_ones(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    found: dict[float | None, tuple[list[bytes], dict[str, float]]] = {}
+    for share in (None, 1.0, 0.0):
+        family = "null" if share is None else f"{{kind: constant, value: {share}}}"
+        train(load(str(recipe_file), [f"sampling.interpolation={family}", "evaluation.fisher_draws=4"]))
+        files = sample(tmp_path / "run", tmp_path / f"drawn-{share}", count=2)["files"]
+        rows = {row["metric"]: row["value"] for row in evaluate(tmp_path / "run")["rows"]}
+        found[share] = [Path(file).read_bytes() for file in files], rows
+    assert found[1.0][0] == found[None][0] != found[0.0][0]
+    own, after, before = (found[share][1] for share in (None, 1.0, 0.0))
+    assert own["heldout"] == after["heldout"] != before["heldout"]
+    assert own["kid"] == after["kid"]
+    assert 0 < own["drift_fisher"] < own["drift"]
+    # What the training moved and passed through says nothing about other weights.
+    assert own.keys() - before.keys() == {
+        "drift", "drift_per_parameter", "drift_fisher", "heldout_curve", "heldout_best"
+    }  # fmt: skip
+
+
 def test_a_loss_weight_changes_the_training(recipe_file: Path, tmp_path: Path) -> None:
     digests = []
     for name, weighting in (("plain", "null"), ("p2", "{kind: p2, gamma: 0}"), ("min-snr", "{kind: min-snr}")):

@@ -35,6 +35,7 @@ LABELS = {
     "memorised": "memorised share",
     "drift": "weight drift",
     "drift_per_parameter": "weight drift by parameter",
+    "drift_fisher": "weight drift, Fisher-weighted on the bank",
 }
 
 DISTANCES = ("frechet", "fid", "kid")

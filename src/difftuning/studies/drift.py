@@ -13,6 +13,6 @@ STUDY = Study(
     claim="Diff-Tuning moves the weights less, in all and by tunable parameter.",
     recipe=MICRO,
     cells=cells(TARGETS, METHODS),
-    claims=(ahead("drift"), ahead("heldout_bank")),
-    metrics=("drift", "drift_per_parameter", "heldout_bank"),
+    claims=(ahead("drift"), ahead("drift_fisher"), ahead("heldout_bank")),
+    metrics=("drift", "drift_per_parameter", "drift_fisher", "heldout_bank"),
 )

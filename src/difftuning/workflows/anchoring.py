@@ -26,10 +26,10 @@ def anchor_of(
     if config.kind == "l2-sp":
         return Anchor(parameters, config.strength)
     assert bank is not None
-    return Anchor(parameters, config.strength, fisher(objective, parameters, _items(bank, backbone, config.draws)))
+    return Anchor(parameters, config.strength, fisher(objective, parameters, bank_items(bank, backbone, config.draws)))
 
 
-def _items(bank: Bank, backbone: Backbone, draws: int) -> Iterator[Batch]:
+def bank_items(bank: Bank, backbone: Backbone, draws: int) -> Iterator[Batch]:
     """Single bank items under the null label, each at the middle of an equal part of u."""
     for index in range(draws):
         x0 = bank.get(torch.tensor([index % len(bank)]))

@@ -23,7 +23,7 @@ from difftuning.workflows.drawing import denoiser_of
 from difftuning.workflows.evaluate import Judge, method_of
 from difftuning.workflows.heldout import bank_heldout, target_heldout
 from difftuning.workflows.recipe import Recipe
-from difftuning.workflows.runs import open_run
+from difftuning.workflows.runs import drawn_from, open_run
 
 FILE, STRIP = "diagnosis.json", "swap-strip.safetensors"
 """In the run folder: the curves, and the pictures of the swap."""
@@ -51,7 +51,8 @@ def diagnose(
     """
     display = display or Silent()
     run = open_run(path)
-    recipe, model, before = run.recipe, run.model, run.before
+    recipe, before = run.recipe, run.before
+    model = drawn_from(run.model, before, recipe, recipe.sampling)
     advice = advice_of(recipe) if advise else None
     judge = Judge(recipe, run.target)
 

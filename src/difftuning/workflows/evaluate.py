@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,16 @@ from difftuning.config.provenance import provenance
 from difftuning.data.latents import LatentSet
 from difftuning.data.target import Target
 from difftuning.evaluation import fidelity
-from difftuning.evaluation.drift import weight_drift
 from difftuning.evaluation.features import FeatureNetwork, feature_network
 from difftuning.evaluation.fidelity import Measures, Reference
 from difftuning.results import MetricsLog, Row, write_results
-from difftuning.tuning import KINDS as TUNERS
 from difftuning.workflows.assemble import device_of, open_heldout_bank
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.drawing import draw_images
+from difftuning.workflows.drift import drift_of
 from difftuning.workflows.heldout import HeldOut, bank_heldout, target_heldout
 from difftuning.workflows.recipe import Recipe
-from difftuning.workflows.runs import FinishedRun, open_run
+from difftuning.workflows.runs import FinishedRun, drawn_from, open_run
 
 SAMPLES = "evaluated.safetensors"
 """In the samples folder of a run: the images that were judged."""
@@ -76,27 +75,20 @@ class Measured:
 
 
 def measure(run: FinishedRun, recipe: Recipe, display: Display) -> Measured:
-    """Judge a run by the sampling and evaluation settings of a recipe, which may differ from those it was trained with."""
+    """Judge a run by the sampling and evaluation settings of a recipe, which may differ from those it was trained with.
+
+    Interpolated weights have neither a drift nor a past of their own.
+    """
     step = recipe.training.steps
     judge = Judge(recipe, run.target)
-    images = judge.draw(run.model, run.rows, display, run.before)
+    drawn = drawn_from(run.model, run.before, run.recipe, recipe.sampling)
+    own = drawn is run.model
+    images = judge.draw(drawn, run.rows, display, run.before)
     measures = judge.distances(images, display)
-    values = {**measures, **_drift(run)}
+    values = {**measures, **(drift_of(run, recipe.evaluation.fisher_draws) if own else {})}
     rows = [judge.row(method_of(recipe), metric, value, step) for metric, value in values.items()]
-    rows += heldout_rows(judge, run, step, MetricsLog(run.folder.metrics))
+    rows += heldout_rows(judge, replace(run, model=drawn), step, MetricsLog(run.folder.metrics) if own else None)
     return Measured(rows, images, measures.warning)
-
-
-def _drift(run: FinishedRun) -> dict[str, float]:
-    """||theta - theta0||^2, in all and by tunable parameter; without the class table where its rows became other classes."""
-    left_out = {} if run.before.labels == run.model.labels else {run.model.class_table}
-    before, after = (
-        {name: value for name, value in model.network.named_parameters() if name not in left_out}
-        for model in (run.before, run.model)
-    )
-    drift = sum(weight_drift(before, after).values())
-    tunable = TUNERS[run.recipe.tuner.kind][1](run.recipe.tuner).attach(run.model.network)
-    return {"drift": drift, "drift_per_parameter": drift / sum(value.numel() for value in tunable.values())}
 
 
 @dataclass
@@ -178,8 +170,8 @@ class Judge:
         )
 
 
-def heldout_rows(judge: Judge, run: FinishedRun, step: int, log: MetricsLog) -> list[Row]:
-    """The held-out error by u on target and bank, their means, and the mean while training and at its best, from the log."""
+def heldout_rows(judge: Judge, run: FinishedRun, step: int, log: MetricsLog | None) -> list[Row]:
+    """The held-out error by u on target and bank, their means, and the mean while training and at its best, if there is a log."""
     draws, method = judge.recipe.evaluation.heldout_draws, method_of(judge.recipe)
     where: dict[str, HeldOut] = {"heldout": target_heldout(judge.target.heldout, run.rows, run.model, draws)}
     if (bank := open_heldout_bank(run.recipe, run.before)) is not None:
@@ -190,7 +182,7 @@ def heldout_rows(judge: Judge, run: FinishedRun, step: int, log: MetricsLog) -> 
         found.append(judge.row(method, metric, curve.mean, step, n=draws))
         for u, error in zip(curve.u.tolist(), curve.error.tolist(), strict=True):
             found.append(judge.row(method, f"{metric}_by_u", error, step, {"u": round(u, 4)}, n=draws))
-    logged = [record for record in log.read().records if "heldout" in record]
+    logged = [] if log is None else [record for record in log.read().records if "heldout" in record]
     for record in logged:
         found.append(judge.row(method, "heldout_curve", float(record["heldout"]), int(record["step"]), n=draws))
     if logged:

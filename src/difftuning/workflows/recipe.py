@@ -57,6 +57,9 @@ class SamplingConfig(Section):
     negative: Literal["pretrained"] | None = None
     """What guidance leads away from: null for the model's own answer without a class, `pretrained` for the pretrained model's
     (domain guidance), with one pass of it more a step."""
+    interpolation: Psi | None = None
+    """Draw a finished run from theta0 + a(u) (theta - theta0), a function of u like psi: `constant` for the same share of the
+    fine-tuning everywhere, `step` to leave little noise to the pretrained weights; null for theta itself."""
     clip: float | None = Field(None, gt=0)
     """Keep the clean estimate within this range, for pixel models; null takes 1 for pixels and no limit for latents."""
     batch_size: int = Field(64, gt=0)
@@ -81,6 +84,8 @@ class EvaluationConfig(Section):
     a large target would take longer than its training."""
     heldout_draws: int = Field(256, gt=1)
     """Draws in each of the ten bins of u of the held-out error."""
+    fisher_draws: int = Field(0, ge=0)
+    """Bank items, one backward pass each, behind the weights of the Fisher-weighted drift; 0 leaves it out."""
 
 
 class Recipe(Section):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
+from difftuning.backbones.interpolation import Interpolated
 from difftuning.backbones.labels import target_rows
 from difftuning.backbones.loading import load
+from difftuning.coefficients.families import build
 from difftuning.config.loading import load_recipe
 from difftuning.config.validate import validate
 from difftuning.data.target import Target, open_target
 from difftuning.errors import CheckpointError
 from difftuning.results import RunFolder
 from difftuning.workflows.assemble import pretrained
-from difftuning.workflows.recipe import Recipe
+from difftuning.workflows.recipe import Recipe, SamplingConfig
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,22 @@ def open_run(run: Path) -> FinishedRun:
     target = open_target(recipe.data, model.image_size, model.codec)
     rows = target_rows(recipe.labels, model.labels, target.class_names)
     return FinishedRun(recipe, RunFolder(run), before, model, target, rows)
+
+
+def drawn_from(model: Backbone, before: Backbone, recipe: Recipe, sampling: SamplingConfig) -> Backbone:
+    """What the samples of a run are drawn from: its model, or weights between it and the pretrained one.
+
+    Args:
+        model: of the run.
+        before: the pretrained model, with its own labels.
+        recipe: of the run.
+        sampling: how to draw.
+    """
+    if sampling.interpolation is None:
+        return model
+    start = copy.deepcopy(before)
+    start.change_labels(recipe.labels, model.labels.names)
+    return Interpolated(start, model, build(sampling.interpolation, model.process, model.clock))
 
 
 def recipe_of(run: Path) -> Recipe:

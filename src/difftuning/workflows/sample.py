@@ -13,7 +13,7 @@ from difftuning.workflows.assemble import device_of, pretrained
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.drawing import draw_images, spread
 from difftuning.workflows.recipe import SamplingConfig
-from difftuning.workflows.runs import model_of, recipe_of
+from difftuning.workflows.runs import drawn_from, model_of, recipe_of
 
 
 def sample(
@@ -56,7 +56,10 @@ def sample(
         drawn = torch.tensor([space.index(name) for name in labels])[torch.arange(count) % len(labels)]
     else:
         drawn = spread(len(space), count)
-    before = pretrained(recipe) if recipe is not None and config.negative is not None else None
+    before = None
+    if recipe is not None and (config.negative is not None or config.interpolation is not None):
+        before = pretrained(recipe)
+        backbone = drawn_from(backbone, before, recipe, config)
     with display.progress("sample", count) as task:
         images = draw_images(backbone, drawn, config, task.advance, before)
     out.mkdir(parents=True, exist_ok=True)
