@@ -24,6 +24,9 @@ class BankConfig(Section):
 
     count: int = Field(10_000, gt=0)
     """Items; the paper's studies use 5,000 to 200,000."""
+    images: str | None = None
+    """Real images of the source domain in the place of drawn ones, as `data.target` names them: a random `count` of them, under no
+    condition. Null to draw from the pretrained model."""
     solver: SolverName = "dpm++"
     """The diffusers scheduler that makes the steps."""
     steps: int = Field(25, gt=0)
@@ -144,6 +147,8 @@ class BankPlan(BaseModel):
     """x0-hat was kept within [-clip, clip] while sampling (pixel models), None: it was not."""
     config: BankConfig
     """How it was drawn."""
+    images: str | None = None
+    """The sha256 of the real images that it holds in order; None where items were drawn."""
 
 
 class BankCard(BankPlan):
@@ -156,7 +161,9 @@ class BankCard(BankPlan):
 
     def digest(self) -> str:
         """The sha256 of all that decides or is content; names and versions are left out."""
-        content = self.model_dump(mode="json", exclude={"versions": True, "model": {"name"}})
+        # A bank of before there were real images keeps its digest.
+        drawn: dict[str, Any] = {} if self.images else {"images": True, "config": {"images"}}
+        content = self.model_dump(mode="json", exclude={"versions": True, "model": {"name"}, **drawn})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -94,7 +94,18 @@ def build(
             refuses.
         ConfigError: the solver is not known or does not fit the model.
     """
-    plan = BankPlan(model=describe(model), clip=clip, config=config)
+    return fill(
+        _Drawer(model, make_scheduler, BankPlan(model=describe(model), clip=clip, config=config)), folder, progress
+    )
+
+
+def fill(maker: Maker, folder: Path, progress: Progress | None = None) -> BankCard:
+    """Make the bank of a plan, from whatever makes its items: see `build`.
+
+    Raises:
+        BankError: the folder holds a bank of another plan, or the disk refuses.
+    """
+    plan, config = maker.plan, maker.plan.config
     begun, has_shards = read_plan(folder), folder.is_dir() and any(folder.glob(PATTERN))
     if begun is None and has_shards:
         raise BankError(f"{folder} holds bank shards without {CARD} or {PLAN}; remove them or use another folder")
@@ -106,10 +117,9 @@ def build(
         raise BankError(
             f"the bank {folder} was begun with other settings ({'; '.join(found)}); use those{grow}, or another folder"
         )
-    drawer = _Drawer(model, make_scheduler, plan)
     if begun is None:
         write_whole(folder / PLAN, (plan.model_dump_json(indent=2) + "\n").encode())
-    return _finish(drawer, folder, begun if isinstance(begun, BankCard) else None, progress)
+    return _finish(maker, folder, begun if isinstance(begun, BankCard) else None, progress)
 
 
 def extend(
@@ -125,6 +135,10 @@ def extend(
     """
     card = read_card(folder)
     check_matches(card, model)
+    if card.config.images is not None:
+        raise BankError(
+            f"the bank {folder} holds real images ({card.config.images}); build a larger one in another folder"
+        )
     if count < card.config.count:
         raise BankError(f"the bank {folder} has {card.config.count} items, more than {count}; ask for more than it has")
     config = card.config.model_copy(update={"count": count})
@@ -138,7 +152,7 @@ def labels_of(indices: Sequence[int], config: BankConfig, model: BankModel) -> T
     Raises:
         BankError: the model has no classes and the policy needs some.
     """
-    if config.labels == "null":
+    if config.labels == "null" or config.images is not None:
         return torch.full((len(indices),), model.null_label)
     if model.classes == 0:
         raise BankError(
@@ -157,10 +171,10 @@ def labels_of(indices: Sequence[int], config: BankConfig, model: BankModel) -> T
     return torch.stack(drawn) if drawn else torch.empty(0, dtype=torch.int64)
 
 
-def _finish(drawer: _Drawer, folder: Path, before: BankCard | None, progress: Progress | None) -> BankCard:
-    """Draw the shards that are not there, write the card, and remove what belongs to no shard of it."""
+def _finish(maker: Maker, folder: Path, before: BankCard | None, progress: Progress | None) -> BankCard:
+    """Make the shards that are not there, write the card, and remove what belongs to no shard of it."""
     trusted = () if before is None else before.shards
-    plan, known = drawer.plan, {entry.file: entry for entry in trusted}
+    plan, known = maker.plan, {entry.file: entry for entry in trusted}
     config, entries = plan.config, []
     for start, stop in shard_spans(config.count, config.shard_size):
         path = shard_path(folder, start, stop)
@@ -168,7 +182,7 @@ def _finish(drawer: _Drawer, folder: Path, before: BankCard | None, progress: Pr
         if shard is None:
             begun = next((entry for entry in trusted if entry.start == start and entry.stop < stop), None)
             kept = _whole(folder / begun.file, begun, plan) if begun else None
-            entries.append(write_shard(folder, start, drawer.shard(start, stop, kept, progress)))
+            entries.append(write_shard(folder, start, maker.shard(start, stop, kept, progress)))
         else:
             size, sha256 = path.stat().st_size, shard.sha256
             entries.append(ShardEntry(file=path.name, start=start, stop=stop, bytes=size, sha256=sha256))
@@ -178,7 +192,7 @@ def _finish(drawer: _Drawer, folder: Path, before: BankCard | None, progress: Pr
         card = before  # nothing was drawn, so the versions that it names still hold
     else:
         versions = {name: version(name) for name in ("difftuning", "torch", "diffusers")}
-        card = BankCard(model=plan.model, clip=plan.clip, config=config, shards=tuple(entries), versions=versions)
+        card = BankCard(**plan.__dict__, shards=tuple(entries), versions=versions)
         write_whole(folder / CARD, (card.model_dump_json(indent=2) + "\n").encode())
     (folder / PLAN).unlink(missing_ok=True)
     remove_left_over(folder, {entry.file for entry in entries})
@@ -195,6 +209,19 @@ def _whole(path: Path, entry: ShardEntry | None, plan: BankPlan) -> Shard | None
     return shard if fits and (entry is None or shard.sha256 == entry.sha256) else None
 
 
+class Maker(Protocol):
+    """Makes the items of a bank."""
+
+    @property
+    def plan(self) -> BankPlan:
+        """What decides them."""
+        ...
+
+    def shard(self, start: int, stop: int, kept: Shard | None, progress: Progress | None, /) -> Shard:
+        """Items start ... stop - 1, of which the first ones may be there already."""
+        ...
+
+
 class _Drawer:
     """Draws items; knows nothing of files."""
 
@@ -204,7 +231,7 @@ class _Drawer:
         config = plan.config
         self.denoiser = guided(model, plan.model.null_label, config.guidance, plan.clip, config.precision)
 
-    def shard(self, start: int, stop: int, kept: Shard | None, progress: Progress | None) -> Shard:
+    def shard(self, start: int, stop: int, kept: Shard | None, progress: Progress | None, /) -> Shard:
         """Items start ... stop - 1, of which the first ones may be there already."""
         config = self.plan.config
         have = start + (0 if kept is None else len(kept))

@@ -19,6 +19,7 @@ FILES: Mapping[str, str] = MappingProxyType(
     {
         "fashion-mnist": "fashion_mnist.parquet",
         "flowers5": "flowers5_64.parquet",
+        "imagenet200": "imagenet200_32_train.parquet",
         "noto": "noto_32.parquet",
         "pacs-art-painting": "pacs_art_painting_64.parquet",
         "pacs-cartoon": "pacs_cartoon_64.parquet",
@@ -26,7 +27,7 @@ FILES: Mapping[str, str] = MappingProxyType(
         "twemoji": "twemoji_32.parquet",
     }
 )
-"""The targets of the studies: name -> parquet file with the columns `image` and `label`. A row here adds one."""
+"""The images of the studies: name -> parquet file with the columns `image` and `label`. A row here adds one."""
 
 
 def _openmoji(size: int, cache: Path | None) -> ImageSource:

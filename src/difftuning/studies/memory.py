@@ -6,7 +6,7 @@ from difftuning.studies.axes import DIFF_TUNING, METHODS, MICRO, cells
 from difftuning.studies.base import Study
 
 SIZES = (50, 250, 1_250, 5_000)
-"""1 %, 5 %, 25 % and all of the bank of the other studies."""
+"""1 %, 5 %, 25 % and all of the bank of the other studies; beside it, as many images that the source model was trained on."""
 
 STUDY = Study(
     name="memory",
@@ -17,7 +17,10 @@ STUDY = Study(
     cells=(
         *cells(["pacs-photo"], {"finetune": METHODS["finetune"]}, {"0": ()}, "bank"),
         *cells(
-            ["pacs-photo"], {DIFF_TUNING: METHODS[DIFF_TUNING]}, {str(n): (f"bank.count={n}",) for n in SIZES}, "bank"
+            ["pacs-photo"],
+            {DIFF_TUNING: METHODS[DIFF_TUNING]},
+            {**{str(n): (f"bank.count={n}",) for n in SIZES}, "5000 real images": ("bank.images=imagenet200",)},
+            "bank",
         ),
     ),
     down="bank",

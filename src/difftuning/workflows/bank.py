@@ -15,6 +15,7 @@ from difftuning.workflows.display import Display, Silent, Task, total
 from difftuning.workflows.drawing import clip_of
 from difftuning.workflows.heldout import BANK_ITEMS
 from difftuning.workflows.recipe import Recipe
+from difftuning.workflows.source_images import source_images
 
 HELDOUT_SEED = 1_000_003
 """Added to the seed of a bank for that of its held-out items."""
@@ -27,16 +28,16 @@ def build(recipe: Recipe, display: Display | None = None) -> BankCard:
 
 def draw(recipe: Recipe, backbone: Backbone, display: Display) -> BankCard:
     """`build`, with the pretrained model at hand; draws the held-out bank too, which only measurements read."""
-    clip = clip_of(backbone, recipe.sampling.clip)
-    unseen = {"count": min(BANK_ITEMS, recipe.bank.count), "seed": recipe.bank.seed + HELDOUT_SEED}
-    banks = {
-        recipe.heldout_bank_path: recipe.bank.model_copy(update=unseen),
-        recipe.bank_path: recipe.bank,
-    }
-    with display.progress(f"bank of {backbone.name}", sum(config.count for config in banks.values())) as task:
-        for folder, config in banks.items():
-            card = generate.build(backbone, make_scheduler, folder, config, clip, _to(task))
-    return card
+    few = {"count": min(BANK_ITEMS, recipe.bank.count), "seed": recipe.bank.seed + HELDOUT_SEED}
+    unseen = recipe.bank.model_copy(update=few)
+    with display.progress(f"bank of {backbone.name}", unseen.count + recipe.bank.count) as task:
+        if recipe.bank.images is not None:
+            bank, heldout = source_images(backbone, recipe.bank, unseen)
+            generate.fill(heldout, recipe.heldout_bank_path, _to(task))
+            return generate.fill(bank, recipe.bank_path, _to(task))
+        clip = clip_of(backbone, recipe.sampling.clip)
+        generate.build(backbone, make_scheduler, recipe.heldout_bank_path, unseen, clip, _to(task))
+        return generate.build(backbone, make_scheduler, recipe.bank_path, recipe.bank, clip, _to(task))
 
 
 def _to(task: Task, done: int = 0) -> generate.Progress:
