@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from difftuning.studies.axes import DIFF_TUNING, METHODS, MICRO, cells
 from difftuning.studies.base import Study
+from difftuning.studies.claims import ahead
 
 SIZES = (50, 250, 1_250, 5_000)
 """1 %, 5 %, 25 % and all of the bank of the other studies; beside it, as many images that the source model was trained on."""
+REAL = "real images"
 
 STUDY = Study(
     name="memory",
     title="The size of the bank",
     source="Fig. 6d",
-    claim="More samples in the bank are better, and the smallest bank is better than none.",
+    claim="More samples in the bank are better, and the smallest bank is better than none. Real images of the source are worse.",
     recipe=MICRO,
     cells=(
         *cells(["pacs-photo"], {"finetune": METHODS["finetune"]}, {"0": ()}, "bank"),
         *cells(
+            ["pacs-photo"], {DIFF_TUNING: METHODS[DIFF_TUNING]}, {str(n): (f"bank.count={n}",) for n in SIZES}, "bank"
+        ),
+        *cells(
             ["pacs-photo"],
-            {DIFF_TUNING: METHODS[DIFF_TUNING]},
-            {**{str(n): (f"bank.count={n}",) for n in SIZES}, "5000 real images": ("bank.images=imagenet200",)},
+            {REAL: (*METHODS[DIFF_TUNING], "bank.images=imagenet200")},
+            {str(n): (f"bank.count={n}",) for n in SIZES[-1:]},
             "bank",
         ),
     ),
     down="bank",
+    claims=(ahead("heldout", DIFF_TUNING, REAL),),
 )
