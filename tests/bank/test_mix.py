@@ -93,6 +93,22 @@ def test_slots_hold_what_the_draw_says_in_the_order_of_each_stream() -> None:
     assert torch.equal(labels[kept], ROWS[numbers[kept] % 3])
 
 
+def test_a_share_of_the_bank_comes_under_the_classes_of_the_target_and_nothing_else_changes() -> None:
+    size, share = 40_000, 0.3
+    from_bank = sources(0, size)
+    plain = STREAMS.batch(draw(from_bank), 0, 0, generator(5))
+    batch = replace(STREAMS, retention_labels=share).batch(draw(from_bank), 0, 0, generator(5))
+    assert torch.equal(batch.x0, plain.x0)
+    assert torch.equal(batch.noise, plain.noise)
+    before, labels = plain.condition.labels, batch.condition.labels
+    assert torch.equal(labels[~from_bank], before[~from_bank])
+    assert bool((before[from_bank] == NULL).all())
+    spread = math.sqrt(share * (1 - share) / int(from_bank.sum()))
+    assert float((labels[from_bank] != NULL).float().mean()) == pytest.approx(share, abs=4 * spread)
+    for row in ROWS:
+        assert float((labels[from_bank] == row).float().mean()) == pytest.approx(share / 3, abs=4 * spread)
+
+
 def test_a_batch_is_a_function_of_its_arguments() -> None:
     first, again = (STREAMS.batch(draw(sources(0)), 7, 11, generator(5)) for _ in range(2))
     assert torch.equal(first.x0, again.x0)

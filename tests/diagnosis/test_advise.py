@@ -12,7 +12,7 @@ from difftuning.errors import DataError
 
 
 def test_psi_is_the_gain_over_the_full_gain_at_the_middles_of_the_bins() -> None:
-    knots = measured_psi([1.0, 1.0, 1.0, 1.0], [[1.1, 0.99, 0.97, 0.5], [1.2, 1.0, 0.95, 0.6]], full_gain=0.1)
+    knots = measured_psi([1.0, 1.0, 1.0, 1.0], [[1.2, 1.0, 0.95, 0.6], [1.1, 0.99, 0.97, 0.5]], full_gain=0.1)
     assert [u for u, _ in knots] == [0.125, 0.375, 0.625, 0.875]
     assert [psi for _, psi in knots] == pytest.approx([0.0, 0.1, 0.5, 1.0])
 
@@ -30,8 +30,16 @@ def test_what_falls_is_pooled_so_the_chain_takes_it() -> None:
 
 
 def test_the_lowest_error_of_each_bin_counts_whenever_it_was() -> None:
-    early, late = [[0.9, 1.0], [1.5, 0.9]], [[0.9, 0.9]]
+    early, late = [[0.97, 1.0], [1.0, 0.95]], [[0.97, 0.95]]
     assert measured_psi([1.0, 1.0], early) == measured_psi([1.0, 1.0], late)
+
+
+def test_a_probe_that_learns_by_heart_leaves_a_part_to_retention_and_one_that_does_not_leaves_none() -> None:
+    down, up = [[0.8, 0.5], [0.7, 0.4]], [[0.7, 0.4], [0.75, 0.45]]
+    assert [psi for _, psi in measured_psi([1.0, 1.0], down)] == [1, 1]
+    assert [psi for _, psi in measured_psi([1.0, 1.0], up)] == pytest.approx([0.8, 0.8])
+    slightly = [[0.7, 0.4], [0.7055, 0.4]]  # by a half percent of the mean, a quarter of what counts in full
+    assert [psi for _, psi in measured_psi([1.0, 1.0], slightly)] == pytest.approx([0.95, 0.95])
 
 
 def test_a_probe_that_was_not_measured_is_refused() -> None:

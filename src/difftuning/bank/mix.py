@@ -49,11 +49,12 @@ class TwoStreams:
         target: the target's items.
         target_order: over all of them.
         rows: (K,) int64, the row of the model's class table for each class of the target.
-        null_label: the row for "no condition": of every bank item, and of dropped labels.
+        null_label: the row for "no condition": of bank items, and of dropped labels.
         label_dropout: in [0, 1], the share of target labels that become the null label.
         flip: mirror half of the target's items. Bank items are taken as they are: mirrored latents are not latents.
         bank: the knowledge bank, None for standard fine-tuning.
         bank_order: over all of it.
+        retention_labels: in [0, 1], the share of bank items that come under a random row of `rows` instead of the null label.
     """
 
     target: TargetItems
@@ -64,6 +65,7 @@ class TwoStreams:
     flip: bool
     bank: BankItems | None = None
     bank_order: Positions | None = None
+    retention_labels: float = 0.0
 
     def batch(self, draw: Draw, target_position: int, bank_position: int, generator: torch.Generator) -> Batch:
         """Fill a draw; a pure function of its arguments.
@@ -103,6 +105,10 @@ class TwoStreams:
         for where, items in parts:
             x0[where] = items
         noise = torch.randn(size, *shape, generator=generator)
+        if self.retention_labels > 0:  # after the noise, so that it is the same with and without
+            under = self.rows[torch.randint(len(self.rows), (size,), generator=generator)]
+            labelled = from_bank & (torch.rand(size, generator=generator) < self.retention_labels)
+            labels = torch.where(labelled, under, labels)
         return Batch(x0, noise, Condition(labels), draw)
 
 

@@ -1,18 +1,23 @@
 """Coefficients from measurement: where a short standard fine-tuning learns nothing about the target, nothing is to be relearned.
 
 The probe is a run of standard fine-tuning whose held-out error was measured in bins of u while it trained. What a bin can gain is
-the share by which the probe's lowest error in it lies below the pretrained model's; psi rises with that gain to 1. Where every bin
-gains much, psi is 1 everywhere, which is standard fine-tuning. Ours, not the paper's.
+the share by which the probe's lowest error in it lies below the pretrained model's; psi rises with that gain to 1. A probe whose
+error rises again after its lowest learns its images by heart, and then a part of each batch stays with retention everywhere. Where
+every bin gains much and nothing rises, psi is 1 everywhere, which is standard fine-tuning. Ours, not the paper's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from difftuning.errors import DataError
 
 FULL_GAIN = 0.1
 """From this gain on a bin is left to the target alone."""
+LEAST_RETENTION = 0.2
+"""What retention keeps of each bin where the probe's mean error rose by `FULL_RISE` or more; in proportion below."""
+FULL_RISE = 0.02
 
 
 def measured_psi(
@@ -20,9 +25,11 @@ def measured_psi(
 ) -> tuple[tuple[float, float], ...]:
     """The knots (u, psi) of a measured psi, at the middles of the bins; it never falls.
 
+    A short probe, which ends before its error rises, leaves nothing to retention where the target has all to gain.
+
     Args:
         pretrained: the pretrained model's held-out error in equal bins of u, all above zero.
-        probe: the probe's, one row for each time that it was measured.
+        probe: the probe's, one row for each time that it was measured, in order.
         full_gain: the relative gain from which psi is 1.
 
     Raises:
@@ -34,7 +41,10 @@ def measured_psi(
         )
     lowest = [min(errors) for errors in zip(*probe, strict=True)]
     gains = [(start - low) / start for start, low in zip(pretrained, lowest, strict=True)]
-    psi = _rising([min(max(gain / full_gain, 0.0), 1.0) for gain in gains])
+    means = [fmean(errors) for errors in probe]
+    rise = means[-1] / min(means) - 1
+    most = 1 - LEAST_RETENTION * min(rise / FULL_RISE, 1.0)
+    psi = _rising([min(max(gain / full_gain, 0.0), most) for gain in gains])
     return tuple(((index + 0.5) / len(psi), value) for index, value in enumerate(psi))
 
 

@@ -34,6 +34,8 @@ METHODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The two that everything is about: tau = 0 and the paper's tau = 1."""
+LABELS_TOO = ("training.retention_labels=0.5",)
+"""Half of the bank under the target's classes, which the paper does not have: the other half of what `MEASURED` stands for."""
 
 
 def cells(
@@ -62,8 +64,15 @@ def cells(
 
 
 def with_measured(plain: Sequence[Cell]) -> tuple[Cell, ...]:
-    """The cells and, after those of each seed, Diff-Tuning with the psi that each standard fine-tuning among them advises."""
-    advised = (replace(cell, method=MEASURED, advised=True) for cell in plain if cell.method == FINETUNE)
+    """The cells and, after those of each seed, Diff-Tuning with the psi that each standard fine-tuning among them advises.
+
+    Its bank comes under the target's classes too.
+    """
+    advised = (
+        replace(cell, method=MEASURED, overrides=(*cell.overrides, *LABELS_TOO), advised=True)
+        for cell in plain
+        if cell.method == FINETUNE
+    )
     return tuple(sorted((*plain, *advised), key=lambda cell: cell.seed))
 
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import DIFF_TUNING, FINETUNE, MEASURED, MICRO, TUNING_TARGETS, cells, with_measured
+from difftuning.studies.axes import (
+    DIFF_TUNING,
+    FINETUNE,
+    LABELS_TOO,
+    MEASURED,
+    MICRO,
+    TUNING_TARGETS,
+    cells,
+    with_measured,
+)
 from difftuning.studies.base import Study
 from difftuning.studies.claims import ahead
 
@@ -12,6 +21,7 @@ _POWERS = {
 _FORMS = {
     FINETUNE: ("coefficients.psi.kind=power", "coefficients.psi.tau=0"),
     **_POWERS,
+    "tau = 1, labels too": (*_POWERS["tau = 1"], *LABELS_TOO),
     "1 / (1 + SNR)": ("coefficients.psi.kind=snr",),
     # The same share of the bank at every noise level: what the rise of psi is worth.
     "psi = 0.7": ("coefficients.psi.kind=constant", "coefficients.psi.value=0.7"),

@@ -48,6 +48,9 @@ class TrainingConfig(Section):
     """Recompute activations in the backward pass, to save memory."""
     label_dropout: float = Field(0.1, ge=0, le=1)
     """The share of target samples whose label becomes the null label, for classifier-free guidance."""
+    retention_labels: float | None = Field(None, ge=0, le=1)
+    """The share of bank items that train under a random class of the target. Where psi is small, little else tells the new classes
+    what the pretrained model knows. Null for none, as in the paper: all under no condition."""
     log_every: int = Field(50, gt=0)
     """Steps between lines of metrics.jsonl."""
     heldout_every: int = Field(500, ge=0)

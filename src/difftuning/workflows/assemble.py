@@ -195,6 +195,7 @@ def assemble(prepared: Prepared) -> Assembly:
         flip=recipe.data.flip,
         bank=bank,
         bank_order=Order(recipe.seed * 4 + BANK_STREAM, len(bank)) if bank is not None else None,
+        retention_labels=recipe.training.retention_labels or 0.0,
     )
     plain = DiffTuning(backbone, backbone.process, backbone.prediction, backbone.learned_variance)
     objective: Objective = plain

@@ -34,7 +34,7 @@ from difftuning.workflows.train import train
 SWAP_SAMPLES = 256
 """At most so many behind each point of a swap curve."""
 ALL = "all"
-PROBE = ("coefficients.psi={kind: power, tau: 0}",)
+PROBE = ("coefficients.psi={kind: power, tau: 0}", "training.retention_labels=null")
 """What makes a run the probe of an advised one: standard fine-tuning."""
 
 
