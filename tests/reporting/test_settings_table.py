@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from difftuning.reporting.settings_table import changes, heading, settings_table
+from difftuning.reporting.settings_table import change, heading, settings_table
 from difftuning.reporting.study_page import StudyPage
 from difftuning.results import Row
 
@@ -43,8 +43,22 @@ def test_a_line_a_target_and_their_mean_change() -> None:
     assert lines["near"][2] == "\N{MINUS SIGN}50.0 %, better"
     assert lines["far"][2] == "+25.0 %, worse"
     assert lines["mean"] == ("", "", "\N{MINUS SIGN}12.5 %")
-    assert changes(ROWS, "kid") == [-50.0, 25.0]
+    assert [change([row for row in ROWS if row.target == name], "kid", "diff-tuning") for name in ("near", "far")] == [
+        -50.0,
+        25.0,
+    ]
     assert heading(ROWS, "kid") == "KID ↓ (net, 7 samples)"
+
+
+def test_each_compared_method_has_its_column_and_its_mean() -> None:
+    rows = [*ROWS, row("near", "measured", 0, 0.9), row("near", "measured", 1, 2.7), row("far", "measured", 0, 3.6)]
+    table = settings_table(rows, "kid", "target")
+    assert table is not None
+    assert table.head[-2:] == ("diff-tuning against finetune", "measured against finetune")
+    assert [line[-1] for line in table.lines] == [
+        f"\N{MINUS SIGN}10.0 %{more}" for more in (", better", ", better", "")
+    ]
+    assert {table.lines[line][column] for line, column in table.marked} == {"1 ± 0.71 *", "3.6 *"}
 
 
 def test_a_line_a_setting_and_a_gap_where_nothing_was_measured() -> None:

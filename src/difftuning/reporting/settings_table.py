@@ -5,11 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from difftuning.reporting.tables import LABELS, LOWER_IS_BETTER, Line, Table, gain, pivot
+from difftuning.reporting.tables import LABELS, LOWER_IS_BETTER, gain, pivot
 from difftuning.reporting.text_table import TextTable
 from difftuning.results import Row
 
-METHOD, BASELINE = "diff-tuning", "finetune"
+COMPARED, BASELINE = ("diff-tuning", "measured"), "finetune"
+"""The methods whose change against the baseline is told."""
 
 
 def place(row: Row, down: str) -> str:
@@ -30,28 +31,41 @@ def settings_table(rows: Sequence[Row], metric: str, down: str) -> TextTable | N
     if not shown:
         return None
     methods = tuple(dict.fromkeys(row.method for row in shown))
-    lines = []
-    for value in dict.fromkeys(place(row, down) for row in shown):
-        found = pivot([row for row in shown if place(row, down) == value], [metric], METHOD, BASELINE)
-        cells = dict(zip(found.methods, found.lines[0].cells, strict=True))
-        lines.append(
-            Line(
-                metric, value, tuple(cells.get(name) for name in methods), found.lines[0].change, found.lines[0].judged
-            )
-        )
-    table = Table(methods, tuple(lines), f"{METHOD} against {BASELINE}").text()
-    means = [] if down != "target" else changes(shown, metric)
-    if len(means) < 2:
-        return table
-    spread = f"{statistics.fmean(means):+.1f} %".replace("-", "\N{MINUS SIGN}")
-    return TextTable(table.head, (*table.lines, ("mean", *("" for _ in methods), spread)), table.marked)
+    parts = {
+        value: [row for row in shown if place(row, down) == value] for value in (place(row, down) for row in shown)
+    }
+    told = {name: {value: _change_text(part, metric, name) for value, part in parts.items()} for name in COMPARED}
+    compared = [name for name in COMPARED if any(told[name].values())]
+    lines, best = [], set()
+    for number, (value, part) in enumerate(parts.items()):
+        table = pivot(part, [metric])
+        cells = dict(zip(table.methods, table.lines[0].cells, strict=True))
+        texts = (str(cells.get(name) or "") for name in methods)
+        lines.append((value, *texts, *(told[name][value] for name in compared)))
+        best |= {(number, column) for column, name in enumerate(methods, 1) if (cell := cells.get(name)) and cell.best}
+    if down == "target" and len(lines) > 1 and compared:
+        lines.append(("mean", *("" for _ in methods), *(_mean_change(shown, metric, name) for name in compared)))
+    head = ("", *methods, *(f"{name} against {BASELINE}" for name in compared))
+    return TextTable(head, tuple(lines), frozenset(best))
 
 
-def changes(rows: Sequence[Row], metric: str) -> list[float]:
-    """The change of Diff-Tuning against standard fine-tuning on each target, in percent."""
+def change(rows: Sequence[Row], metric: str, method: str) -> float | None:
+    """The change of a method's mean against standard fine-tuning in percent; None where one was not measured."""
+    share = gain(rows, metric, method, BASELINE)
+    return None if share is None else -100 * share
+
+
+def _change_text(rows: Sequence[Row], metric: str, method: str) -> str:
+    """The change and whether it is a better one, in words; empty where one of the two was not measured."""
+    return pivot(rows, [metric], method, BASELINE).lines[0].change_text
+
+
+def _mean_change(rows: Sequence[Row], metric: str, method: str) -> str:
+    """The mean of the changes over the targets."""
     targets = dict.fromkeys(row.target for row in rows)
-    shares = [gain([row for row in rows if row.target == target], metric, METHOD, BASELINE) for target in targets]
-    return [-100 * share for share in shares if share is not None]
+    found = [change([row for row in rows if row.target == target], metric, method) for target in targets]
+    known = [one for one in found if one is not None]
+    return f"{statistics.fmean(known):+.1f} %".replace("-", "\N{MINUS SIGN}") if known else ""
 
 
 def heading(rows: Sequence[Row], metric: str) -> str:

@@ -96,7 +96,8 @@ class StudyPage:
             return figures.training_curves(series) if series else None
         metric = self.metrics[0]
         shown = [row for row in self.rows if row.metric == metric]
-        if not shown or self.down == "target":
+        # A figure needs numbers along its axis, and the names of targets are none.
+        if not shown or any(not isinstance(row.setting.get(self.down), int | float) for row in shown):
             return None
         values: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
         for row in shown:

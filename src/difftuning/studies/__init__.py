@@ -19,6 +19,7 @@ from difftuning.studies import (
     regularisers,
     reweighting,
     sensitivity,
+    settings,
     targets,
 )
 from difftuning.studies.base import Cell, Study
@@ -38,6 +39,7 @@ _ALL = (
     forgetting,
     regularisers,
     guidance,
+    settings,
 )
 KINDS: Mapping[str, Study] = MappingProxyType({module.STUDY.name: module.STUDY for module in _ALL})
 """Name to study, in the order in which `study all` runs them."""
