@@ -1,22 +1,20 @@
 """Coefficients from measurement: where a short standard fine-tuning learns nothing about the target, nothing is to be relearned.
 
 The probe is a run of standard fine-tuning whose held-out error was measured in bins of u while it trained. What a bin can gain is
-the share by which the probe's lowest error in it lies below the pretrained model's; psi rises to 1 with the root of that gain, as
-the error is a square. A probe whose error rises again after its lowest learns its images by heart, and then a part of each batch
-stays with retention everywhere. Where every bin gains much and nothing rises, psi is 1 everywhere, which is standard fine-tuning.
-Ours, not the paper's.
+the share by which the probe's lowest error in it lies below the pretrained model's; psi rises with that gain to 1. A probe whose
+error rises again after its lowest learns its images by heart, and then a part of each batch stays with retention everywhere. Where
+every bin gains much and nothing rises, psi is 1 everywhere, which is standard fine-tuning. Ours, not the paper's.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import fmean
 
 from difftuning.errors import DataError
 
-FULL_GAIN = 0.2
-"""From this gain on a bin is left to the target alone."""
+FULL_GAIN = 0.03
+"""From this gain on a bin is the target's. Small gains of the error count: they are what makes samples look like the target."""
 LEAST_RETENTION = 0.2
 """What retention keeps of each bin where the probe's mean error rose by `FULL_RISE` or more; in proportion below."""
 FULL_RISE = 0.02
@@ -46,7 +44,7 @@ def measured_psi(
     means = [fmean(errors) for errors in probe]
     rise = means[-1] / min(means) - 1
     most = 1 - LEAST_RETENTION * min(rise / FULL_RISE, 1.0)
-    psi = _rising([min(math.sqrt(max(gain, 0.0) / full_gain), most) for gain in gains])
+    psi = _rising([min(max(gain / full_gain, 0.0), most) for gain in gains])
     return tuple(((index + 0.5) / len(psi), value) for index, value in enumerate(psi))
 
 
