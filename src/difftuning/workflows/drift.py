@@ -11,14 +11,14 @@ from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.runs import FinishedRun
 
 
-def drift_of(run: FinishedRun, fisher_draws: int = 0) -> dict[str, float]:
+def drift_of(run: FinishedRun, fisher_draws: int | None = None) -> dict[str, float]:
     """The drift in all, by tunable parameter and, if asked for, weighted by what each parameter matters for the bank.
 
     The class table is left out where its rows became other classes.
 
     Args:
         run: a finished one.
-        fisher_draws: held-out bank items behind the Fisher information of the pretrained model; 0 leaves it out, as does a run
+        fisher_draws: held-out bank items behind the Fisher information of the pretrained model; None leaves it out, as does a run
             without a bank.
     """
     left_out = {} if run.before.labels == run.model.labels else {run.model.class_table}

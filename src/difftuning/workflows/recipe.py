@@ -84,8 +84,8 @@ class EvaluationConfig(Section):
     a large target would take longer than its training."""
     heldout_draws: int = Field(256, gt=1)
     """Draws in each of the ten bins of u of the held-out error."""
-    fisher_draws: int = Field(0, ge=0)
-    """Bank items, one backward pass each, behind the weights of the Fisher-weighted drift; 0 leaves it out."""
+    fisher_draws: int | None = Field(None, gt=0)
+    """Bank items, one backward pass each, behind the weights of the Fisher-weighted drift; null leaves it out."""
 
 
 class Recipe(Section):
