@@ -29,8 +29,7 @@ def drift_of(run: FinishedRun, fisher_draws: int | None = None) -> dict[str, flo
     drift = sum(weight_drift(before, after).values())
     tunable = TUNERS[run.recipe.tuner.kind][1](run.recipe.tuner).attach(run.model.network)
     found = {"drift": drift, "drift_per_parameter": drift / sum(value.numel() for value in tunable.values())}
-    bank = open_heldout_bank(run.recipe, run.before) if fisher_draws else None
-    if bank is not None:
+    if fisher_draws is not None and (bank := open_heldout_bank(run.recipe, run.before)) is not None:
         source = run.before
         objective = DiffTuning(source, source.process, source.prediction, source.learned_variance)
         importance = fisher(objective, before, bank_items(bank, source, fisher_draws))
