@@ -18,6 +18,7 @@ DRAWN: list[Callable[[], bytes]] = [
     lambda: figures.error_by_u({"finetune": [1.0, 2.0]}, [1.0, 1.0], "error"),
     lambda: figures.heldout_by_u({"pretrained": [1.0, 1.0], "diff-tuning": [1.0, 0.9]}),
     lambda: figures.swap_curves({"finetune": [(0.0, 3.0), (1.0, 4.0)]}, "Frechet distance (net)"),
+    lambda: figures.changes({"measured": {"near": [-1.0, -3.0], "far": [2.0]}}, "finetune", "error"),
     lambda: figures.coefficients([0, 1], [0, 1], [1, 0]),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difftuning.results import Row
 from difftuning.studies import KINDS
-from difftuning.studies.claims import ahead
+from difftuning.studies.claims import ahead, nowhere_behind
 
 
 def row(method: str, value: float, metric: str = "heldout", target: str = "a", seed: int = 0, **setting: float) -> Row:
@@ -40,6 +40,25 @@ def test_only_equal_settings_are_compared() -> None:
     found = ahead("heldout").check([*rows, row("diff-tuning", 1.0, steps=8.0)])
     assert found is not None
     assert "better in 1 of 1" in found.number
+
+
+def test_nowhere_behind_is_about_the_worst_place_in_the_mean_over_its_seeds() -> None:
+    rows = [row("finetune", 1.0, seed=seed, target=target) for seed in (0, 1) for target in "ab"]
+    rows += [row("measured", 1.03, seed=0), row("measured", 0.99, seed=1)]
+    rows += [row("measured", 0.5, seed=seed, target="b") for seed in (0, 1)]
+    found, strict = (nowhere_behind("heldout", "measured", by=by).check(rows) for by in (0.02, 0.005))
+    assert found is not None
+    assert strict is not None
+    assert (found.agrees, strict.agrees) == (True, False)
+    assert found.number == "at worst +1.0% (a), over 2 places"
+    assert nowhere_behind("heldout", "measured").check(rows[:4]) is None
+
+
+def test_nowhere_behind_knows_which_way_is_worse() -> None:
+    rows = [row("finetune", 0.5, "recall", steps=8.0), row("measured", 0.4, "recall", steps=8.0)]
+    found = nowhere_behind("recall", "measured", by=0.1).check(rows)
+    assert found is not None
+    assert (found.agrees, found.number) == (False, "at worst \N{MINUS SIGN}20.0% (a, 8.0), over 1 places")
 
 
 def test_claims_are_about_methods_of_their_study() -> None:

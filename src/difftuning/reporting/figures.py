@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from difftuning.reporting.images import image_grid, image_strip
 
 __all__ = [
+    "changes",
     "coefficients",
     "error_by_u",
     "heldout_by_u",
@@ -31,11 +32,11 @@ __all__ = [
 ]
 
 INK, GRID = "#767677", "#8f8f90"
-COLOURS = {"pretrained": "#7f7f80", "finetune": "#d55e00", "diff-tuning": "#0072b2"}
+COLOURS = {"pretrained": "#7f7f80", "finetune": "#d55e00", "diff-tuning": "#0072b2", "measured": "#009e73"}
 """Okabe and Ito's palette, which colour-blind readers can tell apart; others follow."""
-OTHERS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MARKERS = {"pretrained": "D", "finetune": "o", "diff-tuning": "s"}
-OTHER_MARKERS = ("^", "v", "P", "X")
+OTHERS = ("#cc79a7", "#e69f00", "#56b4e9", "#f0e442")
+MARKERS = {"pretrained": "D", "finetune": "o", "diff-tuning": "s", "measured": "^"}
+OTHER_MARKERS = ("v", "P", "X", "*")
 
 THEMED = {
     INK: ("ink", "#3f3f48", "#cfcfd8"),
@@ -158,6 +159,34 @@ def over_setting(curves: Mapping[str, Sequence[tuple[float, float]]], xlabel: st
         axes.set_ylabel(ylabel.replace(" (", "\n("))
 
     return _svg(draw)
+
+
+def changes(values: Mapping[str, Mapping[str, Sequence[float]]], baseline: str, what: str) -> bytes:
+    """Changes against a baseline in percent: a line a case, a sign a series at the mean, and a bar from its lowest to its highest.
+
+    Args:
+        values: series -> case -> the change of each seed.
+        baseline: what they are changes against, for the axis.
+        what: that changed, for the axis.
+    """
+    cases = list(dict.fromkeys(case for found in values.values() for case in found))
+    width = 0.6 / max(len(values), 1)
+
+    def draw(axes: Axes) -> None:
+        axes.axvline(0, color=COLOURS["finetune"], linestyle="--", linewidth=1.2)
+        for index, (name, found) in enumerate(values.items()):
+            look = _look(name, index)
+            for case, all_seeds in found.items():
+                height = cases.index(case) + (index - (len(values) - 1) / 2) * width
+                axes.plot([min(all_seeds), max(all_seeds)], [height] * 2, color=look["color"], linewidth=1.2)
+                axes.plot(fmean(all_seeds), height, linestyle="none", **look)
+            axes.plot([], [], linestyle="none", label=name, **look)
+        axes.set_yticks(range(len(cases)), cases)
+        axes.set_ylim(len(cases) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(f"{what}: change against {baseline} in %")
+
+    return _svg(draw, height=1.2 + 0.3 * len(cases) * max(1.0, len(values) / 2))
 
 
 def coefficients(u: Sequence[float], psi: Sequence[float], xi: Sequence[float]) -> bytes:

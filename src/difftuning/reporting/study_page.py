@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from difftuning.atomic import write_bytes
 from difftuning.reporting import figures
-from difftuning.reporting.settings_table import heading, place, settings_table
+from difftuning.reporting.settings_table import BASELINE, heading, place, settings_table
+from difftuning.reporting.tables import LABELS
 from difftuning.results import Row, write_text
 
 CURVE = "heldout_curve"
 """The metric whose rows are the held-out error while training."""
+MOST_SIGNS = 3
+"""So many methods can be told apart by their signs."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,28 @@ class StudyPage:
             return figures.training_curves(series) if series else None
         metric = self.metrics[0]
         shown = [row for row in self.rows if row.metric == metric]
-        # A figure needs numbers along its axis, and the names of targets are none.
-        if not shown or any(not isinstance(row.setting.get(self.down), int | float) for row in shown):
+        if not shown:
             return None
+        # Only numbers can be an axis; names of targets and of settings are none.
+        if any(not isinstance(row.setting.get(self.down), int | float) for row in shown):
+            return self._changes(shown)
         values: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
         for row in shown:
             values[f"{row.method}, {row.target}"][float(place(row, self.down))].append(row.value)
         lines = {name: [(x, fmean(found)) for x, found in sorted(at.items())] for name, at in values.items()}
         return figures.over_setting(lines, self.down, heading(shown, metric))
+
+    def _changes(self, shown: Sequence[Row]) -> bytes | None:
+        """Each method against standard fine-tuning, in pairs of the same seed; few methods are signs, many are lines."""
+        base = {(row.target, place(row, self.down), row.seed): row.value for row in shown if row.method == BASELINE}
+        methods = dict.fromkeys(row.method for row in shown if row.method != BASELINE)
+        found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for row in shown:
+            line = place(row, self.down)
+            before = base.get((row.target, line, row.seed), 0.0)
+            if row.method == BASELINE or before <= 0:
+                continue
+            case = line if self.down == "target" else f"{row.target}, {line}"
+            series, case = (row.method, case) if len(methods) <= MOST_SIGNS else (case, row.method)
+            found[series][case].append(100 * (row.value / before - 1))
+        return figures.changes(found, BASELINE, LABELS.get(shown[0].metric, shown[0].metric)) if found else None

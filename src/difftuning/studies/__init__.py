@@ -17,6 +17,7 @@ from difftuning.studies import (
     memory,
     realisation,
     regularisers,
+    retention_map,
     reweighting,
     sensitivity,
     settings,
@@ -40,6 +41,7 @@ _ALL = (
     regularisers,
     guidance,
     settings,
+    retention_map,
 )
 KINDS: Mapping[str, Study] = MappingProxyType({module.STUDY.name: module.STUDY for module in _ALL})
 """Name to study, in the order in which `study all` runs them."""

@@ -61,6 +61,27 @@ def ahead(metric: str, method: str = "diff-tuning", baseline: str = "finetune", 
     return Claim(f"{method} is ahead of {baseline}{least} in: {LABELS.get(metric, metric)}", check)
 
 
+def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: float = 0.0) -> Claim:
+    """One method is nowhere worse than another by more than a share: on no target, in no setting, in the mean over seeds."""
+    lower = LOWER_IS_BETTER.get(metric.removesuffix("_best"), True)
+
+    def check(rows: Sequence[Row]) -> Finding | None:
+        places: dict[tuple[str, str], list[Row]] = defaultdict(list)
+        for row in rows:
+            places[row.target, ", ".join(map(str, row.setting.values()))].append(row)
+        found = {place: list(_changes(part, metric, method, baseline).values()) for place, part in places.items()}
+        worse = {place: fmean(changes) * (1 if lower else -1) for place, changes in found.items() if changes}
+        if not worse:
+            return None
+        (target, setting), most = max(worse.items(), key=lambda item: item[1])
+        where = f"{target}, {setting}" if setting else target
+        number = f"at worst {most if lower else -most:+.1%} ({where}), over {len(worse)} places"
+        return Finding(number.replace("-", "\N{MINUS SIGN}", 1), most <= by)
+
+    text = f"{method} is nowhere behind {baseline} by more than {by:.0%} in: {LABELS.get(metric, metric)}"
+    return Claim(text, check)
+
+
 def _changes(rows: Sequence[Row], metric: str, method: str, baseline: str) -> dict[tuple[str, int], float]:
     """The mean change of each (target, seed) over the settings that both methods have."""
     values: dict[str, dict[tuple[str, int, str], float]] = {method: {}, baseline: {}}

@@ -1,0 +1,32 @@
+"""When does retention pay? Distance of the target x images a class x training steps."""
+
+from __future__ import annotations
+
+from difftuning.studies.axes import MEASURED, METHODS, MICRO, cells, with_measured
+from difftuning.studies.base import Study
+from difftuning.studies.claims import ahead, nowhere_behind
+
+TARGETS = ("pacs-photo", "pacs-cartoon", "openmoji")
+"""Near, between and far."""
+_IMAGES = {"10 a class": ("data.per_class=10",), "50 a class": ("data.per_class=50",), "all": ("data.per_class=null",)}
+_REGIMES = {
+    f"{images}, {steps} steps": (*changes, f"training.steps={steps}")
+    for images, changes in _IMAGES.items()
+    for steps in (500, 2000)
+}
+
+STUDY = Study(
+    name="map",
+    title="When does retention pay?",
+    source="",
+    claim="Where is Diff-Tuning ahead of standard fine-tuning, by how much, and is a measured psi ever behind?",
+    recipe=MICRO,
+    cells=with_measured(cells(TARGETS, METHODS, _REGIMES, "regime", seeds=(0,))),
+    down="regime",
+    metrics=("heldout", "heldout_best", "frechet", "kid"),
+    claims=(
+        nowhere_behind("heldout", MEASURED, by=0.02),
+        ahead("heldout", MEASURED),
+        ahead("heldout"),
+    ),
+)
