@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -17,12 +19,21 @@ class FullConfig(Section):
 
 
 class Full(Tuner):
-    """Trains all parameters; buffers, such as a DiT's fixed position table, stay."""
+    """Trains all parameters; buffers, such as a DiT's fixed position table, stay.
 
-    def __init__(self, config: FullConfig) -> None:
-        self.config = config
+    It keeps no second copy of the weights, so it cannot be switched off: load the pretrained model beside it.
+    """
 
-    def attach(self, network: nn.Module) -> dict[str, nn.Parameter]:
+    reversible: ClassVar[bool] = False
+
+    def _attach(self, network: nn.Module) -> dict[str, nn.Parameter]:
         """All parameters, a shared one once."""
-        network.requires_grad_(True)
         return dict(network.named_parameters())
+
+    @contextmanager
+    def _off(self) -> Iterator[None]:
+        raise NotImplementedError("full fine-tuning keeps no copy of the pretrained weights; load them beside it")
+        yield
+
+    def _merge(self) -> None:
+        """They are ordinary weights."""
