@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
@@ -23,7 +22,6 @@ def matching(names: Iterable[str], patterns: Sequence[str], what: str) -> list[s
     known = list(names)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
-            # Names that differ in block numbers only are one kind.
-            kinds = sorted({re.sub(r"\.\d+\.", ".*.", name) for name in known})
-            raise ConfigError(f"the pattern {pattern!r} matches no {what} of the model{did_you_mean(pattern, kinds)}")
+            ends = {f"*.{'.'.join(name.split('.')[-2:])}" for name in known}
+            raise ConfigError(f"the pattern {pattern!r} matches no {what} of the model{did_you_mean(pattern, ends)}")
     return [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
