@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from difftuning.errors import CheckpointError
-from difftuning.results import JsonLines, MetricsLog, Row, RunFolder, read_json, read_rows, write_json, write_results
+from difftuning.results import JsonLines, MetricsLog, Row, read_json, read_rows, write_json, write_results
+from difftuning.run_folder import RunFolder
 
 ROW = Row(
     study="demo", target="openmoji", method="diff-tuning", setting={"u": 0.05, "source": "bank"}, seed=3, step=100,

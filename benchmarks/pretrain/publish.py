@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from difftuning.results import MetricsLog, RunFolder, read_rows, write_json
+from difftuning.results import MetricsLog, read_rows, write_json
+from difftuning.run_folder import RunFolder
 from difftuning.workflows.runs import open_run
 
 DISTANCES = ("frechet", "fid", "kid", "precision", "recall", "memorised")

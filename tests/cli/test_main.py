@@ -17,7 +17,8 @@ import pytest
 
 from difftuning.cli.main import guarded
 from difftuning.errors import BankError
-from difftuning.results import RunFolder, write_json
+from difftuning.results import write_json
+from difftuning.run_folder import RunFolder
 
 HELP_SECONDS = 0.5
 

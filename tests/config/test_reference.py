@@ -36,13 +36,26 @@ def test_a_default_is_what_a_recipe_has_without_it(key: Key) -> None:
 @pytest.mark.parametrize("key", [key for key in KEYS if key.of], ids=lambda key: f"{key.path}-{key.of}")
 def test_a_key_of_a_kind_is_taken_by_it(key: Key) -> None:
     section, name = key.path.rsplit(".", 1)
-    by_values = {"true or false": "true", "integer > 0": "3"}
-    value = {"knots": "[[0,0],[1,1]]", "start": "{a: b}" if section == "labels" else "0", "stop": "1"}.get(
-        name, by_values.get(key.values, "0.5")
-    )
     siblings = [one for one in KEYS if one.of == key.of and one.path.startswith(f"{section}.") and one.default is None]
-    needed = [f"{one.path}={'0' if one.path.endswith('start') else '1'}" for one in siblings if one.path != key.path]
-    load("own-images", [f"{section}.kind={key.of}", *(needed if name != "knots" else ()), f"{key.path}={value}"])
+    needed = [f"{one.path}={some_value(one)}" for one in siblings if one.path != key.path]
+    changes = [f"{section}.kind={key.of}", *(needed if name != "knots" else ())]
+    load("own-images", [*changes, f"{key.path}={some_value(key)}"])
+
+
+def some_value(key: Key) -> str:
+    """A value that a key takes."""
+    section, name = key.path.rsplit(".", 1)
+    by_name = {
+        "knots": "[[0,0],[1,1]]",
+        "start": "{a: b}" if section == "labels" else "0",
+        "stop": "1",
+        "targets": "['*.to_q']",
+        "parameters": "['*.bias']",
+        "method": "loha",
+        "options": "{r: 2}",
+    }
+    by_values = {"true or false": "true", "integer > 0": "3", "integer >= 0 or null": "3"}
+    return by_name.get(name, by_values.get(key.values, "0.5"))
 
 
 def test_a_section_can_be_asked_for_alone() -> None:

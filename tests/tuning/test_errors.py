@@ -19,8 +19,16 @@ def attach(network: torch.nn.Module, **config: object) -> None:
 @pytest.mark.parametrize(
     ("config", "error", "message"),
     [
-        ({"kind": "delta", "parameters": ["*.biass"]}, ConfigError, r"'\*.biass' matches no parameter.*Known: .*\*\.linear_1\.bias"),
-        ({"kind": "lora", "targets": ["*.atn1.to_q"]}, ConfigError, r"matches no layer.*did you mean '\*\.attn1\.to_q'"),
+        (
+            {"kind": "delta", "parameters": ["*.biass"]},
+            ConfigError,
+            r"'\*.biass' matches no parameter.*Known: .*\*\.linear_1\.bias",
+        ),
+        (
+            {"kind": "lora", "targets": ["*.atn1.to_q"]},
+            ConfigError,
+            r"matches no layer.*did you mean '\*\.attn1\.to_q'",
+        ),
         ({"kind": "lora", "rank": 17}, ConfigError, r"rank=17 is above the size of .*to_q, \(16, 16\).*16 or less"),
         ({"kind": "adaptformer", "bottleneck": 16}, ConfigError, r"bottleneck=16 .*16 wide"),
         ({"kind": "difffit", "depth": 3}, ConfigError, "depth=3 is more than the 2 blocks"),

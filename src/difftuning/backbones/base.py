@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,13 @@ class Backbone(ABC):
     @abstractmethod
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write a folder that plain diffusers and `difftuning.load` read."""
+
+    def skeleton(self) -> nn.Module:
+        """A network of the same parts on the meta device, without weights: to try on what only asks for names and shapes."""
+        made: Any = type(self.network)
+        with torch.device("meta"):
+            network: nn.Module = made.from_config(cast("Any", self.network).config)
+        return network
 
     @property
     def image_size(self) -> int:

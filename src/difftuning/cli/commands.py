@@ -103,7 +103,7 @@ def sample(
     quiet: Quiet = False,
 ) -> None:
     """Draw images from a trained run, or from any model."""
-    from difftuning.results import RunFolder
+    from difftuning.run_folder import RunFolder
     from difftuning.workflows.sample import sample as work
 
     folder = RunFolder(run)
@@ -161,7 +161,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Write one page with the tables and pictures of some runs."""
-    from difftuning.results import RunFolder
+    from difftuning.run_folder import RunFolder
     from difftuning.workflows.report import report as work
 
     page = out or RunFolder(runs[0]).report

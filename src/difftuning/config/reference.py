@@ -105,7 +105,8 @@ def _values(field: Mapping[str, Any]) -> str:
         parts = field.get("prefixItems") or [field["items"]]
         return f"[{', '.join(_values(part) for part in parts)}{'' if 'prefixItems' in field else ', ...'}]"
     if field["type"] == "object":
-        return f"name: {_values(field['additionalProperties'])}"
+        values = field["additionalProperties"]
+        return f"name: {'value' if values is True else _values(values)}"
     word = {"string": "text", "boolean": "true or false"}.get(field["type"], field["type"])
     limits = [f"{sign} {field[limit]:g}" for limit, sign in _LIMITS.items() if limit in field]
     return f"{word} {', '.join(limits)}".rstrip()

@@ -16,6 +16,7 @@ from torch import Tensor
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.loading import load
 from difftuning.backbones.solvers import make_scheduler
+from difftuning.backbones.switched_off import SwitchedOff
 from difftuning.bank.card import CARD, check_matches
 from difftuning.bank.mix import TwoStreams
 from difftuning.bank.read import Bank
@@ -29,13 +30,15 @@ from difftuning.errors import ConfigError
 from difftuning.evaluation.features import feature_network
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.objectives.distillation import Distillation
-from difftuning.results import MetricsLog, RunFolder
+from difftuning.results import MetricsLog
+from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.training.interfaces import Objective
 from difftuning.training.streams import DrawnStreams
 from difftuning.training.trackers import TrackedLog, check_installed, open_trackers
 from difftuning.training.trainer import Trainer
-from difftuning.tuning import KINDS as TUNERS
+from difftuning.tuning import Tuner
+from difftuning.tuning import build as build_tuner
 from difftuning.workflows.anchoring import anchor_of
 from difftuning.workflows.recipe import Recipe
 
@@ -78,6 +81,8 @@ class Assembly:
         recipe: what it was made from.
         folder: where it lives.
         backbone: the model, with the target's labels, which training moves.
+        tuner: what says which of it, attached.
+        base: the digest of the model before.
         target: the images, split.
         rows: (K,) int64, the model's row of each target class.
         chain: psi and xi.
@@ -90,6 +95,8 @@ class Assembly:
     recipe: Recipe
     folder: RunFolder
     backbone: Backbone
+    tuner: Tuner
+    base: str
     target: Target
     rows: Tensor
     chain: ChainOfForgetting
@@ -158,6 +165,11 @@ def open_heldout_bank(recipe: Recipe, backbone: Backbone) -> Bank | None:
     return bank
 
 
+def trained_besides(recipe: Recipe, backbone: Backbone) -> tuple[str, ...]:
+    """What trains beside any tuner: the class table, where it got new rows."""
+    return () if recipe.labels.kind == "keep" else (backbone.class_table,)
+
+
 def prepare(recipe: Recipe) -> Prepared:
     """Load the model, open the target, and check all that a later stage would trip over.
 
@@ -170,6 +182,7 @@ def prepare(recipe: Recipe) -> Prepared:
         make_scheduler(solver, backbone.scheduler_config)
     check_installed(recipe.trackers)
     feature_network(recipe.evaluation.network, recipe.evaluation.weights)
+    build_tuner(recipe.tuner).attach(backbone.skeleton())
     target = open_target(recipe.data, backbone.image_size, backbone.codec)
     backbone.check_labels(recipe.labels, target.class_names)
     return Prepared(recipe, backbone, chain, target)
@@ -183,9 +196,10 @@ def assemble(prepared: Prepared) -> Assembly:
         open_bank(recipe, backbone) if prepared.needs_bank else None,
         open_heldout_bank(recipe, backbone),
     )
-    teacher = None if recipe.distillation is None else copy.deepcopy(backbone)
+    tuner = build_tuner(recipe.tuner)
+    labels, digest = backbone.labels, backbone.digest()
+    teacher = copy.deepcopy(backbone) if recipe.distillation is not None and not tuner.reversible else None
     rows = backbone.change_labels(recipe.labels, target.class_names)
-    tuner = TUNERS[recipe.tuner.kind][1](recipe.tuner)
     streams = TwoStreams(
         target=target.train,
         target_order=Order(recipe.seed * 4 + TARGET_STREAM, len(target.train)),
@@ -198,11 +212,14 @@ def assemble(prepared: Prepared) -> Assembly:
         retention_labels=recipe.training.retention_labels or 0.0,
     )
     plain = DiffTuning(backbone, backbone.process, backbone.prediction, backbone.learned_variance)
+    parameters = tuner.attach(backbone.network, trained_besides(recipe, backbone), recipe.seed)
     objective: Objective = plain
-    if recipe.distillation is not None and teacher is not None:
-        teacher.network.eval().requires_grad_(False)
+    if recipe.distillation is not None:
+        if teacher is None:
+            teacher = SwitchedOff(backbone, tuner.off, labels, recipe.labels, digest)
+        else:
+            teacher.network.eval().requires_grad_(False)
         objective = Distillation(plain, teacher, teacher.labels.null, chain.xi, recipe.distillation.weight)
-    parameters = tuner.attach(backbone.network)
     log = TrackedLog(MetricsLog(folder.metrics), open_trackers(recipe.trackers, folder.path, recipe.name))
     trainer = Trainer(
         network=backbone.network,
@@ -230,4 +247,4 @@ def assemble(prepared: Prepared) -> Assembly:
             "data_digest": target.train.digest,
         },
     )
-    return Assembly(recipe, folder, backbone, target, rows, chain, bank, heldout_bank, log, trainer)
+    return Assembly(recipe, folder, backbone, tuner, digest, target, rows, chain, bank, heldout_bank, log, trainer)

@@ -12,7 +12,8 @@ from difftuning.data.target import open_target
 from difftuning.errors import ConfigError
 from difftuning.reporting.sections import METRICS
 from difftuning.reporting.tables import pivot, verdict
-from difftuning.results import Row, RunFolder, read_rows, write_json, write_text
+from difftuning.results import Row, read_rows, write_json, write_text
+from difftuning.run_folder import RunFolder
 from difftuning.workflows import recipe as recipes
 from difftuning.workflows.assemble import open_heldout_bank, pretrained
 from difftuning.workflows.diagnose import diagnose

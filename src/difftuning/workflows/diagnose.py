@@ -14,7 +14,8 @@ from difftuning.diagnosis.swap_curve import swap_curve
 from difftuning.errors import ConfigError
 from difftuning.evaluation.features import extract
 from difftuning.evaluation.fidelity import frechet, kid
-from difftuning.results import MetricsLog, RunFolder, write_json
+from difftuning.results import MetricsLog, write_json
+from difftuning.run_folder import RunFolder
 from difftuning.sampling.denoiser import Unconditional
 from difftuning.types import Condition
 from difftuning.workflows.assemble import open_heldout_bank
@@ -52,7 +53,7 @@ def diagnose(
     display = display or Silent()
     run = open_run(path)
     recipe, before = run.recipe, run.before
-    model = drawn_from(run.model, before, recipe, recipe.sampling)
+    model = drawn_from(run, recipe.sampling)
     advice = advice_of(recipe) if advise else None
     judge = Judge(recipe, run.target)
 

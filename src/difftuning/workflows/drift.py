@@ -5,7 +5,6 @@ from __future__ import annotations
 from difftuning.evaluation.drift import weight_drift
 from difftuning.objectives.anchor import fisher
 from difftuning.objectives.diff_tuning import DiffTuning
-from difftuning.tuning import KINDS as TUNERS
 from difftuning.workflows.anchoring import bank_items
 from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.runs import FinishedRun
@@ -14,23 +13,25 @@ from difftuning.workflows.runs import FinishedRun
 def drift_of(run: FinishedRun, fisher_draws: int | None = None) -> dict[str, float]:
     """The drift in all, by tunable parameter and, if asked for, weighted by what each parameter matters for the bank.
 
-    The class table is left out where its rows became other classes.
+    The class table is left out where its rows became other classes. A tuner that cannot be folded into the weights moves none.
 
     Args:
         run: a finished one.
         fisher_draws: held-out bank items behind the Fisher information of the pretrained model; None leaves it out, as does a run
             without a bank.
     """
-    left_out = {} if run.before.labels == run.model.labels else {run.model.class_table}
+    if run.tuner is not None and not run.tuner.mergeable:
+        return {}
+    source, model = run.plain()
+    left_out = {} if source.labels == model.labels else {model.class_table}
     before, after = (
-        {name: value for name, value in model.network.named_parameters() if name not in left_out}
-        for model in (run.before, run.model)
+        {name: value for name, value in one.network.named_parameters() if name not in left_out}
+        for one in (source, model)
     )
     drift = sum(weight_drift(before, after).values())
-    tunable = TUNERS[run.recipe.tuner.kind][1](run.recipe.tuner).attach(run.model.network)
-    found = {"drift": drift, "drift_per_parameter": drift / sum(value.numel() for value in tunable.values())}
+    tunable = model.network.parameters() if run.tuner is None else run.tuner.parameters.values()
+    found = {"drift": drift, "drift_per_parameter": drift / sum(value.numel() for value in tunable)}
     if fisher_draws is not None and (bank := open_heldout_bank(run.recipe, run.before)) is not None:
-        source = run.before
         objective = DiffTuning(source, source.process, source.prediction, source.learned_variance)
         importance = fisher(objective, before, bank_items(bank, source, fisher_draws))
         found["drift_fisher"] = sum(weight_drift(before, after, importance).values())

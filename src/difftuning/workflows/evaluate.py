@@ -81,7 +81,7 @@ def measure(run: FinishedRun, recipe: Recipe, display: Display) -> Measured:
     """
     step = recipe.training.steps
     judge = Judge(recipe, run.target)
-    drawn = drawn_from(run.model, run.before, run.recipe, recipe.sampling)
+    drawn = drawn_from(run, recipe.sampling)
     own = drawn is run.model
     images = judge.draw(drawn, run.rows, display, run.before)
     measures = judge.distances(images, display)

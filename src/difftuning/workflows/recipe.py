@@ -28,7 +28,7 @@ from difftuning.training.ema import EMAConfig
 from difftuning.training.optim import OptimConfig
 from difftuning.training.trackers import NAMES, TrackerName
 from difftuning.training.trainer import TrainingConfig
-from difftuning.tuning import FullConfig
+from difftuning.tuning import FullConfig, TunerConfig
 from difftuning.workflows.recipes import locate
 
 
@@ -119,7 +119,7 @@ class Recipe(Section):
     """Retention by a frozen copy of the model in the place of the bank (App. C of the paper); null for the bank."""
     anchor: AnchorConfig | None = None
     """A pull of the weights towards the pretrained ones besides, for comparison; null for none."""
-    tuner: FullConfig = FullConfig()
+    tuner: TunerConfig = FullConfig()
     """Which parameters move."""
     optim: OptimConfig = OptimConfig()
     """The optimiser."""

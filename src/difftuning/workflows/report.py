@@ -20,7 +20,8 @@ from difftuning.evaluation.fidelity import nearest_training
 from difftuning.reporting.images import image_grid, image_strip
 from difftuning.reporting.model import ReportData
 from difftuning.reporting.page import render
-from difftuning.results import MetricsLog, Row, RunFolder, read_json, read_rows, write_text
+from difftuning.results import MetricsLog, Row, read_json, read_rows, write_text
+from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.workflows.assemble import chain_of
 from difftuning.workflows.diagnose import FILE, STRIP

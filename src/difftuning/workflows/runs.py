@@ -12,33 +12,63 @@ from difftuning.backbones.base import Backbone
 from difftuning.backbones.interpolation import Interpolated
 from difftuning.backbones.labels import target_rows
 from difftuning.backbones.loading import load
+from difftuning.backbones.switched_off import SwitchedOff
 from difftuning.coefficients.families import build
 from difftuning.config.loading import load_recipe
 from difftuning.config.validate import validate
 from difftuning.data.target import Target, open_target
-from difftuning.errors import CheckpointError
-from difftuning.results import RunFolder
-from difftuning.workflows.assemble import pretrained
+from difftuning.errors import CheckpointError, ModelError
+from difftuning.run_folder import RunFolder
+from difftuning.tuning import Tuner
+from difftuning.tuning import build as build_tuner
+from difftuning.tuning.store import SETTINGS, read_tuner
+from difftuning.workflows.assemble import pretrained, trained_besides
 from difftuning.workflows.recipe import Recipe, SamplingConfig
 
 
 @dataclass(frozen=True)
-class FinishedRun:
-    """A run whose training is done.
+class Models:
+    """What a finished run began with and ended with.
 
     Attributes:
         recipe: what it was made from.
+        model: the averaged model.
+        before: the pretrained one, with its own labels, on the same device.
+        tuner: what the model was tuned with, if it can be switched off; then the two share their weights.
+    """
+
+    recipe: Recipe
+    model: Backbone
+    before: Backbone
+    tuner: Tuner | None
+
+    def plain(self) -> tuple[Backbone, Backbone]:
+        """The pretrained model and that of the run, each with ordinary weights of its own.
+
+        Raises:
+            ModelError: what was learned cannot be folded into ordinary weights.
+        """
+        if self.tuner is None:
+            return self.before, self.model
+        if not self.tuner.mergeable:
+            raise ModelError(
+                f"what {self.recipe.tuner.kind} learned in {self.recipe.folder} cannot be folded into ordinary weights"
+            )
+        before = pretrained(self.recipe)
+        return before, load(str(RunFolder(self.recipe.folder).model)).to(before.device)
+
+
+@dataclass(frozen=True)
+class FinishedRun(Models):
+    """A run whose training is done.
+
+    Attributes:
         folder: where it lives.
-        before: the pretrained model, with its own labels.
-        model: the averaged model, on the same device.
         target: the images, split.
         rows: (K,) int64, the model's row of each target class.
     """
 
-    recipe: Recipe
     folder: RunFolder
-    before: Backbone
-    model: Backbone
     target: Target
     rows: Tensor
 
@@ -49,27 +79,74 @@ def open_run(run: Path) -> FinishedRun:
     Raises:
         CheckpointError: there is no such run, or its training has not finished.
     """
-    recipe, model = recipe_of(run), model_of(run)
-    before = pretrained(recipe)
-    model.to(before.device)
+    recipe = recipe_of(run)
+    models = models_of(recipe)
+    model = models.model
     target = open_target(recipe.data, model.image_size, model.codec)
     rows = target_rows(recipe.labels, model.labels, target.class_names)
-    return FinishedRun(recipe, RunFolder(run), before, model, target, rows)
+    return FinishedRun(**vars(models), folder=RunFolder(run), target=target, rows=rows)
 
 
-def drawn_from(model: Backbone, before: Backbone, recipe: Recipe, sampling: SamplingConfig) -> Backbone:
+def is_finished(recipe: Recipe) -> bool:
+    """Whether the training of a recipe has written what it ends with."""
+    folder = RunFolder(recipe.folder)
+    return (folder.model / "model_index.json" if recipe.tuner.kind == "full" else folder.tuner / SETTINGS).is_file()
+
+
+def models_of(recipe: Recipe) -> Models:
+    """The models of a finished run: two where all weights were tuned, else one, which is the pretrained one with its tuner off.
+
+    Raises:
+        CheckpointError: the training has not finished, or the pretrained model is another one now.
+    """
+    if recipe.tuner.kind == "full":
+        model = model_of(recipe)
+        before = pretrained(recipe)
+        return Models(recipe, model.to(before.device), before, None)
+    model, before, tuner = _tuned(recipe)
+    return Models(recipe, model, before, tuner)
+
+
+def model_of(recipe: Recipe) -> Backbone:
+    """The averaged model of a finished run.
+
+    Raises:
+        CheckpointError: as `models_of`.
+    """
+    if not is_finished(recipe):
+        path = recipe.folder
+        raise CheckpointError(f"run {path} has no model yet; finish it with `difftuning train {path / 'recipe.yaml'}`")
+    return load(str(RunFolder(recipe.folder).model)) if recipe.tuner.kind == "full" else _tuned(recipe)[0]
+
+
+def _tuned(recipe: Recipe) -> tuple[Backbone, Backbone, Tuner]:
+    """The pretrained model with its tuner attached, the same with the tuner off, and the tuner."""
+    about, learned = read_tuner(RunFolder(recipe.folder).tuner)
+    model = pretrained(recipe)
+    labels, digest = model.labels, model.digest()
+    if about["base"] != digest:
+        raise CheckpointError(
+            f"the tuner of {recipe.folder} was made for another model than {recipe.model} is now ({about['base'][:12]}, "
+            f"now {digest[:12]}); set `model` in its recipe.yaml to the one that it was made for"
+        )
+    model.change_labels(recipe.labels, tuple(about["classes"]))
+    tuner = build_tuner(recipe.tuner)
+    tuner.attach(model.network, trained_besides(recipe, model), recipe.seed)
+    tuner.load(learned)
+    return model, SwitchedOff(model, tuner.off, labels, recipe.labels, digest), tuner
+
+
+def drawn_from(models: Models, sampling: SamplingConfig) -> Backbone:
     """What the samples of a run are drawn from: its model, or weights between it and the pretrained one.
 
-    Args:
-        model: of the run.
-        before: the pretrained model, with its own labels.
-        recipe: of the run.
-        sampling: how to draw.
+    Raises:
+        ModelError: there are no weights between, for a tuner that adds what the pretrained model does not have.
     """
     if sampling.interpolation is None:
-        return model
+        return models.model
+    before, model = models.plain()
     start = copy.deepcopy(before)
-    start.change_labels(recipe.labels, model.labels.names)
+    start.change_labels(models.recipe.labels, model.labels.names)
     return Interpolated(start, model, build(sampling.interpolation, model.process, model.clock))
 
 
@@ -77,15 +154,3 @@ def recipe_of(run: Path) -> Recipe:
     """The recipe saved in a run folder, pointing at where the folder is now."""
     folder = RunFolder(run).require()
     return validate(Recipe, load_recipe(folder.recipe)).model_copy(update={"out": str(run)})
-
-
-def model_of(run: Path) -> Backbone:
-    """The averaged model of a finished run.
-
-    Raises:
-        CheckpointError: the training has not finished.
-    """
-    folder = run / "model"
-    if not (folder / "model_index.json").is_file():
-        raise CheckpointError(f"run {run} has no model yet; finish it with `difftuning train {run / 'recipe.yaml'}`")
-    return load(str(folder))

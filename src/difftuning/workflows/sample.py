@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from difftuning.backbones.loading import load
-from difftuning.workflows.assemble import device_of, pretrained
+from difftuning.workflows.assemble import device_of
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.drawing import draw_images, spread
 from difftuning.workflows.recipe import SamplingConfig
-from difftuning.workflows.runs import drawn_from, model_of, recipe_of
+from difftuning.workflows.runs import drawn_from, model_of, models_of, recipe_of
 
 
 def sample(
@@ -43,23 +43,26 @@ def sample(
     """
     display = display or Silent()
     is_run = (run / "recipe.yaml").is_file()
-    backbone = model_of(run) if is_run else load(str(run))
     recipe = recipe_of(run) if is_run else None
     config = recipe.sampling if recipe is not None else SamplingConfig()
-    backbone.to(device_of(recipe.device if recipe is not None else None))
     changes = {"steps": steps, "guidance": guidance, "seed": seed}
     config = SamplingConfig(
         **{**config.model_dump(), **{key: value for key, value in changes.items() if value is not None}}
     )
+    before = None
+    if recipe is None:
+        backbone = load(str(run))
+    elif config.negative is None and config.interpolation is None:
+        backbone = model_of(recipe)
+    else:
+        models = models_of(recipe)
+        backbone, before = drawn_from(models, config), models.before
+    backbone.to(device_of(recipe.device if recipe is not None else None))
     space = backbone.labels
     if labels:
         drawn = torch.tensor([space.index(name) for name in labels])[torch.arange(count) % len(labels)]
     else:
         drawn = spread(len(space), count)
-    before = None
-    if recipe is not None and (config.negative is not None or config.interpolation is not None):
-        before = pretrained(recipe)
-        backbone = drawn_from(backbone, before, recipe, config)
     with display.progress("sample", count) as task:
         images = draw_images(backbone, drawn, config, task.advance, before)
     out.mkdir(parents=True, exist_ok=True)

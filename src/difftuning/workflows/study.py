@@ -27,7 +27,7 @@ from difftuning.workflows.diagnose import advice_of, diagnose
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import measure
 from difftuning.workflows.recipe import Recipe
-from difftuning.workflows.runs import open_run
+from difftuning.workflows.runs import is_finished, open_run
 from difftuning.workflows.study_index import write_index
 from difftuning.workflows.train import train
 
@@ -141,7 +141,7 @@ class Queue:
     def _finish(self, made: Recipe) -> None:
         """Draw, train and judge, each as far as it is not done yet."""
         bank.build(made, self.display)  # for standard fine-tuning too, which is measured on held-out items of it
-        if not (made.folder / "model" / "model_index.json").is_file():
+        if not is_finished(made):
             train(made, self.display)
         found = measure(open_run(made.folder), made, self.display)
         judged = _judged(made)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from difftuning.atomic import ASIDE
@@ -14,6 +15,7 @@ from difftuning.reporting.images import image_grid
 from difftuning.results import MetricsLog, write_json, write_text
 from difftuning.training.checkpoints import tensors_digest
 from difftuning.training.hooks import Hook
+from difftuning.tuning.store import save_tuner
 from difftuning.workflows import bank as bank_workflow
 from difftuning.workflows.assemble import Assembly, Prepared, assemble, prepare
 from difftuning.workflows.display import Display, Silent, total
@@ -28,8 +30,10 @@ GRID = 32
 def train(recipe: Recipe, display: Display | None = None) -> dict[str, Any]:
     """Draw the bank where it is missing, train, and write the averaged model to `OUT/model`.
 
+    Under a tuner, what it learned is in `OUT/tuner`, and `OUT/model` has it folded in, where that can be done.
+
     Returns:
-        `run`, `step`, `heldout` (the last measured), `best`, `seconds` in steps, and `model`, the folder written.
+        `run`, `step`, `heldout` (the last measured), `best`, `seconds` in steps, and `model` and `tuner`, the folders written.
 
     Raises:
         DifftuningError: whatever is wrong, before anything is overwritten.
@@ -122,12 +126,12 @@ def _preflight(run: Assembly) -> None:
 def _finish(run: Assembly) -> dict[str, Any]:
     """Write the averaged model as a folder, and say how the run ended."""
     trainer = run.trainer
-    folder, aside = run.folder.path / "model", run.folder.path / f"{ASIDE}model"
-    shutil.rmtree(aside, ignore_errors=True)
     with trainer.ema.swapped():
-        run.backbone.save(aside)
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+        if run.recipe.tuner.kind != "full":
+            _whole(run.folder.tuner, lambda aside: save_tuner(run.tuner, aside, run.base, run.target.class_names))
+        if run.tuner.mergeable:
+            run.tuner.merge()
+            _whole(run.folder.model, run.backbone.save)
     records = MetricsLog(run.folder.metrics).read().records
     heldout = [record["heldout"] for record in records if "heldout" in record]
     target, bank = trainer.state.positions
@@ -140,5 +144,15 @@ def _finish(run: Assembly) -> dict[str, Any]:
         "bank_coverage": coverage(bank, len(run.bank)) if run.bank is not None else None,
         "target_epochs": target / len(run.target.train),
         "weights_digest": tensors_digest(trainer.ema.average),
-        "model": str(folder),
+        "model": str(run.folder.model) if run.tuner.mergeable else None,
+        "tuner": str(run.folder.tuner) if run.folder.tuner.is_dir() else None,
     }
+
+
+def _whole(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder aside and put it in the place of what is there."""
+    aside = folder.with_name(f"{ASIDE}{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    write(aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)

@@ -1,0 +1,69 @@
+"""The pretrained model behind a tuned one: the same weights, with the tuner off while it is asked. No second copy in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from difftuning.backbones.base import Backbone
+from difftuning.backbones.labels import LabelChange, LabelSpace
+from difftuning.errors import ModelError
+from difftuning.types import Condition
+
+
+class SwitchedOff(Backbone):
+    """Answers as the model did before its labels changed and a tuner was attached.
+
+    Args:
+        tuned: the model, in the target's label space.
+        off: of its tuner.
+        labels: the label space that it had.
+        change: what became of these; where the table was replaced, only the null label is left of it.
+        digest: of the model before.
+    """
+
+    def __init__(
+        self,
+        tuned: Backbone,
+        off: Callable[[], AbstractContextManager[None]],
+        labels: LabelSpace,
+        change: LabelChange,
+        digest: str,
+    ) -> None:
+        self.__dict__ |= tuned.__dict__
+        self.tuned, self.off, self._digest = tuned, off, digest
+        self.labels = labels
+        self._rows = torch.full((len(labels) + 1,), -1)
+        if change.kind in ("keep", "extend"):
+            self._rows[:-1] = torch.arange(len(labels))
+        self._rows[-1] = tuned.labels.null
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
+        """The answer without the tuner.
+
+        Raises:
+            ModelError: it is asked under a class whose row was replaced.
+        """
+        rows = self._rows.to(condition.labels.device)[condition.labels]
+        if bool((rows < 0).any()):
+            raise ModelError(f"{self.name}: its classes were replaced, so it can be asked under no condition only")
+        with self.off():
+            return self.tuned(x_t, t, Condition(rows))
+
+    def change_labels(self, change: LabelChange, target: tuple[str, ...]) -> Tensor:
+        """Refused: it shares its weights."""
+        raise ModelError(
+            f"{self.name}: it shares its weights with a tuned model; load it by itself to change its labels"
+        )
+
+    def digest(self) -> str:
+        """Of the model before."""
+        return self._digest
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Refused: it shares its weights."""
+        raise ModelError(f"{self.name}: it shares its weights with a tuned model; load it by itself to save it")

@@ -1,0 +1,60 @@
+"""A tuner on the disk: a small file of what was learned beside the settings that read it.
+
+FOLDER/  tuner.json  tuner.safetensors  and for what peft made: adapter_config.json  adapter_model.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from difftuning.errors import CheckpointError
+from difftuning.tuning.base import Tuner
+from difftuning.tuning.lora import PeftTuner
+
+SETTINGS, LEARNED = "tuner.json", "tuner.safetensors"
+
+
+def save_tuner(tuner: Tuner, folder: Path, base: str, classes: Sequence[str]) -> None:
+    """Write a tuner.
+
+    Args:
+        tuner: attached.
+        folder: made when needed.
+        base: the digest of the pretrained model.
+        classes: the target's, which the model had got when the tuner was attached.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.cpu().contiguous() for name, value in tuner.state().items()}
+    save_file(state, folder / LEARNED)
+    if isinstance(tuner, PeftTuner):
+        tuner.save_peft(folder)
+    about = {
+        "format": 1,
+        "tuner": tuner.config.model_dump(mode="json"),
+        "base": base,
+        "classes": list(classes),
+        "parameters": sum(value.numel() for value in state.values()),
+    }
+    # Last, so that it says that all else is there.
+    (folder / SETTINGS).write_text(json.dumps(about, indent=1) + "\n")
+
+
+def read_tuner(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `save_tuner` wrote: the content of tuner.json, and what was learned.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    try:
+        return json.loads((folder / SETTINGS).read_text()), load_file(folder / LEARNED)
+    except (OSError, ValueError, SafetensorError) as reason:
+        raise CheckpointError(
+            f"there is no readable tuner in {folder} ({reason}); finish the run with `difftuning train`"
+        ) from reason
