@@ -97,6 +97,26 @@ def test_off_is_the_base_model_bit_for_bit_and_on_comes_back(name: str, net: Net
         assert torch.equal(ask(net, copied), tuned)
 
 
+@TUNER
+def test_a_teacher_between_forward_and_backward_changes_no_gradient(name: str) -> None:
+    net, found = NETS["dit"], []
+    if not made(name).reversible:
+        return
+    for asked in (False, True):
+        network, tuner = net.make(), made(name)
+        parameters = tuner.attach(network, net.table, seed=0)
+        move(tuner)
+        loss = net.ask(network).square().mean()
+        if asked:
+            with tuner.off():
+                ask(net, network)
+        loss.backward()
+        found.append({key: value.grad for key, value in parameters.items() if value.grad is not None})
+        assert all(value.requires_grad for value in parameters.values())
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+
+
 @NET
 @TUNER
 def test_what_was_learned_is_loaded_exactly(name: str, net: Net) -> None:
