@@ -186,7 +186,8 @@ def changes(values: Mapping[str, Mapping[str, Sequence[float]]], baseline: str, 
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"{what}: change against {baseline} in %")
 
-    return _svg(draw, height=1.2 + 0.3 * len(cases) * max(1.0, len(values) / 2))
+    # Legend, ticks and axis label take 1.2 inches and a row of the legend 0.25 more; below two inches no axes are left.
+    return _svg(draw, height=max(2.2, 1.2 + 0.25 * (len(values) // 3) + 0.3 * len(cases) * max(1.0, len(values) / 2)))
 
 
 def coefficients(u: Sequence[float], psi: Sequence[float], xi: Sequence[float]) -> bytes:
