@@ -19,6 +19,7 @@ DRAWN: list[Callable[[], bytes]] = [
     lambda: figures.heldout_by_u({"pretrained": [1.0, 1.0], "diff-tuning": [1.0, 0.9]}),
     lambda: figures.swap_curves({"finetune": [(0.0, 3.0), (1.0, 4.0)]}, "Frechet distance (net)"),
     lambda: figures.changes({"measured": {"near": [-1.0, -3.0], "far": [2.0]}}, "finetune", "error"),
+    lambda: figures.changes({"measured": {"/".join(["a folder far down"] * 9): [1.0]}}, "finetune", "error"),
     lambda: figures.coefficients([0, 1], [0, 1], [1, 0]),
 ]
 

@@ -72,6 +72,8 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "difftuning",
 }
 U_LABEL = "forgetting clock u   (0: data, 1: noise)"
+LONGEST = 32
+"""Characters of a name beside a row of a figure."""
 
 
 def training_curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
@@ -181,13 +183,13 @@ def changes(values: Mapping[str, Mapping[str, Sequence[float]]], baseline: str, 
                 axes.plot([min(all_seeds), max(all_seeds)], [height] * 2, color=look["color"], linewidth=1.2)
                 axes.plot(fmean(all_seeds), height, linestyle="none", **look)
             axes.plot([], [], linestyle="none", label=name, **look)
-        axes.set_yticks(range(len(cases)), cases)
+        # The end of a path tells more than its start, and all of one would leave no room for the axes.
+        axes.set_yticks(range(len(cases)), [case if len(case) <= LONGEST else f"…{case[-LONGEST:]}" for case in cases])
         axes.set_ylim(len(cases) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"{what}: change against {baseline} in %")
 
-    # Legend, ticks and axis label take 1.2 inches and a row of the legend 0.25 more; below two inches no axes are left.
-    return _svg(draw, height=max(2.2, 1.2 + 0.25 * (len(values) // 3) + 0.3 * len(cases) * max(1.0, len(values) / 2)))
+    return _svg(draw, height=1.2 + 0.3 * len(cases) * max(1.0, len(values) / 2))
 
 
 def coefficients(u: Sequence[float], psi: Sequence[float], xi: Sequence[float]) -> bytes:
