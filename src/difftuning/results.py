@@ -45,6 +45,8 @@ class Row(BaseModel):
     """The feature network behind a distance."""
     n: int | None = Field(None, ge=0)
     """How many samples it was measured on."""
+    cell: str | None = None
+    """In a study: the digest of what decided the run and how it was judged, shared by all rows of that cell."""
 
 
 def _finite(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,6 +60,39 @@ def test_a_finished_cell_is_not_run_again_and_studies_share_it(recipe_file: Path
     other = Study("small", "Another", "", "", one.recipe, one.cells[:2], metrics=("heldout",))
     assert run(other, out) == [row for row in first if row.method in ("finetune", "tau = 0.5")]
     assert before == {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*") if path.is_file()}
+
+
+def test_rows_do_for_runs_that_are_gone(recipe_file: Path, tmp_path: Path) -> None:
+    out, one = tmp_path / "out", small(recipe_file)
+    first = run(one, out)
+    shutil.rmtree(out / "cells")
+    assert run(one, out) == first
+    assert not (out / "cells").exists()
+    another = replace(one.cells[0], overrides=("coefficients.psi.tau=2", "training.steps=3"), method="tau = 2")
+    longer = run(replace(one, cells=(another, *one.cells)), out)
+    assert longer[-len(first) :] == first
+    assert {row.method for row in longer[: -len(first)]} == {"tau = 2"}
+    assert len(list((out / "cells").iterdir())) == 1
+
+
+def test_rows_of_another_study_do_under_the_names_of_this_one(recipe_file: Path, tmp_path: Path) -> None:
+    out, one = tmp_path / "out", small(recipe_file)
+    cell = replace(one.cells[1], setting={"scale": 1.5})
+    name = {"name": "guidance"}
+    Queue(out, Silent()).study(replace(one, cells=(cell,), **name), out / "results", out / "pages")
+    theirs = read_rows(out / "results/guidance.json")
+    assert {row.setting["scale"] for row in theirs} == {1.5}
+    shutil.rmtree(out / "cells")
+    ours = run(replace(one, cells=(replace(cell, method="other", setting={"tau": 0.5}),)), out)
+    assert not (out / "cells").exists()
+    assert [row.value for row in ours] == [row.value for row in theirs]
+    assert {row.method for row in ours} == {"other"}
+    assert all(row.setting["tau"] == 0.5 and "scale" not in row.setting for row in ours)
+
+
+def test_the_smallest_form_is_kept_apart_from_the_whole(tmp_path: Path) -> None:
+    found = study("targets", tmp_path, quick=True, only_pages=True)
+    assert found["index"] == tmp_path / "pages/quick/index.md"
 
 
 def test_another_way_to_sample_judges_again_and_trains_no_more(recipe_file: Path, tmp_path: Path) -> None:

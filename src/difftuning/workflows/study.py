@@ -3,14 +3,17 @@
 A cell lies under the digest of all that decides its training, so studies share cells, and a finished one is never run again:
 
     OUT/banks/DIGEST/   OUT/cells/DIGEST/ (a run folder)   OUT/cells/DIGEST/judged/DIGEST.json
+
+Nor is one whose rows are in a result file, wherever they were measured.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +32,14 @@ from difftuning.workflows.evaluate import measure
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import is_finished, open_run
 from difftuning.workflows.study_index import write_index
+from difftuning.workflows.study_rows import SWAP, KnownRows, placed
 from difftuning.workflows.train import train
 
 SWAP_SAMPLES = 256
 """At most so many behind each point of a swap curve."""
 ALL = "all"
+QUICK = "quick"
+"""The folder of what `quick` writes, below that of results and that of pages."""
 PROBE = ("coefficients.psi={kind: power, tau: 0}", "training.retention_labels=null")
 """What makes a run the probe of an advised one: standard fine-tuning."""
 
@@ -69,6 +75,9 @@ def study(
     chosen = [one.quick() if quick else one for one in (KINDS.values() if name == ALL else (KINDS[name],))]
     queue = Queue(out, display or Silent())
     results, pages = results or out / "results", pages or out / "pages"
+    if quick:
+        # What decides nothing must not take the place of what does.
+        results, pages = results / QUICK, pages / QUICK
     if only_pages:
         found = [_rewrite(one, results, pages) for one in chosen if (results / f"{one.name}.json").is_file()]
     else:
@@ -91,32 +100,32 @@ class Queue:
 
     def study(self, one: Study, results: Path, pages: Path) -> dict[str, Any]:
         """Run all cells of a study; rows and page are written after each that was run, so they can be read at any time."""
-        rows: list[Row] = []
         written = {"results": results / f"{one.name}.json", "page": pages / f"{one.name}.md"}
+        known, keys = KnownRows(results, {*KINDS, one.name}), [self.key(one, cell) for cell in one.cells]
+        found = [known.of(one, cell, key) for cell, key in zip(one.cells, keys, strict=True)]
         with self.display.progress(f"study {one.name}", len(one.cells)) as task:
-            for done, cell in enumerate(one.cells, start=1):
-                made = self.recipe(one, cell)
-                known = _judged(made).is_file()
-                rows += self.cell(one, cell, made)
-                if not known or done == len(one.cells):
-                    _write_rows(written["results"], one, rows, done)
-                    page_of(one, rows, done).write(written["page"])
+            for index, cell in enumerate(one.cells):
+                if found[index] is None:
+                    found[index] = self.cell(one, cell, keys[index])
+                    _write(one, found, written)
                 task.advance()
+        _write(one, found, written)
         return {"name": one.name, "cells": len(one.cells), **written}
 
-    def cell(self, one: Study, cell: Cell, made: Recipe) -> list[Row]:
-        """The rows of a cell, from its files where it is finished."""
+    def cell(self, one: Study, cell: Cell, key: str) -> list[Row]:
+        """The rows of a cell, from its run where that is finished."""
+        made = self.recipe(one, cell)
         if not _judged(made).is_file():
             self._finish(made)
         rows = read_rows(_judged(made))
         if one.swap:
             rows += self._swap(made, rows[0])
-        return [
-            row.model_copy(
-                update={"study": one.name, "method": cell.method, "setting": {**cell.setting, **row.setting}}
-            )
-            for row in rows
-        ]
+        return [placed(row, one, cell, key, row.setting) for row in rows]
+
+    def key(self, one: Study, cell: Cell) -> str:
+        """The digest of what decides the rows of a cell, which says only of an advised psi that it is one."""
+        made = self._placed(one, cell)
+        return _digest(made.folder.name, _judged(made).stem, "advised" if cell.advised else "")
 
     def recipe(self, one: Study, cell: Cell) -> Recipe:
         """The recipe of a cell, in the folders that its content decides; where it is advised, its probe is made first."""
@@ -158,7 +167,7 @@ class Queue:
         return [
             like.model_copy(
                 update={
-                    "metric": f"swap_{metric}",
+                    "metric": f"{SWAP}{metric}",
                     "value": point[metric],
                     "setting": {"share": point["share"]},
                     "network": found["network"],
@@ -203,10 +212,13 @@ def page_of(one: Study, rows: Sequence[Row], done: int) -> StudyPage:
     )
 
 
-def _write_rows(path: Path, one: Study, rows: Sequence[Row], done: int) -> None:
-    """The rows, one a line, and what they were made by."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write(one: Study, found: Sequence[Sequence[Row] | None], written: Mapping[str, Path]) -> None:
+    """The rows that there are, one a line, with what they were made by, and the page of them."""
+    finished = [rows for rows in found if rows is not None]
+    rows, done = list(chain.from_iterable(finished)), len(finished)
+    written["results"].parent.mkdir(parents=True, exist_ok=True)
     base = recipe.load(one.recipe, []).model_dump(mode="json")
     head = {"study": one.name, "cells": len(one.cells), "finished": done, **provenance(), "recipe": base}
     lines = ",\n".join(to_json(row.model_dump(mode="json", exclude_defaults=True)) for row in rows)
-    write_text(path, f'{to_json(head)[:-1]},\n"rows": [\n{lines}\n]}}\n')
+    write_text(written["results"], f'{to_json(head)[:-1]},\n"rows": [\n{lines}\n]}}\n')
+    page_of(one, rows, done).write(written["page"])

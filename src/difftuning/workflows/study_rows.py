@@ -1,0 +1,74 @@
+"""The rows of studies that are there already, by the cell that they were measured in.
+
+Rows outlive the runs behind them: whoever has the result files of a study, from another machine or after its runs were
+deleted, goes on where they end.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from difftuning.results import Row, read_rows
+from difftuning.studies import KINDS
+from difftuning.studies.base import Cell, Study
+
+SWAP = "swap_"
+"""How the metrics of a swap curve begin."""
+
+
+class KnownRows:
+    """The rows of studies in a folder.
+
+    Args:
+        results: the folder of STUDY.json; one that is not there holds none.
+        names: of the studies that are looked for.
+
+    Raises:
+        CheckpointError: a file's rows do not fit the schema.
+    """
+
+    def __init__(self, results: Path, names: Iterable[str] = KINDS) -> None:
+        self._rows: dict[str, dict[str, list[Row]]] = defaultdict(dict)
+        for name in names:
+            if (results / f"{name}.json").is_file():
+                self._read(results / f"{name}.json")
+
+    def _read(self, path: Path) -> None:
+        by_cell: dict[str, list[Row]] = defaultdict(list)
+        for row in read_rows(path):
+            if row.cell is not None:
+                by_cell[row.cell].append(row)
+        for cell, rows in by_cell.items():
+            self._rows[cell][path.stem] = rows
+
+    def of(self, one: Study, cell: Cell, key: str) -> list[Row] | None:
+        """The rows of a cell under the names that it has in a study, or None where they are not all there.
+
+        Args:
+            one: the study.
+            cell: of it.
+            key: the digest of what decides the cell.
+        """
+        for rows in self._rows.get(key, {}).values():
+            if one.swap and not any(row.metric.startswith(SWAP) for row in rows):
+                continue
+            wanted = [row for row in rows if one.swap or not row.metric.startswith(SWAP)]
+            return [placed(row, one, cell, key, measured(row)) for row in wanted]
+        return None
+
+
+def measured(row: Row) -> Mapping[str, JsonValue]:
+    """The setting of a row without what told the cells of its study apart: what the measure itself sets, for instance `u`."""
+    study = KINDS.get(row.study)
+    of_cells = {name for cell in study.cells for name in cell.setting} if study else set()
+    return {name: value for name, value in row.setting.items() if name not in of_cells}
+
+
+def placed(row: Row, one: Study, cell: Cell, key: str, setting: Mapping[str, JsonValue]) -> Row:
+    """A row as the row of a study's cell."""
+    names = {"study": one.name, "method": cell.method, "cell": key, "setting": {**cell.setting, **setting}}
+    return row.model_copy(update=names)
