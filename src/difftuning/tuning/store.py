@@ -1,6 +1,7 @@
 """A tuner on the disk: a small file of what was learned beside the settings that read it.
 
 FOLDER/  tuner.json  tuner.safetensors  and for what peft made: adapter_config.json  adapter_model.safetensors
+         and for LoRA on what diffusers can load one into: pytorch_lora_weights.safetensors
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from difftuning.errors import CheckpointError
 from difftuning.tuning.base import Tuner
-from difftuning.tuning.lora import PeftTuner
+from difftuning.tuning.lora import LoRA, PeftTuner
+from difftuning.tuning.lora_file import save_lora_file
 
 SETTINGS, LEARNED = "tuner.json", "tuner.safetensors"
 
@@ -35,6 +37,8 @@ def save_tuner(tuner: Tuner, folder: Path, base: str, classes: Sequence[str]) ->
     save_file(state, folder / LEARNED)
     if isinstance(tuner, PeftTuner):
         tuner.save_peft(folder)
+    if isinstance(tuner, LoRA):
+        save_lora_file(tuner, folder)
     about = {
         "format": 1,
         "tuner": tuner.config.model_dump(mode="json"),
