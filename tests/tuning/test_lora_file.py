@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from difftuning.tuning.lora import LoRA, LoRAConfig
-from difftuning.tuning.lora_file import FILE
+from difftuning.tuning.lora_file import FILE, KOHYA
 from difftuning.tuning.store import save_tuner
 from networks import NETS
 
@@ -55,15 +55,41 @@ def test_diffusers_loads_what_was_learned(name: str, dora: bool, tmp_path: Path)
     assert (theirs - plain).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize(("name", "prefix"), [("unet", "unet."), ("sd3", "transformer."), ("flux", "transformer.")])
-def test_names_are_those_that_comfyui_looks_for(name: str, prefix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["sd3", "flux"])
+def test_names_of_transformers_are_those_that_comfyui_looks_for(name: str, tmp_path: Path) -> None:
     save_tuner(trained(name, LoRAConfig(rank=2)), tmp_path, "base", ())
     layers = {layer for layer, _ in NETS[name].make().named_modules()}
     for key in load_file(tmp_path / FILE):
-        assert key.startswith(prefix)
-        layer, matrix, weight = key.removeprefix(prefix).rsplit(".", 2)
+        assert key.startswith("transformer.")
+        layer, matrix, weight = key.removeprefix("transformer.").rsplit(".", 2)
         assert layer in layers
         assert (matrix, weight) in {("lora_A", "weight"), ("lora_B", "weight")}
+    assert not (tmp_path / KOHYA).exists()
+
+
+def test_the_file_of_kohya_says_the_same(tmp_path: Path) -> None:
+    """Through diffusers' reader of that form, which finds the layers by their names and the factor in alpha."""
+    tuner = trained("unet", LoRAConfig(rank=2, alpha=6))
+    save_tuner(tuner, tmp_path, "base", ())
+    state, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(tmp_path, weight_name=KOHYA)
+    loaded = NETS["unet"].make()
+    StableDiffusionLoraLoaderMixin.load_lora_into_unet(state, alphas, loaded)
+    with torch.no_grad():
+        torch.testing.assert_close(NETS["unet"].ask(loaded), NETS["unet"].ask(tuner.network), rtol=1e-5, atol=1e-5)
+
+
+def test_the_file_of_kohya_holds_the_magnitudes_of_dora_one_an_output(tmp_path: Path) -> None:
+    save_tuner(trained("unet", LoRAConfig(rank=2, dora=True)), tmp_path, "base", ())
+    weights = {
+        name.replace(".", "_"): layer.weight
+        for name, layer in NETS["unet"].make().named_modules()
+        if isinstance(layer, nn.Linear)
+    }
+    scales = {name: value for name, value in load_file(tmp_path / KOHYA).items() if name.endswith(".dora_scale")}
+    assert len(scales) > 10
+    for name, scale in scales.items():
+        weight = weights[name.removeprefix("lora_unet_").removesuffix(".dora_scale")]
+        assert scale.shape == (len(weight), 1)
 
 
 def test_a_network_that_diffusers_cannot_load_one_into_gets_the_folder_of_peft_alone(tmp_path: Path) -> None:

@@ -75,6 +75,16 @@ def test_rows_do_for_runs_that_are_gone(recipe_file: Path, tmp_path: Path) -> No
     assert len(list((out / "cells").iterdir())) == 1
 
 
+def test_the_first_seeds_alone_and_then_the_others(recipe_file: Path, tmp_path: Path) -> None:
+    out, one = tmp_path / "out", small(recipe_file, seeds=2)
+    Queue(out, Silent()).study(one, out / "results", out / "pages", seeds=1)
+    first = read_rows(out / "results/small.json")
+    assert {row.seed for row in first} == {0}
+    assert "4 of 8 runs" in (out / "pages/small.md").read_text()
+    assert run(one, out)[: len(first)] == first
+    assert len(list((out / "cells").iterdir())) == 8
+
+
 def test_rows_of_another_study_do_under_the_names_of_this_one(recipe_file: Path, tmp_path: Path) -> None:
     out, one = tmp_path / "out", small(recipe_file)
     cell = replace(one.cells[1], setting={"scale": 1.5})

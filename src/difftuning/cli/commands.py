@@ -145,13 +145,14 @@ def study(
     only_pages: Annotated[
         bool, typer.Option("--only-pages", help="Run nothing; write the pages again from the rows that are there.")
     ] = False,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Run only the first so many seeds; all without it.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Run an experiment of the paper, or one of ours, going on from the runs that are finished."""
     from difftuning.workflows.study import study as work
 
-    perform(lambda display: work(name, out, results, pages, quick, only_pages, display), json, quiet)
+    perform(lambda display: work(name, out, results, pages, quick, only_pages, seeds, display), json, quiet)
 
 
 @app.command()

@@ -9,8 +9,7 @@ from difftuning.studies.claims import ahead
 _AWAY_FROM = {"": (), "domain guidance": ("sampling.negative=pretrained",)}
 _SCALES = {str(scale): (f"sampling.guidance={scale}",) for scale in (1, 1.5, 2, 3, 4)}
 _WAYS = {
-    # The error does not depend on how images are drawn, and other studies measure it.
-    f"{method} + {name}" if name else method: (*overrides, *changes, "evaluation.heldout_draws=8")
+    f"{method} + {name}" if name else method: (*overrides, *changes)
     for name, changes in _AWAY_FROM.items()
     for method, overrides in METHODS.items()
 }

@@ -1,25 +1,34 @@
-"""LoRA in the one file that diffusers' `load_lora_weights` and ComfyUI read, for the networks that have such a loader."""
+"""LoRA in the files that diffusers' `load_lora_weights` and ComfyUI read, for the networks that have such a loader.
+
+ComfyUI reads diffusers' own file for transformers; for UNets it wants the form of kohya's scripts, which is a second file.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from difftuning.tuning.lora import LoRA
 
-FILE = "pytorch_lora_weights.safetensors"
+FILE, KOHYA = "pytorch_lora_weights.safetensors", "kohya_lora_weights.safetensors"
+UNET = "unet_lora_layers"
 LOADERS = {
-    "UNet2DConditionModel": ("StableDiffusionLoraLoaderMixin", "unet_lora_layers"),
+    "UNet2DConditionModel": ("StableDiffusionLoraLoaderMixin", UNET),
     "SD3Transformer2DModel": ("SD3LoraLoaderMixin", "transformer_lora_layers"),
     "FluxTransformer2DModel": ("FluxLoraLoaderMixin", "transformer_lora_layers"),
 }
 """Network -> the loader of diffusers whose file it is, and the argument of that file's writer."""
+MATRICES = {"lora_A": "lora_down", "lora_B": "lora_up"}
+"""Names of peft -> names of kohya."""
 
 
-def save_lora_file(tuner: LoRA, folder: Path) -> Path | None:
-    """Write `pytorch_lora_weights.safetensors` into a folder.
+def save_lora_files(tuner: LoRA, folder: Path) -> list[Path]:
+    """Write `pytorch_lora_weights.safetensors` into a folder, and for UNets `kohya_lora_weights.safetensors`.
 
     The factor alpha / rank is in the weights: loaders that know no alpha, and those that take a missing one for the rank, agree.
 
@@ -28,16 +37,20 @@ def save_lora_file(tuner: LoRA, folder: Path) -> Path | None:
         folder: that is there.
 
     Returns:
-        The file, or None where diffusers has no loader for the network.
+        The files; none where diffusers has no loader for the network.
     """
     import diffusers.loaders  # takes seconds to import, which other commands need not wait for
 
     found = LOADERS.get(type(tuner.network).__name__)
     if found is None:
-        return None
+        return []
     loader, argument = found
-    getattr(diffusers.loaders, loader).save_lora_weights(folder, **{argument: _layers(tuner)})
-    return folder / FILE
+    layers = _layers(tuner)
+    getattr(diffusers.loaders, loader).save_lora_weights(folder, **{argument: layers})
+    if argument != UNET:
+        return [folder / FILE]
+    save_file(_kohya(layers), folder / KOHYA)
+    return [folder / FILE, folder / KOHYA]
 
 
 def _layers(tuner: LoRA) -> dict[str, Tensor]:
@@ -51,3 +64,19 @@ def _layers(tuner: LoRA) -> dict[str, Tensor]:
         name.removeprefix("base_model.model."): (value * scale if ".lora_B." in name else value).detach().cpu()
         for name, value in state.items()
     }
+
+
+def _kohya(layers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same by kohya's names, an alpha beside each layer."""
+    found = {}
+    for name, value in layers.items():
+        layer, _, kind = name.removesuffix(".weight").rpartition(".")
+        layer = f"lora_unet_{layer.replace('.', '_')}"
+        if kind == "lora_magnitude_vector":
+            # One number an output, in as many dimensions as the weight has.
+            found[f"{layer}.dora_scale"] = value.reshape(-1, *[1] * (max(value.ndim, 2) - 1))
+            continue
+        found[f"{layer}.{MATRICES[kind]}.weight"] = value
+        if kind == "lora_A":
+            found[f"{layer}.alpha"] = torch.tensor(float(len(value)))
+    return found

@@ -1,7 +1,7 @@
 """A tuner on the disk: a small file of what was learned beside the settings that read it.
 
 FOLDER/  tuner.json  tuner.safetensors  and for what peft made: adapter_config.json  adapter_model.safetensors
-         and for LoRA on what diffusers can load one into: pytorch_lora_weights.safetensors
+         pytorch_lora_weights.safetensors for LoRA on what diffusers can load one into, kohya_lora_weights.safetensors on UNets too
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from difftuning.errors import CheckpointError
 from difftuning.tuning.base import Tuner
 from difftuning.tuning.lora import LoRA, PeftTuner
-from difftuning.tuning.lora_file import save_lora_file
+from difftuning.tuning.lora_file import save_lora_files
 
 SETTINGS, LEARNED = "tuner.json", "tuner.safetensors"
 
@@ -38,7 +38,7 @@ def save_tuner(tuner: Tuner, folder: Path, base: str, classes: Sequence[str]) ->
     if isinstance(tuner, PeftTuner):
         tuner.save_peft(folder)
     if isinstance(tuner, LoRA):
-        save_lora_file(tuner, folder)
+        save_lora_files(tuner, folder)
     about = {
         "format": 1,
         "tuner": tuner.config.model_dump(mode="json"),

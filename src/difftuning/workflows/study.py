@@ -51,6 +51,7 @@ def study(
     pages: Path | None = None,
     quick: bool = False,
     only_pages: bool = False,
+    seeds: int | None = None,
     display: Display | None = None,
 ) -> dict[str, Any]:
     """Run a study by name, or all of them, going on from what is finished.
@@ -62,6 +63,7 @@ def study(
         pages: the folder of STUDY.md; OUT/pages without it.
         quick: the smallest form of each.
         only_pages: run nothing, and write the pages again from the rows that are there.
+        seeds: run only the cells of the first so many seeds of each study; rows of others that are there stay.
         display: shows progress.
 
     Returns:
@@ -81,7 +83,7 @@ def study(
     if only_pages:
         found = [_rewrite(one, results, pages) for one in chosen if (results / f"{one.name}.json").is_file()]
     else:
-        found = [queue.study(one, results, pages) for one in chosen]
+        found = [queue.study(one, results, pages, seeds) for one in chosen]
     return {"studies": found, "index": write_index(results, pages)}
 
 
@@ -98,14 +100,18 @@ class Queue:
     display: Display
     _digests: dict[str, str] = field(default_factory=dict)
 
-    def study(self, one: Study, results: Path, pages: Path) -> dict[str, Any]:
-        """Run all cells of a study; rows and page are written after each that was run, so they can be read at any time."""
+    def study(self, one: Study, results: Path, pages: Path, seeds: int | None = None) -> dict[str, Any]:
+        """Run all cells of a study, or those of its first seeds.
+
+        Rows and page are written after each that was run, so they can be read at any time.
+        """
         written = {"results": results / f"{one.name}.json", "page": pages / f"{one.name}.md"}
         known, keys = KnownRows(results, {*KINDS, one.name}), [self.key(one, cell) for cell in one.cells]
+        now = sorted({cell.seed for cell in one.cells})[:seeds]
         found = [known.of(one, cell, key) for cell, key in zip(one.cells, keys, strict=True)]
         with self.display.progress(f"study {one.name}", len(one.cells)) as task:
             for index, cell in enumerate(one.cells):
-                if found[index] is None:
+                if found[index] is None and cell.seed in now:
                     found[index] = self.cell(one, cell, keys[index])
                     _write(one, found, written)
                 task.advance()
@@ -141,8 +147,10 @@ class Queue:
         if made.model not in self._digests:
             self._digests[made.model] = pretrained(made).digest()
         model, drawn = self._digests[made.model], made.bank.model_dump_json(exclude_none=True)
+        # The held-out error is measured while it trains, and advice is made from it.
+        draws = str(made.evaluation.heldout_draws)
         folders = {
-            "out": str(self.out / "cells" / _digest(model, drawn, made.digest())),
+            "out": str(self.out / "cells" / _digest(model, drawn, made.digest(), draws)),
             "bank_folder": str(self.out / "banks" / _digest(model, drawn)),
         }
         return made.model_copy(update={"name": f"{one.name}/{cell.method}", **folders})
