@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from types import MappingProxyType
 
 from pydantic import JsonValue
@@ -64,16 +65,20 @@ def cells(
 
 
 def with_measured(plain: Sequence[Cell]) -> tuple[Cell, ...]:
-    """The cells and, after those of each seed, Diff-Tuning with the psi that each standard fine-tuning among them advises.
+    """The cells and, behind those of one place, Diff-Tuning with the psi that the standard fine-tuning among them advises.
 
     Its bank comes under the target's classes too.
     """
-    advised = (
-        replace(cell, method=MEASURED, overrides=(*cell.overrides, *LABELS_TOO), advised=True)
-        for cell in plain
-        if cell.method == FINETUNE
-    )
-    return tuple(sorted((*plain, *advised), key=lambda cell: cell.seed))
+    found: list[Cell] = []
+    for _, place in groupby(plain, lambda cell: (cell.seed, cell.overrides[0], str(cell.setting))):
+        together = list(place)
+        found += together
+        found += (
+            replace(cell, method=MEASURED, overrides=(*cell.overrides, *LABELS_TOO), advised=True)
+            for cell in together
+            if cell.method == FINETUNE
+        )
+    return tuple(found)
 
 
 def _number(text: str) -> JsonValue:
