@@ -149,17 +149,19 @@ def main() -> None:
     if options.measure:
         measure(options.measure, options.teacher)
         return
-    ratios = times(options.rounds)
-    tuners = {}
+    # Memory first: a process begins with the peak of the one that starts it.
+    tuners: dict[str, dict[str, float]] = {}
     for name in TUNERS:
         alone, taught = memory(name, teacher=False), memory(name, teacher=True)
         tuners[name] = {
             "parameters": alone["parameters"],
-            "step_over_full": ratios[name],
             "peak_gib": alone["gib"],
             "peak_with_teacher_gib": taught["gib"],
         }
         print(name, tuners[name], flush=True)
+    for name, ratio in times(options.rounds).items():
+        tuners[name]["step_over_full"] = ratio
+    print(json.dumps(tuners, indent=1))
     found = {"tuners": tuners, "blocks": BLOCKS, "blocks_timed": BLOCKS_TIMED, "rounds": options.rounds, **provenance()}
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from difftuning.reporting.sections import METRICS
 from difftuning.reporting.tables import pivot
 from difftuning.results import read_rows
 from difftuning.studies import KINDS
+from difftuning.studies.claims import ahead
 from difftuning.workflows.study import page_of
 from difftuning.workflows.study_index import write_index
 
@@ -43,6 +44,21 @@ def test_the_costs_of_a_step(file: str, path: str, pattern: str) -> None:
     found = re.search(pattern, README)
     assert found is not None
     assert found.group(1) == f"{value:.2f}"
+
+
+@pytest.mark.parametrize("metric", ["heldout", "heldout_best", "frechet", "memorised"])
+def test_the_table_of_the_targets(metric: str) -> None:
+    rows = read_rows(RESULTS / "targets.json")
+    found = [ahead(metric, method).check(rows) for method in ("diff-tuning", "measured")]
+    cells = " | ".join(one.number.partition(";")[0] for one in found if one)
+    assert f"| {cells} |" in README
+
+
+def test_the_table_of_what_tuners_cost() -> None:
+    page = (ROOT / "docs/how-to/tuners.md").read_text(encoding="utf-8")
+    for name, cost in json.loads((RESULTS / "tuner_cost.json").read_text())["tuners"].items():
+        memory = f"{cost['peak_gib']:.1f} | {cost['peak_with_teacher_gib']:.1f}"
+        assert f"| {name} | {cost['parameters'] / 1e6:.2f} | {cost['step_over_full']:.2f} | {memory} |" in page
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if (RESULTS / f"{name}.json").is_file()])

@@ -18,12 +18,25 @@ def test_lower_is_ahead_where_lower_is_better() -> None:
     rows += [row("diff-tuning", 1.1, target="b")]
     found = ahead("heldout").check(rows)
     assert found is not None
-    assert found.agrees
     assert "\N{MINUS SIGN}7.5%" in found.number
     assert "better in 1 of 2 (2 targets, 1 seed)" in found.number
     more = ahead("heldout", by=0.1).check(rows)
     assert more is not None
     assert not more.agrees
+
+
+def test_a_mean_within_its_spread_decides_nothing() -> None:
+    def both(*pairs: tuple[float, float]) -> list[Row]:
+        return [
+            row(method, value, seed=seed)
+            for seed, pair in enumerate(pairs)
+            for method, value in zip(("finetune", "diff-tuning"), pair, strict=True)
+        ]
+
+    unsure, sure = both((1.0, 0.9), (1.0, 1.08), (1.0, 0.98)), both((1.0, 0.9), (1.0, 0.91), (1.0, 0.92))
+    found = ahead("heldout").check(unsure), ahead("heldout").check(sure)
+    behind = ahead("heldout", "finetune", "diff-tuning").check(sure)
+    assert [one and one.agrees for one in (*found, behind)] == [None, True, False]
 
 
 def test_higher_is_ahead_where_higher_is_better() -> None:

@@ -6,9 +6,11 @@ import copy
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from difftuning.errors import CheckpointError, ModelError
+from difftuning.training.ema import EMA, EMAConfig
 from difftuning.tuning import KINDS, Tuner, build
 from difftuning.tuning.lora import PEFT
 from networks import NETS, Net
@@ -203,3 +205,41 @@ def test_a_seed_decides_what_is_random_and_the_global_generator_stays(name: str)
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     if name.partition(",")[0] in ("lora", "adaptformer", "vpt-deep"):
         assert any(not torch.equal(states[0][key], states[2][key]) for key in states[0])
+
+
+@NET
+@TUNER
+def test_the_average_takes_the_place_of_what_moves_and_gives_it_back(name: str, net: Net) -> None:
+    networks, tuners = [net.make(), net.make()], [made(name), made(name)]
+    for network, tuner in zip(networks, tuners, strict=True):
+        tuner.attach(network, net.table, seed=0)
+    average = EMA(tuners[0].parameters, EMAConfig(decay=0.5))
+    move(tuners[0])
+    tuned = ask(net, networks[0])
+    average.update(1, 1)
+    tuners[1].load(average.average)
+    with average.swapped():
+        averaged = ask(net, networks[0])
+        assert torch.equal(averaged, ask(net, networks[1]))
+    assert not torch.equal(averaged, tuned)
+    assert torch.equal(ask(net, networks[0]), tuned)
+
+
+@TUNER
+def test_a_step_under_accelerate_is_the_plain_step(name: str) -> None:
+    net, states = NETS["dit"], []
+    for accelerated in (False, True):
+        network, tuner = net.make(), made(name)
+        tuner.attach(network, net.table, seed=0)
+        move(tuner)
+        optimizer = torch.optim.AdamW(tuner.parameters.values(), lr=1e-2)
+        accelerator = Accelerator(cpu=True)
+        model, stepped = accelerator.prepare(network, optimizer) if accelerated else (network, optimizer)
+        loss = net.ask(model).square().mean()
+        (accelerator.backward if accelerated else torch.Tensor.backward)(loss)
+        stepped.step()
+        states.append({key: value.clone() for key, value in tuner.state().items()})
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    unmoved = made(name)
+    unmoved.attach(net.make(), net.table, seed=0)
+    assert any(not torch.equal(value, states[0][key]) for key, value in unmoved.state().items())

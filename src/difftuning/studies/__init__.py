@@ -22,6 +22,7 @@ from difftuning.studies import (
     sensitivity,
     settings,
     targets,
+    tuners,
 )
 from difftuning.studies.base import Cell, Study
 
@@ -41,6 +42,7 @@ _ALL = (
     regularisers,
     guidance,
     settings,
+    tuners,
     retention_map,
 )
 KINDS: Mapping[str, Study] = MappingProxyType({module.STUDY.name: module.STUDY for module in _ALL})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 
 from difftuning.reporting.tables import LABELS, LOWER_IS_BETTER
 from difftuning.results import Row
@@ -17,11 +17,11 @@ class Finding:
 
     Attributes:
         number: with its spread, in words.
-        agrees: whether the claim holds in it.
+        agrees: whether the claim holds in it; None where the difference is within its spread.
     """
 
     number: str
-    agrees: bool
+    agrees: bool | None
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Claim:
 def ahead(metric: str, method: str = "diff-tuning", baseline: str = "finetune", by: float = 0.0) -> Claim:
     """One method is better than another in the mean, by at least a share.
 
-    Runs are compared in pairs that share target, setting and seed.
+    Runs are compared in pairs that share target, setting and seed. A mean within two of its standard errors decides nothing.
     """
     lower = LOWER_IS_BETTER.get(metric.removesuffix("_best"), True)
 
@@ -55,7 +55,9 @@ def ahead(metric: str, method: str = "diff-tuning", baseline: str = "finetune", 
             f"{mean:+.1%} in the mean, from {min(changes.values()):+.1%} to {max(changes.values()):+.1%}; "
             f"better in {better} of {len(changes)} ({_count(targets, 'target')}, {_count(seeds, 'seed')})"
         ).replace("-", "\N{MINUS SIGN}")
-        return Finding(number, (-mean if lower else mean) > by)
+        error = stdev(changes.values()) / len(changes) ** 0.5 if len(changes) > 1 else 0.0
+        undecided = by == 0 and abs(mean) <= 2 * error
+        return Finding(number, None if undecided else (-mean if lower else mean) > by)
 
     least = f" by {by:.1%} or more" if by else ""
     return Claim(f"{method} is ahead of {baseline}{least} in: {LABELS.get(metric, metric)}", check)

@@ -8,7 +8,9 @@ from difftuning.reporting.text_table import TextTable
 from difftuning.results import read_json, read_rows, write_text
 from difftuning.studies import KINDS
 
-AGREES, DISAGREES, UNTESTED = "agrees", "disagrees", "not tested"
+UNTESTED = "not tested"
+VERDICTS = {True: "agrees", False: "disagrees", None: "undecided"}
+"""By whether a finding agrees."""
 
 
 def write_index(results: Path, pages: Path) -> Path:
@@ -27,14 +29,14 @@ def write_index(results: Path, pages: Path) -> Path:
         state = f"{read_json(file)['finished']} of {len(one.cells)}" if measured else f"0 of {len(one.cells)}"
         for claim in one.claims:
             found = claim.check(rows)
-            verdict = UNTESTED if found is None else AGREES if found.agrees else DISAGREES
+            verdict = UNTESTED if found is None else VERDICTS[found.agrees]
             lines.append((title, one.source, claim.text, "" if found is None else found.number, verdict, state))
     head = ("study", "in the paper", "claim", "found", "verdict", "runs")
     text = (
         "# Results\n\n"
         "Each claim, what was measured, and whether it agrees: a verdict is about the mean over the runs that are finished, whose "
-        "number stands in the last column. Written by `difftuning study` from the result rows.\n\n"
-        + TextTable(head, tuple(lines), prose=True).markdown()
+        "number stands in the last column, and is undecided where that mean is within two of its standard errors. "
+        "Written by `difftuning study` from the result rows.\n\n" + TextTable(head, tuple(lines), prose=True).markdown()
     )
     path = pages / "index.md"
     path.parent.mkdir(parents=True, exist_ok=True)
