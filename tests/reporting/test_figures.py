@@ -20,6 +20,14 @@ DRAWN: list[Callable[[], bytes]] = [
     lambda: figures.swap_curves({"finetune": [(0.0, 3.0), (1.0, 4.0)]}, "Frechet distance (net)"),
     lambda: figures.changes({"measured": {"near": [-1.0, -3.0], "far": [2.0]}}, "finetune", "error"),
     lambda: figures.changes({"measured": {"/".join(["a folder far down"] * 9): [1.0]}}, "finetune", "error"),
+    lambda: figures.over_setting(
+        {
+            name: {f"{method} with a long name": [(1.0, 2.0), (2.0, 1.0)] for method in "abcdef"}
+            for name in ("near", "far")
+        },
+        "scale",
+        "Frechet distance (network, 500 samples)",
+    ),
     lambda: figures.coefficients([0, 1], [0, 1], [1, 0]),
 ]
 

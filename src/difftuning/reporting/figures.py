@@ -151,16 +151,28 @@ def swap_curves(curves: Mapping[str, Sequence[tuple[float, float]]], ylabel: str
     return _svg(draw)
 
 
-def over_setting(curves: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str) -> bytes:
-    """A measure against the value of a setting; curves named `METHOD, ...` take the colour of their method."""
+def over_setting(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xlabel: str, ylabel: str) -> bytes:
+    """A measure against the value of a setting: a panel a target, a curve a method.
 
-    def draw(axes: Axes) -> None:
-        for index, (name, points) in enumerate(curves.items()):
-            axes.plot(*_columns(points), label=name, **_look(name.partition(", ")[0], index))
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel(ylabel.replace(" (", "\n("))
+    Args:
+        panels: target -> method -> (value, measure).
+        xlabel: the setting.
+        ylabel: the measure.
+    """
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
 
-    return _svg(draw)
+    def panel(title: str) -> Callable[[Axes], None]:
+        def draw(axes: Axes) -> None:
+            for name, points in panels[title].items():
+                axes.plot(*_columns(points), label=name, **_look(name, names.index(name)))
+            axes.set_title(title)
+            axes.set_xlabel(xlabel)
+            if title == next(iter(panels)):
+                axes.set_ylabel(ylabel.replace(" (", "\n("))
+
+        return draw
+
+    return _svg(*map(panel, panels), width=max(5.4, 3.4 * len(panels)))
 
 
 def changes(values: Mapping[str, Mapping[str, Sequence[float]]], baseline: str, what: str) -> bytes:
@@ -206,16 +218,29 @@ def coefficients(u: Sequence[float], psi: Sequence[float], xi: Sequence[float]) 
     return _svg(draw)
 
 
-def _svg(draw: Callable[[Axes], None], width: float = 5.4, height: float = 3.6) -> bytes:
-    """What `draw` puts on the axes, as SVG bytes that are the same for the same numbers; sizes in inches."""
+def _svg(*draws: Callable[[Axes], None], width: float = 5.4, height: float = 3.6) -> bytes:
+    """What each of `draws` puts on axes of its own, side by side, as SVG bytes that are the same for the same numbers.
+
+    Sizes are in inches.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots()
-        draw(axes)
-        handles, names = axes.get_legend_handles_labels()
-        if handles:
-            # Above the plot, where it hides no point.
-            figure.legend(handles, names, loc="outside upper left", ncols=min(len(names), 3), columnspacing=1.4)
+        panels = figure.subplots(1, len(draws), squeeze=False)[0]
+        shown: dict[str, Any] = {}
+        for draw, axes in zip(draws, panels, strict=True):
+            draw(axes)
+            handles, names = axes.get_legend_handles_labels()
+            shown |= dict(zip(names, handles, strict=True))
+        if shown:
+            # Above the plot, where it hides no point; a name takes some 0.075 inches a letter, and its sign half an inch.
+            columns = int(width // (0.5 + 0.075 * max(map(len, shown))))
+            figure.legend(
+                shown.values(),
+                shown,
+                loc="outside upper left",
+                ncols=min(len(shown), max(columns, 1)),
+                columnspacing=1.4,
+            )
         out = io.BytesIO()
         unsigned = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(out, format="svg", transparent=True, metadata=unsigned)

@@ -105,11 +105,15 @@ class StudyPage:
         # Only numbers can be an axis; names of targets and of settings are none.
         if any(not isinstance(row.setting.get(self.down), int | float) for row in shown):
             return self._changes(shown)
-        values: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+        panels: dict[str, dict[str, dict[float, list[float]]]] = {}
         for row in shown:
-            values[f"{row.method}, {row.target}"][float(place(row, self.down))].append(row.value)
-        lines = {name: [(x, fmean(found)) for x, found in sorted(at.items())] for name, at in values.items()}
-        return figures.over_setting(lines, self.down, heading(shown, metric))
+            curve = panels.setdefault(row.target, {}).setdefault(row.method, defaultdict(list))
+            curve[float(place(row, self.down))].append(row.value)
+        means = {
+            target: {name: [(x, fmean(found)) for x, found in sorted(at.items())] for name, at in curves.items()}
+            for target, curves in panels.items()
+        }
+        return figures.over_setting(means, self.down, heading(shown, metric))
 
     def _changes(self, shown: Sequence[Row]) -> bytes | None:
         """Each method against standard fine-tuning, in pairs of the same seed; few methods are signs, many are lines."""
