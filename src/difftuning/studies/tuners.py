@@ -10,9 +10,9 @@ _TUNERS = {
     "full": (),
     "bitfit": ("tuner={kind: bitfit}", "optim.lr=6e-3"),
     "difffit": ("tuner={kind: difffit}", "optim.lr=6e-3"),
-    "lora": ("tuner={kind: lora}", "optim.lr=2e-3"),
+    "lora": ("tuner={kind: lora}", "optim.lr=6e-3"),
     "lora, query and value, rank 8": ("tuner={kind: lora, rank: 8, targets: ['*.to_q', '*.to_v']}", "optim.lr=6e-3"),
-    "adaptformer": ("tuner={kind: adaptformer}", "optim.lr=2e-3"),
+    "adaptformer": ("tuner={kind: adaptformer}", "optim.lr=6e-3"),
     "vpt-deep": ("tuner={kind: vpt-deep}", "optim.lr=6e-3"),
 }
 
@@ -32,4 +32,5 @@ STUDY = Study(
         nowhere_behind("heldout", MEASURED, by=0.02),
     ),
 )
-"""The learning rate of each is the better of 2e-3 and 6e-3 in 600 steps of standard fine-tuning on photographs."""
+"""The learning rate, twelve times that of all weights, is the better of 2e-3 and 6e-3 for each, if by little: the lowest held-out error in
+600 steps of standard fine-tuning on photographs."""
