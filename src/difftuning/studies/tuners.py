@@ -32,5 +32,5 @@ STUDY = Study(
         nowhere_behind("heldout", MEASURED, by=0.02),
     ),
 )
-"""The learning rate, twelve times that of all weights, is for each the better of 2e-3 and 6e-3, if by little: by the lowest held-out
-error in 600 steps of standard fine-tuning on photographs."""
+"""The learning rate, twelve times that of all weights, is for each the better of 2e-3 and 6e-3, if by little: the one with the lowest
+held-out error in 600 steps of standard fine-tuning on photographs."""
