@@ -6,6 +6,8 @@ from difftuning.results import Row
 from difftuning.studies import KINDS
 from difftuning.studies.claims import ahead, nowhere_behind
 
+PAIR = (("finetune", 0.2), ("diff-tuning", 0.3))
+
 
 def row(method: str, value: float, metric: str = "heldout", target: str = "a", seed: int = 0, **setting: float) -> Row:
     return Row(
@@ -40,11 +42,33 @@ def test_a_mean_within_its_spread_decides_nothing() -> None:
 
 
 def test_higher_is_ahead_where_higher_is_better() -> None:
-    rows = [row("finetune", 0.2, "recall"), row("diff-tuning", 0.3, "recall")]
+    rows = [row(name, value, "recall", seed=seed) for seed in (0, 1) for name, value in PAIR]
     found = ahead("recall").check(rows)
     assert found is not None
     assert found.agrees
     assert "+50.0%" in found.number
+
+
+def test_one_pair_decides_nothing_and_what_is_left_out_does_not_count() -> None:
+    rows = [row(name, value, "recall") for name, value in PAIR]
+    found = ahead("recall").check(rows)
+    assert found is not None
+    assert found.agrees is None
+    assert ahead("recall", without=[8.0]).check([row(name, value, "recall", steps=8.0) for name, value in PAIR]) is None
+
+
+def test_seeds_of_a_target_are_not_independent() -> None:
+    """Two of three targets better, each the same in every seed: nine pairs, and no verdict."""
+    changes = {"a": 0.8, "b": 0.9, "c": 1.05}
+    rows = [
+        row(name, value, target=target, seed=seed)
+        for target, changed in changes.items()
+        for seed in range(3)
+        for name, value in (("finetune", 1.0), ("diff-tuning", changed))
+    ]
+    found = ahead("heldout").check(rows)
+    assert found is not None
+    assert found.agrees is None
 
 
 def test_only_equal_settings_are_compared() -> None:
@@ -65,6 +89,13 @@ def test_nowhere_behind_is_about_the_worst_place_in_the_mean_over_its_seeds() ->
     assert (found.agrees, strict.agrees) == (True, False)
     assert found.number == "at worst +1.0% (a), over 2 places"
     assert nowhere_behind("heldout", "measured").check(rows[:4]) is None
+
+
+def test_a_name_keeps_its_hyphen() -> None:
+    rows = [row("finetune", 1.0, target="pacs-photo"), row("measured", 1.1, target="pacs-photo")]
+    found = nowhere_behind("heldout", "measured").check(rows)
+    assert found is not None
+    assert found.number == "at worst +10.0% (pacs-photo), over 1 places"
 
 
 def test_nowhere_behind_knows_which_way_is_worse() -> None:

@@ -35,6 +35,16 @@ def attach(network: torch.nn.Module, **config: object) -> None:
         ({"kind": "peft", "method": "loha", "options": {"rank": 2}}, ConfigError, "LoHaConfig has no option 'rank'"),
         ({"kind": "peft", "method": "loha", "options": {"target_modules": []}}, ConfigError, "set by tuner.targets"),
         ({"kind": "peft", "method": "oft", "options": {"bias": "all"}}, ConfigError, "cannot be switched off"),
+        (
+            {"kind": "peft", "method": "loha", "options": {"inference_mode": True}},
+            ConfigError,
+            "set by the loop, which trains",
+        ),
+        (
+            {"kind": "peft", "method": "loha", "options": {"r": "eight"}},
+            ConfigError,
+            r"peft cannot make .*'eight'.*options",
+        ),
     ],
 )
 def test_settings_that_do_not_fit(config: dict[str, object], error: type[DifftuningError], message: str) -> None:
@@ -59,3 +69,9 @@ def test_a_network_without_layers_of_known_names() -> None:
 def test_a_method_that_does_not_pass_is_not_offered() -> None:
     with pytest.raises(ValidationError, match="'loha'"):
         KINDS["peft"][0].model_validate({"kind": "peft", "method": "hra"})
+
+
+def test_a_layer_is_not_taken_for_those_whose_names_end_like_it() -> None:
+    network = NETS["flux"].make()
+    tuner = build(KINDS["lora"][0].model_validate({"kind": "lora", "rank": 2, "targets": ["proj_out"]}))
+    assert {name.rpartition(".lora_")[0] for name in tuner.attach(network)} == {"proj_out"}

@@ -75,6 +75,18 @@ def test_rows_do_for_runs_that_are_gone(recipe_file: Path, tmp_path: Path) -> No
     assert len(list((out / "cells").iterdir())) == 1
 
 
+def test_rows_of_cells_that_are_no_more_are_put_aside(recipe_file: Path, tmp_path: Path) -> None:
+    out, one = tmp_path / "out", small(recipe_file)
+    first = run(one, out)
+    shorter = run(replace(one, cells=one.cells[:2]), out)
+    assert first[: len(shorter)] == shorter
+    assert read_rows(out / "results/small.others.json") == first[len(shorter) :]
+    before = (out / "results/small.json").read_bytes()
+    assert run(replace(one, cells=one.cells[:2]), out) == shorter
+    assert (out / "results/small.json").read_bytes() == before
+    assert len(read_rows(out / "results/small.others.json")) == len(first) - len(shorter)
+
+
 def test_the_first_seeds_alone_and_then_the_others(recipe_file: Path, tmp_path: Path) -> None:
     out, one = tmp_path / "out", small(recipe_file, seeds=2)
     Queue(out, Silent()).study(one, out / "results", out / "pages", seeds=1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -37,15 +38,22 @@ class Claim:
     check: Callable[[Sequence[Row]], Finding | None]
 
 
-def ahead(metric: str, method: str = "diff-tuning", baseline: str = "finetune", by: float = 0.0) -> Claim:
+def ahead(
+    metric: str,
+    method: str = "diff-tuning",
+    baseline: str = "finetune",
+    by: float = 0.0,
+    without: Collection[str] = (),
+) -> Claim:
     """One method is better than another in the mean, by at least a share.
 
     Runs are compared in pairs that share target, setting and seed. A mean within two of its standard errors decides nothing.
+    Rows with one of the settings `without` do not count.
     """
     lower = LOWER_IS_BETTER.get(metric.removesuffix("_best"), True)
 
     def check(rows: Sequence[Row]) -> Finding | None:
-        changes = _changes(rows, metric, method, baseline)
+        changes = _changes([row for row in rows if not {*row.setting.values()} & {*without}], metric, method, baseline)
         if not changes:
             return None
         mean = fmean(changes.values())
@@ -55,9 +63,8 @@ def ahead(metric: str, method: str = "diff-tuning", baseline: str = "finetune", 
             f"{mean:+.1%} in the mean, from {min(changes.values()):+.1%} to {max(changes.values()):+.1%}; "
             f"better in {better} of {len(changes)} ({_count(targets, 'target')}, {_count(seeds, 'seed')})"
         ).replace("-", "\N{MINUS SIGN}")
-        error = stdev(changes.values()) / len(changes) ** 0.5 if len(changes) > 1 else 0.0
-        undecided = by == 0 and abs(mean) <= 2 * error
-        return Finding(number, None if undecided else (-mean if lower else mean) > by)
+        gain = (-mean if lower else mean) - by
+        return Finding(number, None if abs(gain) <= 2 * _standard_error(changes) else gain > 0)
 
     least = f" by {by:.1%} or more" if by else ""
     return Claim(f"{method} is ahead of {baseline}{least} in: {LABELS.get(metric, metric)}", check)
@@ -77,8 +84,8 @@ def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: flo
             return None
         (target, setting), most = max(worse.items(), key=lambda item: item[1])
         where = f"{target}, {setting}" if setting else target
-        number = f"at worst {most if lower else -most:+.1%} ({where}), over {len(worse)} places"
-        return Finding(number.replace("-", "\N{MINUS SIGN}", 1), most <= by)
+        change = f"{most if lower else -most:+.1%}".replace("-", "\N{MINUS SIGN}")
+        return Finding(f"at worst {change} ({where}), over {len(worse)} places", most <= by)
 
     text = f"{method} is nowhere behind {baseline} by more than {by:.0%} in: {LABELS.get(metric, metric)}"
     return Claim(text, check)
@@ -96,6 +103,18 @@ def _changes(rows: Sequence[Row], metric: str, method: str, baseline: str) -> di
         if base > 0:
             found[key[:2]].append(value / base - 1)
     return {key: fmean(changes) for key, changes in found.items()}
+
+
+def _standard_error(changes: Mapping[tuple[str, int], float]) -> float:
+    """Of the mean over targets where these are three or more, else over all pairs, since seeds of a target are not independent.
+
+    Infinite for a single pair, which decides nothing.
+    """
+    by_target: dict[str, list[float]] = defaultdict(list)
+    for (target, _), change in changes.items():
+        by_target[target].append(change)
+    values = [fmean(found) for found in by_target.values()] if len(by_target) > 2 else list(changes.values())
+    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.inf
 
 
 def _count(things: set[str] | set[int], name: str) -> str:

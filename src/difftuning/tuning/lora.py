@@ -7,7 +7,8 @@ table); the default here is all linear layers of attention and feed-forward.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +32,12 @@ LINEAR = (
 """Attention and feed-forward layers in the names that diffusers' models share; a model has some of them."""
 PEFT = ("fourierft", "ia3", "loha", "lokr", "miss", "oft", "vera")
 """The kinds of peft that pass the conformance suite: no change at the start, exact when off, exact again from a file."""
-_RESERVED = {"target_modules": "tuner.targets", "modules_to_save": "labels", "peft_type": "tuner.method"}
+_RESERVED = {
+    "inference_mode": "the loop, which trains",
+    "target_modules": "tuner.targets",
+    "modules_to_save": "labels",
+    "peft_type": "tuner.method",
+}
 """Options that are set elsewhere."""
 
 
@@ -73,8 +79,18 @@ class PeftTuner(Tuner):
     def _attach(self, network: nn.Module) -> dict[str, nn.Parameter]:
         from peft import PeftModel  # takes seconds to import, which other commands need not wait for
 
-        self.model = PeftModel(network, self._peft_config(self._targets(network)))
+        config = self._peft_config(self._targets(network))
+        try:
+            self.model = PeftModel(network, config)
+        except (TypeError, ValueError) as reason:
+            raise self._refused(reason) from reason
         return {name: value for name, value in network.named_parameters() if value.requires_grad}
+
+    def _refused(self, reason: Exception) -> ConfigError:
+        settings = self.config.model_dump(exclude_none=True)
+        return ConfigError(
+            f"peft cannot make tuner={settings}: {reason}; change its options, or the layers in tuner.targets"
+        )
 
     def _targets(self, network: nn.Module) -> dict[str, nn.Module]:
         layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
@@ -109,7 +125,10 @@ class PeftTuner(Tuner):
             options.setdefault("init_weights", True)  # otherwise a fresh one changes the answer
         if self.config.method == "ia3":
             options.setdefault("feedforward_modules", [])
-        return made(target_modules=list(targets), **options)
+        try:
+            return made(target_modules=_exactly(targets), **options)
+        except (TypeError, ValueError) as reason:
+            raise self._refused(reason) from reason
 
     @contextmanager
     def _off(self) -> Iterator[None]:
@@ -143,8 +162,13 @@ class LoRA(PeftTuner):
             lora_alpha=config.rank if config.alpha is None else config.alpha,
             lora_dropout=config.dropout,
             use_dora=config.dora,
-            target_modules=list(targets),
+            target_modules=_exactly(targets),
         )
+
+
+def _exactly(names: Iterable[str]) -> str:
+    """What peft takes for these layers alone: it takes names in a list for endings."""
+    return "|".join(map(re.escape, names))
 
 
 def _matches(names: dict[str, Any], pattern: str) -> bool:

@@ -1,6 +1,7 @@
 """LoRA in the files that diffusers' `load_lora_weights` and ComfyUI read, for the networks that have such a loader.
 
 ComfyUI reads diffusers' own file for transformers; for UNets it wants the form of kohya's scripts, which is a second file.
+DoRA is for diffusers alone: ComfyUI divides its magnitudes by the norm of the weight without the change, peft by that with it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def save_lora_files(tuner: LoRA, folder: Path) -> list[Path]:
     loader, argument = found
     layers = _layers(tuner)
     getattr(diffusers.loaders, loader).save_lora_weights(folder, **{argument: layers})
-    if argument != UNET:
+    if argument != UNET or tuner.config.dora:
         return [folder / FILE]
     save_file(_kohya(layers), folder / KOHYA)
     return [folder / FILE, folder / KOHYA]
@@ -72,10 +73,6 @@ def _kohya(layers: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in layers.items():
         layer, _, kind = name.removesuffix(".weight").rpartition(".")
         layer = f"lora_unet_{layer.replace('.', '_')}"
-        if kind == "lora_magnitude_vector":
-            # One number an output, in as many dimensions as the weight has.
-            found[f"{layer}.dora_scale"] = value.reshape(-1, *[1] * (max(value.ndim, 2) - 1))
-            continue
         found[f"{layer}.{MATRICES[kind]}.weight"] = value
         if kind == "lora_A":
             found[f"{layer}.alpha"] = torch.tensor(float(len(value)))

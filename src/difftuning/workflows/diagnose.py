@@ -36,11 +36,14 @@ def diagnose(
     samples: int = 256,
     shares: tuple[float, ...] = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1),
     advise: bool = False,
+    recipe: Recipe | None = None,
 ) -> dict[str, Any]:
     """Measure where a run has forgotten.
 
     The swap curve: the run's model takes the noisy steps and the pretrained one a share of the last ones, asked under its null
     label. The cheap curve: the error by u of both on the target's held-out images and on the bank.
+
+    Images are drawn and judged as `recipe` says, or as the run's own does.
 
     Returns:
         `swap`: a list of {"share", "frechet", "kid"}; `target` and `bank`: {"pretrained": [...], "run": [...]} errors by u;
@@ -52,7 +55,7 @@ def diagnose(
     """
     display = display or Silent()
     run = open_run(path)
-    recipe, before = run.recipe, run.before
+    recipe, before = recipe or run.recipe, run.before
     model = drawn_from(run, recipe.sampling)
     advice = advice_of(recipe) if advise else None
     judge = Judge(recipe, run.target)

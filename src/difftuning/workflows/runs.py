@@ -52,7 +52,8 @@ class Models:
             return self.before, self.model
         if not self.tuner.mergeable:
             raise ModelError(
-                f"what {self.recipe.tuner.kind} learned in {self.recipe.folder} cannot be folded into ordinary weights"
+                f"what {self.recipe.tuner.kind} learned in {self.recipe.folder} cannot be folded into ordinary weights; "
+                "set sampling.interpolation to null, or tune all weights"
             )
         before = pretrained(self.recipe)
         return before, load(str(RunFolder(self.recipe.folder).model)).to(before.device)
@@ -90,7 +91,8 @@ def open_run(run: Path) -> FinishedRun:
 def is_finished(recipe: Recipe) -> bool:
     """Whether the training of a recipe has written what it ends with."""
     folder = RunFolder(recipe.folder)
-    return (folder.model / "model_index.json" if recipe.tuner.kind == "full" else folder.tuner / SETTINGS).is_file()
+    tuner = recipe.tuner.kind == "full" or (folder.tuner / SETTINGS).is_file()
+    return tuner and (not build_tuner(recipe.tuner).mergeable or (folder.model / "model_index.json").is_file())
 
 
 def models_of(recipe: Recipe) -> Models:

@@ -20,12 +20,11 @@ from typing import Any
 from difftuning.config.provenance import provenance
 from difftuning.errors import ConfigError, did_you_mean
 from difftuning.reporting.study_page import StudyPage
-from difftuning.results import Row, read_json, read_rows, to_json, write_results, write_text
+from difftuning.results import Row, read_json, read_rows, to_json, write_json, write_results, write_text
 from difftuning.studies import KINDS
 from difftuning.studies.base import Cell, Study
 from difftuning.workflows import bank, recipe
 from difftuning.workflows.assemble import pretrained
-from difftuning.workflows.diagnose import FILE as DIAGNOSIS
 from difftuning.workflows.diagnose import advice_of, diagnose
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import measure
@@ -84,7 +83,7 @@ def study(
         found = [_rewrite(one, results, pages) for one in chosen if (results / f"{one.name}.json").is_file()]
     else:
         found = [queue.study(one, results, pages, seeds) for one in chosen]
-    return {"studies": found, "index": write_index(results, pages)}
+    return {"studies": found, "index": write_index(results, pages, quick)}
 
 
 @dataclass
@@ -109,14 +108,27 @@ class Queue:
         known, keys = KnownRows(results, {*KINDS, one.name}), [self.key(one, cell) for cell in one.cells]
         now = sorted({cell.seed for cell in one.cells})[:seeds]
         found = [known.of(one, cell, key) for cell, key in zip(one.cells, keys, strict=True)]
+        if others := known.others(one.name, keys):
+            self._put_aside(others, results / f"{one.name}.others.json")
+            _write(one, found, written)
         with self.display.progress(f"study {one.name}", len(one.cells)) as task:
             for index, cell in enumerate(one.cells):
                 if found[index] is None and cell.seed in now:
                     found[index] = self.cell(one, cell, keys[index])
                     _write(one, found, written)
                 task.advance()
-        _write(one, found, written)
+        # What says by what the rows were made stays where none was made.
+        if not written["results"].is_file():
+            _write(one, found, written)
+        page_of(one, _flat(found), _count(found)).write(written["page"])
         return {"name": one.name, "cells": len(one.cells), **written}
+
+    def _put_aside(self, rows: Sequence[Row], path: Path) -> None:
+        """Keep rows of cells that a study does not have any more, behind those that lie there already."""
+        there = read_rows(path) if path.is_file() else []
+        write_json(path, {"rows": [row.model_dump(mode="json", exclude_defaults=True) for row in (*there, *rows)]})
+        cells = len({row.cell for row in rows})
+        self.display.note(f"{len(rows)} rows are of {cells} cells that the study does not have any more; now in {path}")
 
     def cell(self, one: Study, cell: Cell, key: str) -> list[Row]:
         """The rows of a cell, from its run where that is finished."""
@@ -147,10 +159,11 @@ class Queue:
         if made.model not in self._digests:
             self._digests[made.model] = pretrained(made).digest()
         model, drawn = self._digests[made.model], made.bank.model_dump_json(exclude_none=True)
+        drawn += f" clip {made.sampling.clip}"
         # The held-out error is measured while it trains, and advice is made from it.
-        draws = str(made.evaluation.heldout_draws)
+        measured = f"{made.evaluation.heldout_draws} draws every {made.training.heldout_every}"
         folders = {
-            "out": str(self.out / "cells" / _digest(model, drawn, made.digest(), draws)),
+            "out": str(self.out / "cells" / _digest(model, drawn, made.digest(), measured)),
             "bank_folder": str(self.out / "banks" / _digest(model, drawn)),
         }
         return made.model_copy(update={"name": f"{one.name}/{cell.method}", **folders})
@@ -170,8 +183,11 @@ class Queue:
 
     def _swap(self, made: Recipe, like: Row) -> list[Row]:
         """The swap curve of a cell as rows."""
-        file, samples = made.folder / DIAGNOSIS, min(SWAP_SAMPLES, made.evaluation.samples)
-        found = read_json(file) if file.is_file() else diagnose(made.folder, self.display, samples)
+        judged, samples = _judged(made), min(SWAP_SAMPLES, made.evaluation.samples)
+        file = judged.with_name(f"{judged.stem}-swap.json")
+        if not file.is_file():
+            write_json(file, diagnose(made.folder, self.display, samples, recipe=made))
+        found = read_json(file)
         return [
             like.model_copy(
                 update={
@@ -222,11 +238,18 @@ def page_of(one: Study, rows: Sequence[Row], done: int) -> StudyPage:
 
 def _write(one: Study, found: Sequence[Sequence[Row] | None], written: Mapping[str, Path]) -> None:
     """The rows that there are, one a line, with what they were made by, and the page of them."""
-    finished = [rows for rows in found if rows is not None]
-    rows, done = list(chain.from_iterable(finished)), len(finished)
+    rows, done = _flat(found), _count(found)
     written["results"].parent.mkdir(parents=True, exist_ok=True)
     base = recipe.load(one.recipe, []).model_dump(mode="json")
     head = {"study": one.name, "cells": len(one.cells), "finished": done, **provenance(), "recipe": base}
     lines = ",\n".join(to_json(row.model_dump(mode="json", exclude_defaults=True)) for row in rows)
     write_text(written["results"], f'{to_json(head)[:-1]},\n"rows": [\n{lines}\n]}}\n')
     page_of(one, rows, done).write(written["page"])
+
+
+def _flat(found: Sequence[Sequence[Row] | None]) -> list[Row]:
+    return list(chain.from_iterable(rows for rows in found if rows is not None))
+
+
+def _count(found: Sequence[Sequence[Row] | None]) -> int:
+    return sum(rows is not None for rows in found)

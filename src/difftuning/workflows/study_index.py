@@ -13,15 +13,16 @@ VERDICTS = {True: "agrees", False: "disagrees", None: "undecided"}
 """By whether a finding agrees."""
 
 
-def write_index(results: Path, pages: Path) -> Path:
+def write_index(results: Path, pages: Path, quick: bool = False) -> Path:
     """Write `index.md` into the pages from the rows of every study that has some.
 
     Args:
         results: the folder of STUDY.json.
         pages: the folder of STUDY.md.
+        quick: the rows are of the smallest form of each.
     """
     lines = []
-    for one in KINDS.values():
+    for one in (kind.quick() if quick else kind for kind in KINDS.values()):
         file = results / f"{one.name}.json"
         measured = file.is_file()
         rows = read_rows(file) if measured else []
@@ -34,9 +35,10 @@ def write_index(results: Path, pages: Path) -> Path:
     head = ("study", "in the paper", "claim", "found", "verdict", "runs")
     text = (
         "# Results\n\n"
-        "Each claim, what was measured, and whether it agrees: a verdict is about the mean over the runs that are finished, whose "
-        "number stands in the last column, and is undecided where that mean is within two of its standard errors. "
-        "Written by `difftuning study` from the result rows.\n\n" + TextTable(head, tuple(lines), prose=True).markdown()
+        "Each claim, what was measured, and whether it agrees. A verdict on who is ahead is about the mean over the finished runs, "
+        "whose number stands in the last column, and is undecided where that mean is within two of its standard errors, over targets "
+        "where there are three or more, else over all pairs of runs. Written by `difftuning study` from the result rows.\n\n"
+        + TextTable(head, tuple(lines), prose=True).markdown()
     )
     path = pages / "index.md"
     path.parent.mkdir(parents=True, exist_ok=True)

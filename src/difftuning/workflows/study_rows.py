@@ -32,6 +32,7 @@ class KnownRows:
     """
 
     def __init__(self, results: Path, names: Iterable[str] = KINDS) -> None:
+        self._all: dict[str, list[Row]] = {}
         self._rows: dict[str, dict[str, list[Row]]] = defaultdict(dict)
         for name in names:
             if (results / f"{name}.json").is_file():
@@ -39,11 +40,17 @@ class KnownRows:
 
     def _read(self, path: Path) -> None:
         by_cell: dict[str, list[Row]] = defaultdict(list)
-        for row in read_rows(path):
+        self._all[path.stem] = read_rows(path)
+        for row in self._all[path.stem]:
             if row.cell is not None:
                 by_cell[row.cell].append(row)
         for cell, rows in by_cell.items():
             self._rows[cell][path.stem] = rows
+
+    def others(self, name: str, keys: Iterable[str]) -> list[Row]:
+        """The rows of a study that belong to no cell with one of these keys."""
+        kept = set(keys)
+        return [row for row in self._all.get(name, []) if row.cell not in kept]
 
     def of(self, one: Study, cell: Cell, key: str) -> list[Row] | None:
         """The rows of a cell under the names that it has in a study, or None where they are not all there.

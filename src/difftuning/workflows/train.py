@@ -126,6 +126,7 @@ def _preflight(run: Assembly) -> None:
 def _finish(run: Assembly) -> dict[str, Any]:
     """Write the averaged model as a folder, and say how the run ended."""
     trainer = run.trainer
+    learned = tensors_digest(trainer.ema.average)  # folding it in multiplies some of it
     with trainer.ema.swapped():
         if run.recipe.tuner.kind != "full":
             _whole(run.folder.tuner, lambda aside: save_tuner(run.tuner, aside, run.base, run.target.class_names))
@@ -143,7 +144,7 @@ def _finish(run: Assembly) -> dict[str, Any]:
         "seconds": trainer.state.seconds,
         "bank_coverage": coverage(bank, len(run.bank)) if run.bank is not None else None,
         "target_epochs": target / len(run.target.train),
-        "weights_digest": tensors_digest(trainer.ema.average),
+        "weights_digest": learned,
         "model": str(run.folder.model) if run.tuner.mergeable else None,
         "tuner": str(run.folder.tuner) if run.folder.tuner.is_dir() else None,
     }
