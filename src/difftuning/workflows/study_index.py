@@ -36,8 +36,8 @@ def write_index(results: Path, pages: Path, quick: bool = False) -> Path:
     text = (
         "# Results\n\n"
         "Each claim, what was measured, and whether it agrees. A verdict on who is ahead is about the mean over the finished runs, "
-        "whose number stands in the last column, and is undecided where that mean is within two of its standard errors, over targets "
-        "where there are three or more, else over all pairs of runs. Written by `difftuning study` from the result rows.\n\n"
+        "whose number stands in the last column, and is undecided where that mean is within two of its standard errors, over "
+        "targets where there are three or more, else over pairs of runs. Written by `difftuning study` from the result rows.\n\n"
         + TextTable(head, tuple(lines), prose=True).markdown()
     )
     path = pages / "index.md"
