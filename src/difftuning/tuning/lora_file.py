@@ -17,13 +17,13 @@ from torch import Tensor
 from difftuning.tuning.lora import LoRA
 
 FILE, KOHYA = "pytorch_lora_weights.safetensors", "kohya_lora_weights.safetensors"
-UNET = "unet_lora_layers"
-LOADERS = {
-    "UNet2DConditionModel": ("StableDiffusionLoraLoaderMixin", UNET),
-    "SD3Transformer2DModel": ("SD3LoraLoaderMixin", "transformer_lora_layers"),
-    "FluxTransformer2DModel": ("FluxLoraLoaderMixin", "transformer_lora_layers"),
+UNET = "unet"
+PREFIXES = {
+    "UNet2DConditionModel": UNET,
+    "SD3Transformer2DModel": "transformer",
+    "FluxTransformer2DModel": "transformer",
 }
-"""Network -> the loader of diffusers whose file it is, and the argument of that file's writer."""
+"""Networks whose pipelines in diffusers load a LoRA -> what stands before their layers in the file."""
 MATRICES = {"lora_A": "lora_down", "lora_B": "lora_up"}
 """Names of peft -> names of kohya."""
 
@@ -40,17 +40,14 @@ def save_lora_files(tuner: LoRA, folder: Path) -> list[Path]:
     Returns:
         The files; none where diffusers has no loader for the network.
     """
-    import diffusers.loaders  # takes seconds to import, which other commands need not wait for
-
-    found = LOADERS.get(type(tuner.network).__name__)
-    if found is None:
+    prefix = PREFIXES.get(type(tuner.network).__name__)
+    if prefix is None:
         return []
-    loader, argument = found
     layers = _layers(tuner)
-    getattr(diffusers.loaders, loader).save_lora_weights(folder, **{argument: layers})
-    if argument != UNET or tuner.config.dora:
+    save_file({f"{prefix}.{name}": value for name, value in layers.items()}, folder / FILE, {"format": "pt"})
+    if prefix != UNET or tuner.config.dora:
         return [folder / FILE]
-    save_file(_kohya(layers), folder / KOHYA)
+    save_file(_kohya(layers), folder / KOHYA, {"format": "pt"})
     return [folder / FILE, folder / KOHYA]
 
 
@@ -62,7 +59,10 @@ def _layers(tuner: LoRA) -> dict[str, Tensor]:
     scale = config.lora_alpha / config.r
     state = get_peft_model_state_dict(tuner.model)
     return {
-        name.removeprefix("base_model.model."): (value * scale if ".lora_B." in name else value).detach().cpu()
+        name.removeprefix("base_model.model."): (value * scale if ".lora_B." in name else value)
+        .detach()
+        .cpu()
+        .contiguous()
         for name, value in state.items()
     }
 
