@@ -110,6 +110,9 @@ def test_rows_of_another_study_do_under_the_names_of_this_one(recipe_file: Path,
     assert [row.value for row in ours] == [row.value for row in theirs]
     assert {row.method for row in ours} == {"other"}
     assert all(row.setting["tau"] == 0.5 and "scale" not in row.setting for row in ours)
+    # A file that holds a part of a cell's rows is not preferred to one that holds all.
+    write_json(out / "results/targets.json", {"rows": [theirs[0].model_dump(mode="json")]})
+    assert run(replace(one, cells=(replace(cell, method="other", setting={"tau": 0.5}),)), out) == ours
 
 
 def test_the_smallest_form_is_kept_apart_from_the_whole(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ class Queue:
         Rows and page are written after each that was run, so they can be read at any time.
         """
         written = {"results": results / f"{one.name}.json", "page": pages / f"{one.name}.md"}
-        known, keys = KnownRows(results, {*KINDS, one.name}), [self.key(one, cell) for cell in one.cells]
+        known, keys = KnownRows(results, dict.fromkeys([*KINDS, one.name])), [self.key(one, cell) for cell in one.cells]
         now = sorted({cell.seed for cell in one.cells})[:seeds]
         found = [known.of(one, cell, key) for cell, key in zip(one.cells, keys, strict=True)]
         if others := known.others(one.name, keys):

@@ -60,12 +60,16 @@ class KnownRows:
             cell: of it.
             key: the digest of what decides the cell.
         """
-        for rows in self._rows.get(key, {}).values():
-            if one.swap and not any(row.metric.startswith(SWAP) for row in rows):
-                continue
-            wanted = [row for row in rows if one.swap or not row.metric.startswith(SWAP)]
-            return [placed(row, one, cell, key, measured(row)) for row in wanted]
-        return None
+        found = [
+            rows
+            for rows in self._rows.get(key, {}).values()
+            if not one.swap or any(row.metric.startswith(SWAP) for row in rows)
+        ]
+        if not found:
+            return None
+        # A file may hold a part of them only, as one from before a measure was added does.
+        wanted = [row for row in max(found, key=len) if one.swap or not row.metric.startswith(SWAP)]
+        return [placed(row, one, cell, key, measured(row)) for row in wanted]
 
 
 def measured(row: Row) -> Mapping[str, JsonValue]:
