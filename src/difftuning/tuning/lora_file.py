@@ -28,27 +28,24 @@ MATRICES = {"lora_A": "lora_down", "lora_B": "lora_up"}
 """Names of peft -> names of kohya."""
 
 
-def save_lora_files(tuner: LoRA, folder: Path) -> list[Path]:
+def save_lora_files(tuner: LoRA, folder: Path) -> None:
     """Write `pytorch_lora_weights.safetensors` into a folder, and for UNets `kohya_lora_weights.safetensors`.
+
+    Nothing is written where diffusers has no loader for the network.
 
     The factor alpha / rank is in the weights: loaders that know no alpha, and those that take a missing one for the rank, agree.
 
     Args:
         tuner: attached.
         folder: that is there.
-
-    Returns:
-        The files; none where diffusers has no loader for the network.
     """
     prefix = PREFIXES.get(type(tuner.network).__name__)
     if prefix is None:
-        return []
+        return
     layers = _layers(tuner)
     save_file({f"{prefix}.{name}": value for name, value in layers.items()}, folder / FILE, {"format": "pt"})
-    if prefix != UNET or tuner.config.dora:
-        return [folder / FILE]
-    save_file(_kohya(layers), folder / KOHYA, {"format": "pt"})
-    return [folder / FILE, folder / KOHYA]
+    if prefix == UNET and not tuner.config.dora:
+        save_file(_kohya(layers), folder / KOHYA, {"format": "pt"})
 
 
 def _layers(tuner: LoRA) -> dict[str, Tensor]:

@@ -117,10 +117,11 @@ class Queue:
                     found[index] = self.cell(one, cell, keys[index])
                     _write(one, found, written)
                 task.advance()
-        # What says by what the rows were made stays where none was made.
-        if not written["results"].is_file():
+        # What says by what the rows were made stays where all of them are in the file already.
+        if written["results"].is_file() and read_rows(written["results"]) == _flat(found):
+            page_of(one, _flat(found), _count(found)).write(written["page"])
+        else:
             _write(one, found, written)
-        page_of(one, _flat(found), _count(found)).write(written["page"])
         return {"name": one.name, "cells": len(one.cells), **written}
 
     def _put_aside(self, rows: Sequence[Row], path: Path) -> None:
