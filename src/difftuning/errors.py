@@ -6,7 +6,8 @@
     |-- ModelError         a model folder, a label space or a prediction cannot be used
     |-- BankError          a knowledge bank is missing, damaged, or drawn from another model
     |-- CheckpointError    a checkpoint or a run folder cannot be read, written or continued
-    `-- TrainingError      the training itself went wrong (a non-finite loss)
+    |-- TrainingError      the training itself went wrong (a non-finite loss)
+    `-- BusyError          another process is at work on the same thing
 
 Each message names the thing, the value and the mend. The command line prints one line and exits with 2.
 """
@@ -43,6 +44,10 @@ class CheckpointError(DifftuningError):
 
 class TrainingError(DifftuningError):
     """The training itself went wrong, for instance a loss that is not finite."""
+
+
+class BusyError(DifftuningError):
+    """Another process is at work on the same thing."""
 
 
 _LISTED = 16

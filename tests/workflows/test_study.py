@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from difftuning.config.loading import load_recipe
-from difftuning.errors import ConfigError
+from difftuning.errors import BusyError, ConfigError
+from difftuning.lock import alone
 from difftuning.results import Row, read_rows, write_json
 from difftuning.studies.base import Cell, Study
 from difftuning.workflows.display import Silent
@@ -168,17 +169,46 @@ def test_pages_are_written_again_from_the_rows_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def command_of(recipe_file: Path, out: Path, seeds: int) -> tuple[list[str], dict[str, str]]:
+    """The command of a process of its own that runs the small study, and its environment."""
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "from workflows.test_study import run, small\n"
+        f"run(small(Path(sys.argv[2]), seeds={seeds}), Path(sys.argv[3]))"
+    )
+    command = [sys.executable, "-c", script, str(Path(__file__).parents[1]), str(recipe_file), str(out)]
+    return command, os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+
+
+def test_two_processes_share_the_cells(recipe_file: Path, tmp_path: Path) -> None:
+    alone = run(small(recipe_file, seeds=3), tmp_path / "alone")
+    out = tmp_path / "shared"
+    command, environment = command_of(recipe_file, out, seeds=3)
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) for _ in range(2)]
+    said = [process.communicate()[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert read_rows(out / "results/small.json") == alone
+    assert len(list((out / "cells").iterdir())) == 12
+
+
+def test_a_cell_in_other_hands_comes_last(recipe_file: Path, tmp_path: Path) -> None:
+    out, one = tmp_path / "out", small(recipe_file)
+    queue = Queue(out, Silent())
+    held = queue.recipe(one, one.cells[0]).folder
+    with alone(out / "locks" / f"{held.name}.lock"):
+        with pytest.raises(BusyError, match="another process is at work"):
+            queue.cell(one, one.cells[0], "", wait=False)
+        assert not held.exists()
+        _, first = next(queue._each(one, ["a", "b", "c", "d"], [0, 1, 2, 3]))
+        assert {row.cell for row in first} == {"b"}
+    assert [index for index, _ in queue._each(one, ["a", "b", "c", "d"], [0, 1, 2, 3])] == [0, 1, 2, 3]
+
+
 @pytest.mark.slow
 def test_killed_ten_times_it_ends_with_the_same_table(recipe_file: Path, tmp_path: Path) -> None:
     whole = run(small(recipe_file, seeds=10), tmp_path / "whole")
     out = tmp_path / "killed"
-    script = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from workflows.test_study import run, small\n"
-        "run(small(Path(sys.argv[2]), seeds=10), Path(sys.argv[3]))"
-    )
-    command = [sys.executable, "-c", script, str(Path(__file__).parents[1]), str(recipe_file), str(out)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command, environment = command_of(recipe_file, out, seeds=10)
     delays = random.Random(0)
     for kill in range(10):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)

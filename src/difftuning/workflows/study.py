@@ -2,7 +2,7 @@
 
 A cell lies under the digest of all that decides its training, so studies share cells, and a finished one is never run again:
 
-    OUT/banks/DIGEST/   OUT/cells/DIGEST/ (a run folder)   OUT/cells/DIGEST/judged/DIGEST.json
+    OUT/banks/DIGEST/   OUT/cells/DIGEST/ (a run folder)   OUT/cells/DIGEST/judged/DIGEST.json   OUT/locks/DIGEST.lock
 
 Nor is one whose rows are in a result file, wherever they were measured.
 """
@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from difftuning.config.provenance import provenance
-from difftuning.errors import ConfigError, did_you_mean
+from difftuning.errors import BusyError, ConfigError, did_you_mean
+from difftuning.lock import alone
 from difftuning.reporting.study_page import StudyPage
 from difftuning.results import Row, read_json, read_rows, to_json, write_json, write_results, write_text
 from difftuning.studies import KINDS
@@ -88,7 +90,7 @@ def study(
 
 @dataclass
 class Queue:
-    """Runs cells one after the other.
+    """Runs cells one after the other, in as many processes as are started with the same `out`.
 
     Attributes:
         out: where cells and banks lie.
@@ -111,11 +113,11 @@ class Queue:
         if others := known.others(one.name, keys):
             self._put_aside(others, results / f"{one.name}.others.json")
             _write(one, found, written)
-        with self.display.progress(f"study {one.name}", len(one.cells)) as task:
-            for index, cell in enumerate(one.cells):
-                if found[index] is None and cell.seed in now:
-                    found[index] = self.cell(one, cell, keys[index])
-                    _write(one, found, written)
+        todo = [index for index, cell in enumerate(one.cells) if found[index] is None and cell.seed in now]
+        with self.display.progress(f"study {one.name}", len(one.cells), len(one.cells) - len(todo)) as task:
+            for index, rows in self._each(one, keys, todo):
+                found[index] = rows
+                _write(one, found, written)
                 task.advance()
         # What says by what the rows were made stays where all of them are in the file already.
         if written["results"].is_file() and read_rows(written["results"]) == _flat(found):
@@ -131,28 +133,57 @@ class Queue:
         cells = len({row.cell for row in rows})
         self.display.note(f"{len(rows)} rows are of {cells} cells that the study does not have any more; now in {path}")
 
-    def cell(self, one: Study, cell: Cell, key: str) -> list[Row]:
-        """The rows of a cell, from its run where that is finished."""
-        made = self.recipe(one, cell)
-        if not _judged(made).is_file():
-            self._finish(made)
+    def _each(self, one: Study, keys: Sequence[str], todo: Sequence[int]) -> Iterator[tuple[int, list[Row]]]:
+        """The rows of these cells, each as soon as they are there.
+
+        A cell that another process is at comes later, so the same command may run in several processes: they share the work.
+        """
+        wait = False
+        while todo:
+            busy = []
+            for index in todo:
+                try:
+                    rows = self.cell(one, one.cells[index], keys[index], wait)
+                except BusyError:
+                    busy.append(index)
+                else:
+                    wait = False
+                    yield index, rows
+            # All that is left is in other hands: wait for the first of it.
+            wait, todo = len(busy) == len(todo), busy
+
+    def cell(self, one: Study, cell: Cell, key: str, wait: bool = True) -> list[Row]:
+        """The rows of a cell, from its run where that is finished.
+
+        Raises:
+            BusyError: another process is at it, without `wait`.
+        """
+        made = self.recipe(one, cell, wait)
+        self._finish(made, wait)
         rows = read_rows(_judged(made))
         if one.swap:
-            rows += self._swap(made, rows[0])
+            with self._alone(made.folder, wait):
+                rows += self._swap(made, rows[0])
         return [placed(row, one, cell, key, row.setting) for row in rows]
+
+    def _alone(self, folder: Path, wait: bool) -> AbstractContextManager[None]:
+        return alone(self.out / "locks" / f"{folder.name}.lock", wait)
 
     def key(self, one: Study, cell: Cell) -> str:
         """The digest of what decides the rows of a cell, which says only of an advised psi that it is one."""
         made = self._placed(one, cell)
         return _digest(made.folder.name, _judged(made).stem, "advised" if cell.advised else "")
 
-    def recipe(self, one: Study, cell: Cell) -> Recipe:
-        """The recipe of a cell, in the folders that its content decides; where it is advised, its probe is made first."""
+    def recipe(self, one: Study, cell: Cell, wait: bool = True) -> Recipe:
+        """The recipe of a cell, in the folders that its content decides; where it is advised, its probe is made first.
+
+        Raises:
+            BusyError: another process is at the probe, without `wait`.
+        """
         if not cell.advised:
             return self._placed(one, cell)
         probe = self._placed(one, cell, *PROBE)
-        if not _judged(probe).is_file():
-            self._finish(probe)
+        self._finish(probe, wait)
         return self._placed(one, cell, advice_of(probe))
 
     def _placed(self, one: Study, cell: Cell, *more: str) -> Recipe:
@@ -169,9 +200,17 @@ class Queue:
         }
         return made.model_copy(update={"name": f"{one.name}/{cell.method}", **folders})
 
-    def _finish(self, made: Recipe) -> None:
+    def _finish(self, made: Recipe, wait: bool) -> None:
         """Draw, train and judge, each as far as it is not done yet."""
-        bank.build(made, self.display)  # for standard fine-tuning too, which is measured on held-out items of it
+        if _judged(made).is_file():
+            return
+        with self._alone(made.folder, wait):
+            if not _judged(made).is_file():
+                self._make(made)
+
+    def _make(self, made: Recipe) -> None:
+        with self._alone(made.bank_path, wait=True):
+            bank.build(made, self.display)  # for standard fine-tuning too, which is measured on held-out items of it
         if not is_finished(made):
             train(made, self.display)
         found = measure(open_run(made.folder), made, self.display)

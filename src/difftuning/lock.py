@@ -1,0 +1,34 @@
+"""One process at a time: a lock that goes when its holder does, whatever ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from difftuning.errors import BusyError
+
+
+@contextmanager
+def alone(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of this name; the same process may hold several names, but not one name twice.
+
+    Args:
+        path: the lock file, made with its folder where it is missing; it holds nothing.
+        wait: until whoever holds it lets go.
+
+    Raises:
+        BusyError: another process holds it, without `wait`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout as reason:
+        raise BusyError(f"another process is at work behind {path}; wait until it has ended") from reason
+    try:
+        yield
+    finally:
+        lock.release()
