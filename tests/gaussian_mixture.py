@@ -51,7 +51,7 @@ class GaussianMixture:
         second = self.means.square() + self.stds.square()[:, None, None, None]
         return torch.einsum("k,kchw->chw", self.weights, second) - self.mean.square()
 
-    def null_condition(self, count: int) -> Condition:
+    def default_condition(self, count: int) -> Condition:
         """`count` null labels."""
         return Condition(torch.full((count,), self.null))
 

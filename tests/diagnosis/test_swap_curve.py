@@ -22,7 +22,7 @@ CONFIG: dict[str, Any] = {"_class_name": "DDPMScheduler", "timestep_spacing": "t
 PROCESS = from_scheduler_config(CONFIG)
 SHAPE = (3, 2, 2)
 FINETUNED, PRETRAINED = GaussianMixture.random(2, SHAPE, seed=0), GaussianMixture.random(2, SHAPE, seed=1)
-CONDITION = FINETUNED.null_condition(6)
+CONDITION = FINETUNED.default_condition(6)
 
 
 class Counted:

@@ -67,7 +67,7 @@ def losses(
     target, bank = (stream.sample(count, generator)[0].double() for stream in streams)
     x0 = torch.where(draw.from_bank[:, None, None, None], bank, target)
     noise = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
-    batch = Batch(x0, noise, streams[0].null_condition(count), draw)
+    batch = Batch(x0, noise, streams[0].default_condition(count), draw)
     error = DiffTuning(network, PROCESS, EPSILON)(batch).error.double()
     return (draw.weight * error).reshape(BATCHES, SIZE).mean(1)
 

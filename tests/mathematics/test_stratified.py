@@ -43,7 +43,7 @@ def errors(draw: Draw) -> Tensor:
     x0 = torch.where(draw.from_bank[:, None, None, None], clean[1], clean[0])
     noise = torch.randn(x0.shape, generator=generator)
     network = target.network(PROCESS, KINDS["epsilon"])
-    batch = Batch(x0, noise, target.null_condition(len(draw)), draw)
+    batch = Batch(x0, noise, target.default_condition(len(draw)), draw)
     return DiffTuning(network, PROCESS, KINDS["epsilon"])(batch).error
 
 

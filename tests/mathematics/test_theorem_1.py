@@ -19,7 +19,7 @@ processes = pytest.mark.parametrize("process", [DEEP, StraightFlow()], ids=lambd
 
 def ideal(process: NoiseProcess, x_t: Tensor, log_snr: float, points: GaussianMixture = FINITE) -> Tensor:
     t = process.from_log_snr(torch.full((len(x_t),), log_snr, dtype=torch.float64))
-    return points.posterior_mean(process, x_t, t, points.null_condition(len(x_t)).labels)
+    return points.posterior_mean(process, x_t, t, points.default_condition(len(x_t)).labels)
 
 
 def queries(count: int = 50) -> Tensor:

@@ -70,7 +70,7 @@ def test_clipped_and_unconditional() -> None:
     x_t, t, condition = noisy(VP)
     exact = MIXTURE.denoiser(VP)
     assert torch.equal(Clipped(exact, 0.2)(x_t, t, condition), exact(x_t, t, condition).clamp(-0.2, 0.2))
-    null = MIXTURE.null_condition(len(x_t))
+    null = MIXTURE.default_condition(len(x_t))
     assert torch.equal(Unconditional(exact, MIXTURE.null)(x_t, t, condition), exact(x_t, t, null))
 
 
@@ -85,7 +85,7 @@ def test_guidance_of_scale_one_is_the_conditional_model_in_one_pass() -> None:
 def test_guidance_is_affine_in_its_scale_and_one_doubled_pass() -> None:
     x_t, t, condition = noisy(VP)
     exact = MIXTURE.denoiser(VP)
-    conditional, unconditional = exact(x_t, t, condition), exact(x_t, t, MIXTURE.null_condition(len(x_t)))
+    conditional, unconditional = exact(x_t, t, condition), exact(x_t, t, MIXTURE.default_condition(len(x_t)))
     counted = Counted(exact)
     for scale in (0.0, 2.5):
         guided = ClassifierFreeGuidance(counted, MIXTURE.null, scale)(x_t, t, condition)
@@ -97,7 +97,7 @@ def test_domain_guidance_leads_away_from_the_other_model() -> None:
     x_t, t, condition = noisy(VP)
     ours, other = MIXTURE.denoiser(VP), GaussianMixture.random(seed=1)
     negative = Counted(Unconditional(other.denoiser(VP), other.null))
-    null = other.denoiser(VP)(x_t, t, other.null_condition(len(x_t)))
+    null = other.denoiser(VP)(x_t, t, other.default_condition(len(x_t)))
     found = DomainGuidance(ours, negative, 2.5)(x_t, t, condition)
     torch.testing.assert_close(found, null + 2.5 * (ours(x_t, t, condition) - null))
     negative.sizes.clear()
@@ -115,7 +115,7 @@ def test_domain_guidance_from_the_model_itself_is_classifier_free_guidance() -> 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_guiding_the_clean_sample_is_guiding_the_prediction(kind: str) -> None:
     x_t, t, condition = noisy(VP)
-    network, null = MIXTURE.network(VP, KINDS[kind]), MIXTURE.null_condition(len(x_t))
+    network, null = MIXTURE.network(VP, KINDS[kind]), MIXTURE.default_condition(len(x_t))
     conditional, unconditional = network(x_t, t, condition), network(x_t, t, null)
     expected, _ = KINDS[kind].solve(VP, x_t, unconditional + 3.0 * (conditional - unconditional), t)
     denoiser = ModelDenoiser(network, VP, KINDS[kind])

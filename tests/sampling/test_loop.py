@@ -46,7 +46,7 @@ def draw(
         mixture.denoiser(process),
         process,
         make_scheduler(name, config),
-        mixture.null_condition(count),
+        mixture.default_condition(count),
         sample_noise(0, range(count), mixture.means.shape[1:]),
         steps,
         generators(0, range(count)),
@@ -64,7 +64,7 @@ def flow_errors(name: str, config: dict[str, Any], steps: int) -> tuple[float, f
         return denoiser(x_t, t, condition)
 
     noise = sample_noise(0, range(8), GAUSSIAN.means.shape[1:])
-    x0 = sample(watched, process, make_scheduler(name, config), GAUSSIAN.null_condition(8), noise, steps)
+    x0 = sample(watched, process, make_scheduler(name, config), GAUSSIAN.default_condition(8), noise, steps)
     # The last visit, because Heun's first visit of a time is a guess.
     x_t, t = min(reversed(asked), key=lambda visit: abs(float(process.log_snr(visit[1][:1]))))
     middle = GAUSSIAN.flow(process, *asked[0], t)
@@ -122,7 +122,7 @@ def test_a_sample_does_not_depend_on_its_batch(name: str, config: dict[str, Any]
     whole = draw(MIXTURE, name, config, 8)
     for indices in ([5], [2, 7, 0]):
         noise = sample_noise(0, indices, MIXTURE.means.shape[1:])
-        condition = MIXTURE.null_condition(len(indices))
+        condition = MIXTURE.default_condition(len(indices))
         part = sample(MIXTURE.denoiser(process), process, scheduler, condition, noise, 8, generators(0, indices))
         torch.testing.assert_close(part, whole[indices], atol=1e-5, rtol=0)
 
@@ -134,7 +134,7 @@ def test_a_branch_from_a_kept_state_ends_where_the_trajectory_does(name: str, co
     whole = draw(MIXTURE, name, config, 6, callback=lambda state: states.append(state.copy()))
     assert [state.step for state in states] == list(range(states[0].total + 1))
     assert torch.equal(states[-1].x, whole)
-    condition = MIXTURE.null_condition(len(whole))
+    condition = MIXTURE.default_condition(len(whole))
     for state in (states[0], states[3], states[3], states[-1]):
         assert torch.equal(resume(MIXTURE.denoiser(process), process, condition, state), whole)
 
@@ -145,7 +145,9 @@ def test_the_scheduler_given_is_not_changed_and_no_gradient_flows() -> None:
     gain = torch.ones((), requires_grad=True)
     denoiser = MIXTURE.denoiser(process)
     noise = sample_noise(0, range(2), MIXTURE.means.shape[1:])
-    x0 = sample(lambda *arguments: gain * denoiser(*arguments), process, scheduler, MIXTURE.null_condition(2), noise, 4)
+    x0 = sample(
+        lambda *arguments: gain * denoiser(*arguments), process, scheduler, MIXTURE.default_condition(2), noise, 4
+    )
     assert not x0.requires_grad
     assert torch.equal(scheduler.timesteps, before)
     assert scheduler.step_index is None

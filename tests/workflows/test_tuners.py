@@ -43,8 +43,8 @@ def test_from_recipe_to_results(recipe_file: Path, tmp_path: Path, kind: str) ->
     t = torch.tensor([100, 900])
     with torch.no_grad():
         tuned = models.model(noise, t, Condition(torch.tensor([0, 1])))
-        before = models.before(noise, t, models.before.null_condition(2))
-        assert torch.equal(before, base(noise, t, base.null_condition(2)))
+        before = models.before(noise, t, models.before.default_condition(2))
+        assert torch.equal(before, base(noise, t, base.default_condition(2)))
         assert not torch.allclose(tuned, before, atol=1e-3)
         if models.tuner.mergeable:
             merged = load_model(ended["model"])(noise, t, Condition(torch.tensor([0, 1])))
@@ -73,14 +73,14 @@ def test_it_resumes_bit_for_bit(recipe_file: Path, tmp_path: Path, kind: str) ->
 
 def test_the_teacher_is_the_model_itself(recipe_file: Path) -> None:
     prepared = prepare(load(str(recipe_file), [TUNERS["lora"], *SHORT, "distillation={weight: 0.05}"]))
-    null = prepared.backbone.null_condition(2)
+    null = prepared.backbone.default_condition(2)
     x_t, t = torch.randn(2, *prepared.backbone.sample_shape), torch.tensor([5, 500])
     before = prepared.backbone(x_t, t, null).detach()
     run = assemble(prepared)
     teacher = run.trainer.objective.teacher  # type: ignore[attr-defined]
     run.trainer.run(until=3)
     run.trainer.network.eval()
-    assert torch.equal(teacher(x_t, t, teacher.null_condition(2)), before)
+    assert torch.equal(teacher(x_t, t, teacher.default_condition(2)), before)
     assert teacher.network is run.backbone.network
 
 
@@ -92,7 +92,7 @@ def test_domain_guidance_with_shared_weights_is_that_with_two_models(recipe_file
     x_t, t = torch.randn(2, *model.sample_shape), torch.tensor([5, 500])
     with torch.no_grad():
         assert torch.equal(
-            shared.before(x_t, t, shared.before.null_condition(2)), before(x_t, t, before.null_condition(2))
+            shared.before(x_t, t, shared.before.default_condition(2)), before(x_t, t, before.default_condition(2))
         )
     assert len(sample(tmp_path / "run", tmp_path / "drawn", count=2)["files"]) == 2
 

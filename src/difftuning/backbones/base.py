@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from difftuning.backbones.codec import Codec
+from difftuning.backbones.codec import Codec, make_codec
 from difftuning.backbones.labels import LabelChange, LabelSpace, check_labels
-from difftuning.noise.clock import Clock
+from difftuning.backbones.prompts import TextConfig
+from difftuning.errors import ModelError
+from difftuning.noise.clock import Clock, default_clock
 from difftuning.noise.prediction import Prediction
+from difftuning.noise.prediction import from_scheduler_config as prediction_of
 from difftuning.noise.process import NoiseProcess
+from difftuning.noise.process import from_scheduler_config as process_of
 from difftuning.types import Condition
 
 
@@ -23,19 +28,21 @@ class Backbone(ABC):
     Attributes:
         name: where it was loaded from, for cards and messages.
         network: the module to train.
+        scheduler: the diffusers scheduler it came with.
+        scheduler_config: the config of that.
         process: how its data are corrupted.
         prediction: what it predicts.
         clock: its training law of t.
         codec: between images and its latents.
-        labels: its classes.
+        labels: its classes, or the prompts it is asked under.
         sample_shape: (C, H, W) of one latent.
-        scheduler_config: the diffusers scheduler config it came with.
         learned_variance: its answer carries C further channels with a variance.
-        class_table: the name of the parameter whose rows are its classes.
+        class_table: the name of the parameter whose rows are its classes; None where none trains.
+        by_prompt: its labels are prompts, so that the target's captions are asked for.
     """
 
     name: str
-    network: nn.Module
+    network: Any
     process: NoiseProcess
     prediction: Prediction
     clock: Clock
@@ -44,7 +51,42 @@ class Backbone(ABC):
     sample_shape: tuple[int, int, int]
     scheduler_config: dict[str, Any]
     learned_variance: bool
-    class_table: str
+    class_table: str | None = None
+    by_prompt: bool = False
+
+    def __init__(
+        self,
+        name: str,
+        network: Any,
+        scheduler: Any,
+        vae: nn.Module | None,
+        sample_shape: tuple[int, int, int],
+        out_channels: int,
+    ) -> None:
+        """What a scheduler's config and the shapes say of a model; its labels are left to the family.
+
+        Args:
+            name: for cards and messages.
+            network: the module to train.
+            scheduler: any diffusers scheduler; its config says what the model was trained for.
+            vae: the autoencoder, or None where the model works on pixels.
+            sample_shape: (C, H, W) of one latent.
+            out_channels: of its answer.
+
+        Raises:
+            ModelError: the channels fit neither an answer nor one with a learned variance.
+        """
+        self.name, self.network, self.scheduler = name, network, scheduler
+        self.scheduler_config = {**scheduler.config, "_class_name": type(scheduler).__name__}
+        self.process = process_of(self.scheduler_config)
+        self.prediction = prediction_of(self.scheduler_config, self.process)
+        self.clock = default_clock(self.process)
+        self.codec = make_codec(vae)
+        self.sample_shape = sample_shape
+        channels = sample_shape[0]
+        if out_channels not in (channels, 2 * channels):
+            raise ModelError(f"{name}: {out_channels} output channels fit neither {channels} nor a learned variance")
+        self.learned_variance = out_channels == 2 * channels
 
     @abstractmethod
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
@@ -60,7 +102,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """The sha256 of the weights and the config: the identity that bank cards compare."""
+        """The sha256 of all that decides its answers: the identity that bank cards compare."""
 
     @abstractmethod
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -70,7 +112,7 @@ class Backbone(ABC):
         """A network of the same parts on the meta device, without weights: to try on what only asks for names and shapes."""
         made: Any = type(self.network)
         with torch.device("meta"):
-            network: nn.Module = made.from_config(cast("Any", self.network).config)
+            network: nn.Module = made.from_config(self.network.config)
         return network
 
     @property
@@ -81,7 +123,8 @@ class Backbone(ABC):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.network.parameters()).device
+        device: torch.device = next(self.network.parameters()).device
+        return device
 
     def to(self, device: torch.device | str) -> Backbone:
         """The model and its codec on another device, in place."""
@@ -89,6 +132,51 @@ class Backbone(ABC):
         self.codec.to(device)
         return self
 
-    def null_condition(self, count: int) -> Condition:
-        """The default condition of bank items: `count` null labels."""
-        return Condition(torch.full((count,), self.labels.null, device=self.device))
+    def resize(self, side: int) -> None:
+        """Draw and train images of another size in pixels, where the network can.
+
+        Raises:
+            ModelError: it cannot, or the size is none that it divides into latents.
+        """
+        if side != self.image_size:
+            raise ModelError(
+                f"{self.name} is of {self.image_size} pixels and no other; take `resolution` out of the recipe"
+            )
+
+    def shape_of(self, side: int) -> tuple[int, int, int]:
+        """(C, H, W) of the latents of images with this side in pixels.
+
+        Raises:
+            ModelError: it is no multiple of the codec's stride.
+        """
+        stride = self.image_size // self.sample_shape[-1]
+        if side % stride:
+            near = max(side // stride, 1) * stride
+            raise ModelError(f"resolution={side} is no multiple of {stride}, the stride of {self.name}; try {near}")
+        return self.sample_shape[0], side // stride, side // stride
+
+    def configure(self, text: TextConfig) -> None:
+        """Take what only text-to-image models are told.
+
+        Raises:
+            ModelError: something is told, and this is none.
+        """
+        if text != TextConfig():
+            raise ModelError(f"{self.name} is asked under classes and not under prompts; take `text` out of the recipe")
+
+    @property
+    def default_label(self) -> int:
+        """The row that bank items train under: the null label, or the default prompt."""
+        return self.labels.null
+
+    def default_condition(self, count: int) -> Condition:
+        """The condition of `count` bank items."""
+        return Condition(torch.full((count,), self.default_label, device=self.device))
+
+    def rows(self, names: Sequence[str]) -> Tensor:
+        """(n,) int64: the rows of classes by name.
+
+        Raises:
+            ModelError: it has no such class.
+        """
+        return torch.tensor([self.labels.index(name) for name in names], dtype=torch.int64)

@@ -12,25 +12,21 @@ Three things about that class as it stands make naive fine-tuning wrong, and are
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 from torch import Tensor, nn
 
-from difftuning.backbones.base import Backbone
-from difftuning.backbones.codec import VAECodec, digest_module, make_codec
-from difftuning.backbones.labels import Keep, LabelChange, LabelSpace, change_labels, target_rows
+from difftuning.backbones.class_conditional import ClassConditional
+from difftuning.backbones.codec import VAECodec, digest_module
+from difftuning.backbones.folder import in_dtype, names_of, read_index, read_part, write_pipeline
+from difftuning.backbones.labels import Keep, LabelChange, LabelSpace
 from difftuning.errors import ModelError
-from difftuning.noise.clock import default_clock
-from difftuning.noise.prediction import from_scheduler_config as prediction_of
-from difftuning.noise.process import from_scheduler_config as process_of
 from difftuning.types import Condition
 
 
-class DiT(Backbone):
+class DiT(ClassConditional):
     """A DiT with its autoencoder (None for a pixel model), scheduler and class names.
 
     Args:
@@ -52,39 +48,42 @@ class DiT(Backbone):
         names: tuple[str, ...] | None = None,
         name: str = "dit",
     ) -> None:
-        self.name = name
-        self.network: Any = transformer
-        self.scheduler = scheduler
-        self.scheduler_config = {**scheduler.config, "_class_name": type(scheduler).__name__}
-        self.process = process_of(self.scheduler_config)
-        self.prediction = prediction_of(self.scheduler_config, self.process)
-        self.clock = default_clock(self.process)
-        self.codec = make_codec(vae)
         config = transformer.config
         channels, size = int(config.in_channels), int(config.sample_size)
-        self.sample_shape = (channels, size, size)
-        out_channels = int(config.out_channels or channels)
-        if out_channels not in (channels, 2 * channels):
-            raise ModelError(f"{name}: {out_channels} output channels fit neither {channels} nor a learned variance")
-        self.learned_variance = out_channels == 2 * channels
+        super().__init__(
+            name, transformer, scheduler, vae, (channels, size, size), int(config.out_channels or channels)
+        )
         self.tied = tie_embedders(transformer)
         self.class_table = "transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight"
         rows = self._class_embedder.embedding_table.num_embeddings
         self.labels = LabelSpace(names or tuple(str(index) for index in range(rows - 1)))
-        if len(self.labels) != rows - 1:
-            raise ModelError(
-                f"{name}: {len(self.labels)} class names for a table of {rows} rows (classes and the null row); "
-                "mend id2label in model_index.json"
-            )
+        self.check_names()
 
     @property
     def _class_embedder(self) -> Any:
         return self.network.transformer_blocks[0].norm1.emb.class_embedder
 
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The class table of the first block, which is that of all where they are tied."""
+        table: nn.Embedding = self._class_embedder.embedding_table
+        return table
+
+    @property
+    def embedding_width(self) -> int:
+        """The width of the transformer."""
+        return self.embedding.embedding_dim
+
+    def put_embedding(self, embedding: nn.Embedding) -> None:
+        """In every block at once."""
+        self._class_embedder.embedding_table = embedding
+        self._class_embedder.num_classes = embedding.num_embeddings - 1
+        self.network.register_to_config(num_embeds_ada_norm=embedding.num_embeddings - 1)
+
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
-        """The transformer's answer; t is an index of the scheduler's table."""
-        time = self.process.network_time(t).to(x_t.dtype)
-        answer: Tensor = self.network(x_t, timestep=time, class_labels=condition.labels, return_dict=False)[0]
+        """The transformer's answer."""
+        x, time = self.process.network_input(x_t, t), self.process.network_time(t).to(x_t.dtype)
+        answer: Tensor = self.network(x, timestep=time, class_labels=condition.labels, return_dict=False)[0]
         return answer
 
     def check_labels(self, change: LabelChange, target: tuple[str, ...]) -> None:
@@ -96,46 +95,19 @@ class DiT(Backbone):
                 "use labels.kind=keep"
             )
 
-    def change_labels(self, change: LabelChange, target: tuple[str, ...]) -> Tensor:
-        """Swap the class table, in every block at once, and note it in the model's config."""
-        self.check_labels(change, target)
-        if isinstance(change, Keep):
-            return target_rows(change, self.labels, target)
-        table = self._class_embedder.embedding_table.weight.detach()
-        changed = change_labels(change, self.labels, table, target)
-        embedder = self._class_embedder
-        embedder.embedding_table = nn.Embedding(len(changed.table), changed.table.shape[1])
-        embedder.embedding_table.weight = nn.Parameter(changed.table.clone())
-        embedder.num_classes = len(changed.space)
-        self.network.register_to_config(num_embeds_ada_norm=len(changed.space))
-        self.labels = changed.space
-        return changed.target_rows
-
     def digest(self) -> str:
         """Of the transformer's weights and config."""
         return digest_module(self.network, self.network.config)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write a DiTPipeline folder with the embedders untied, as diffusers expects them."""
-        transformer = nn.Module.to(copy.deepcopy(self.network), "cpu", dtype)
+        transformer = in_dtype(self.network, dtype)
         if self.tied:
             for block in transformer.transformer_blocks:
                 block.norm1.emb = copy.deepcopy(transformer.transformer_blocks[0].norm1.emb)
-        folder = Path(folder)
-        transformer.save_pretrained(folder / "transformer")
-        self.scheduler.save_pretrained(folder / "scheduler")
-        index: dict[str, Any] = {
-            "_class_name": "DiTPipeline",
-            "_diffusers_version": diffusers.__version__,
-            "id2label": dict(enumerate(self.labels.names)),
-            "scheduler": ["diffusers", type(self.scheduler).__name__],
-            "transformer": ["diffusers", "DiTTransformer2DModel"],
-            "vae": [None, None],
-        }
-        if isinstance(self.codec, VAECodec):
-            self.codec.vae.save_pretrained(folder / "vae")
-            index["vae"] = ["diffusers", type(self.codec.vae).__name__]
-        (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+        vae = self.codec.vae if isinstance(self.codec, VAECodec) else None
+        parts = {"transformer": transformer, "scheduler": self.scheduler, "vae": vae}
+        write_pipeline(Path(folder), "DiTPipeline", parts, self.labels.names)
 
 
 def tie_embedders(transformer: Any) -> bool:
@@ -163,17 +135,6 @@ def load_dit(folder: Path, name: str) -> DiT:
     Raises:
         ModelError: a part is missing or unreadable.
     """
-    index = json.loads((folder / "model_index.json").read_text())
-    try:
-        model_class: Any = diffusers.DiTTransformer2DModel
-        transformer = model_class.from_pretrained(folder / "transformer", local_files_only=True)
-        scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(folder / "scheduler")
-        vae_class = (index.get("vae") or [None, None])[1]
-        vae = (
-            getattr(diffusers, vae_class).from_pretrained(folder / "vae", local_files_only=True) if vae_class else None
-        )
-    except (OSError, ValueError, KeyError, AttributeError) as reason:
-        raise ModelError(f"{name}: {folder} is not a readable DiTPipeline folder ({reason})") from reason
-    id2label = index.get("id2label") or {}
-    names = tuple(str(id2label[key]) for key in sorted(id2label, key=int)) or None
-    return DiT(transformer.float(), scheduler, vae, names, name)
+    index = read_index(folder, name)
+    transformer, scheduler, vae = (read_part(folder, part, index) for part in ("transformer", "scheduler", "vae"))
+    return DiT(transformer.float(), scheduler, vae, names_of(index), name)

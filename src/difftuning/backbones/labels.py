@@ -89,10 +89,11 @@ class ChangedTable:
 def target_rows(change: LabelChange, space: LabelSpace, target: tuple[str, ...]) -> Tensor:
     """(K,) int64: the row of each target class in a space that `change` has made, or is about to.
 
-    Under `keep` a target whose classes are not all known by name takes the first rows in order.
+    Under `keep` a target whose classes are not all known by name takes the first rows in order, and a model that knows no classes
+    takes all of them under none.
     """
     if isinstance(change, Keep) and not set(target) <= set(space.names):
-        return torch.arange(len(target))
+        return torch.arange(len(target)) if len(space) else torch.full((len(target),), space.null)
     return torch.tensor([space.index(name) for name in target])
 
 
@@ -115,7 +116,7 @@ def change_labels(change: LabelChange, space: LabelSpace, table: Tensor, target:
     """
     null = table[space.null]
     if isinstance(change, Keep):
-        if len(target) > len(space) and not set(target) <= set(space.names):
+        if len(target) > len(space) > 0 and not set(target) <= set(space.names):
             raise ModelError(
                 f"labels.kind=keep: the target has {len(target)} classes, the model {len(space)}; "
                 "use labels.kind=replace, extend or from-source"

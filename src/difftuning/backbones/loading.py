@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
+from difftuning.backbones import text_families
 from difftuning.backbones.base import Backbone
+from difftuning.backbones.class_unet import load_class_unet
 from difftuning.backbones.dit import load_dit
+from difftuning.backbones.folder import read_index
+from difftuning.backbones.text_to_image import load_text_to_image
 from difftuning.errors import ModelError, did_you_mean
 
-KINDS: dict[str, Callable[[Path, str], Backbone]] = {"DiTPipeline": load_dit}
+KINDS: dict[str, Callable[[Path, str], Backbone]] = {
+    "DiTPipeline": load_dit,
+    "DDPMPipeline": load_class_unet,
+    "DDIMPipeline": load_class_unet,
+    **dict.fromkeys(text_families.KINDS, load_text_to_image),
+}
 """diffusers' pipeline class, as `model_index.json` names it, to the function that loads its folder."""
 
 ZOO = Path(__file__).parent.parent / "zoo"
@@ -52,10 +60,7 @@ def load(name_or_path: str) -> Backbone:
         ModelError: nothing is there, or its pipeline class is not supported.
     """
     folder = _locate(name_or_path)
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise ModelError(f"{name_or_path!r} has no model_index.json, so it is not a diffusers pipeline folder")
-    kind = str(json.loads(index.read_text()).get("_class_name", ""))
+    kind = str(read_index(folder, name_or_path).get("_class_name", ""))
     if kind not in KINDS:
         raise ModelError(f"{name_or_path!r} is a {kind!r}, which is not supported{did_you_mean(kind, KINDS)}")
     return KINDS[kind](folder, name_or_path)

@@ -37,10 +37,16 @@ class SwitchedOff(Backbone):
         self.__dict__ |= tuned.__dict__
         self.tuned, self.off, self._digest = tuned, off, digest
         self.labels = labels
-        self._rows = torch.full((len(labels) + 1,), -1)
-        if change.kind in ("keep", "extend"):
-            self._rows[:-1] = torch.arange(len(labels))
-        self._rows[-1] = tuned.labels.null
+        # Behind the classes the null label and the default condition, which for a class-conditional model is never asked.
+        self._rows = torch.full((len(labels) + 2,), -1)
+        if change.kind in ("keep", "extend") and not tuned.by_prompt:
+            self._rows[: len(labels)] = torch.arange(len(labels))
+        self._rows[-2:] = torch.tensor([tuned.labels.null, tuned.default_label])
+
+    @property
+    def default_label(self) -> int:
+        """The row of its own default condition."""
+        return self.labels.null + int(self.by_prompt)
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
         """The answer without the tuner.

@@ -27,6 +27,8 @@ class BankConfig(Section):
     images: str | None = None
     """Real images of the source domain in the place of drawn ones, as `data.target` names them: a random `count` of them, under no
     condition. Null to draw from the pretrained model."""
+    prompts: str | tuple[str, ...] | None = None
+    """For text-to-image: what items are drawn under, a list, or a text file with one prompt a line. Null for the default prompt."""
     solver: SolverName = "dpm++"
     """The diffusers scheduler that makes the steps."""
     steps: int = Field(25, gt=0)
@@ -63,6 +65,11 @@ class Labels(Protocol):
     @property
     def null(self) -> int:
         """The label for "no condition"."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes, or the prompts."""
         ...
 
     def __len__(self) -> int:
@@ -149,6 +156,8 @@ class BankPlan(BaseModel):
     """How it was drawn."""
     images: str | None = None
     """The sha256 of the real images that it holds in order; None where items were drawn."""
+    prompts: str | None = None
+    """The sha256 of the prompts that items were drawn under; None where the config names none."""
 
 
 class BankCard(BankPlan):
@@ -161,10 +170,16 @@ class BankCard(BankPlan):
 
     def digest(self) -> str:
         """The sha256 of all that decides or is content; names and versions are left out."""
-        # A bank of before there were real images keeps its digest.
-        drawn: dict[str, Any] = {} if self.images else {"images": True, "config": {"images"}}
-        content = self.model_dump(mode="json", exclude={"versions": True, "model": {"name"}, **drawn})
+        # A bank of before there were real images and prompts keeps its digest.
+        unset = {name for name in ("images", "prompts") if getattr(self, name) is None}
+        unset_too: dict[str, Any] = {**dict.fromkeys(unset, True), "config": unset}
+        content = self.model_dump(mode="json", exclude={"versions": True, "model": {"name"}, **unset_too})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def digest_prompts(model: Described, config: BankConfig) -> str | None:
+    """The identity of the prompts that a bank is drawn under, wherever they were read from; None where it names none."""
+    return None if config.prompts is None else hashlib.sha256(json.dumps(model.labels.names).encode()).hexdigest()
 
 
 def describe(model: Described) -> BankModel:

@@ -28,6 +28,7 @@ from difftuning.bank.card import (
     check_matches,
     describe,
     differences,
+    digest_prompts,
     read_card,
     read_plan,
 )
@@ -94,9 +95,9 @@ def build(
             refuses.
         ConfigError: the solver is not known or does not fit the model.
     """
-    return fill(
-        _Drawer(model, make_scheduler, BankPlan(model=describe(model), clip=clip, config=config)), folder, progress
-    )
+    prompts = digest_prompts(model, config)
+    plan = BankPlan(model=describe(model), clip=clip, config=config, prompts=prompts)
+    return fill(_Drawer(model, make_scheduler, plan), folder, progress)
 
 
 def fill(maker: Maker, folder: Path, progress: Progress | None = None) -> BankCard:
@@ -142,7 +143,12 @@ def extend(
     if count < card.config.count:
         raise BankError(f"the bank {folder} has {card.config.count} items, more than {count}; ask for more than it has")
     config = card.config.model_copy(update={"count": count})
-    drawer = _Drawer(model, make_scheduler, BankPlan(model=card.model, clip=card.clip, config=config))
+    if digest_prompts(model, config) != card.prompts:
+        raise BankError(
+            f"the bank {folder} was drawn under other prompts than {config.prompts} holds now; bring them back"
+        )
+    plan = BankPlan(model=card.model, clip=card.clip, config=config, prompts=card.prompts)
+    drawer = _Drawer(model, make_scheduler, plan)
     return _finish(drawer, folder, card, progress)
 
 

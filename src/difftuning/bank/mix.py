@@ -49,12 +49,13 @@ class TwoStreams:
         target: the target's items.
         target_order: over all of them.
         rows: (K,) int64, the row of the model's class table for each class of the target.
-        null_label: the row for "no condition": of bank items, and of dropped labels.
+        null_label: the row for "no condition", of dropped labels.
         label_dropout: in [0, 1], the share of target labels that become the null label.
         flip: mirror half of the target's items. Bank items are taken as they are: mirrored latents are not latents.
         bank: the knowledge bank, None for standard fine-tuning.
         bank_order: over all of it.
-        retention_labels: in [0, 1], the share of bank items that come under a random row of `rows` instead of the null label.
+        retention_labels: in [0, 1], the share of bank items that come under a random row of `rows` instead of the default one.
+        default_label: the row of bank items: the default condition; None for the null label.
     """
 
     target: TargetItems
@@ -66,6 +67,7 @@ class TwoStreams:
     bank: BankItems | None = None
     bank_order: Positions | None = None
     retention_labels: float = 0.0
+    default_label: int | None = None
 
     def batch(self, draw: Draw, target_position: int, bank_position: int, generator: torch.Generator) -> Batch:
         """Fill a draw; a pure function of its arguments.
@@ -86,7 +88,7 @@ class TwoStreams:
         from_target = ~from_bank
         drop = torch.rand(size, generator=generator) < self.label_dropout
         mirror = (torch.rand(size, generator=generator) < 0.5) & self.flip
-        labels = torch.full((size,), self.null_label)
+        labels = torch.full((size,), self.null_label if self.default_label is None else self.default_label)
         parts: list[tuple[Tensor, Tensor]] = []
         if bool(from_target.any()):
             indices = self.target_order.indices(target_position, int(from_target.sum()))

@@ -8,6 +8,8 @@ from difftuning.data.base import EncodedSource, Skipped
 from difftuning.errors import DataError
 
 _NOT_MEANT = {"thumbs.db", "desktop.ini"}
+CAPTION = ".txt"
+"""The suffix of a caption beside its image."""
 
 
 def _files(folder: Path, deep: bool) -> list[Path]:
@@ -23,8 +25,16 @@ def _files(folder: Path, deep: bool) -> list[Path]:
     return sorted(kept, key=lambda path: path.relative_to(folder).as_posix())
 
 
+def _without_captions(files: list[Path]) -> list[Path]:
+    """The files that are not the captions of others."""
+    pictures = {file.with_suffix("") for file in files if file.suffix.lower() != CAPTION}
+    return [file for file in files if file.suffix.lower() != CAPTION or file.with_suffix("") not in pictures]
+
+
 class FolderSource(EncodedSource):
     """Every file of a folder is taken for an image until reading it shows otherwise.
+
+    A text file beside an image of the same name is its caption: `cat.jpg`, `cat.txt`.
 
     With folders inside, each folder that holds a file is a class (files in deeper folders belong to it), and files
     beside them are set aside. Without, all images are of one class that has the folder's name.
@@ -42,12 +52,13 @@ class FolderSource(EncodedSource):
         self.max_pixels = max_pixels
         self._folder = folder
         folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        classes = {path.name: files for path in folders if (files := _files(path, deep=True))}
-        beside = _files(folder, deep=False)
+        found = {path.name: _without_captions(_files(path, deep=True)) for path in folders}
+        classes = {name: files for name, files in found.items() if files}
+        beside = _without_captions(_files(folder, deep=False))
         if classes and len(beside) > sum(map(len, classes.values())):
-            found, inside = ", ".join(list(classes)[:5]), sum(map(len, classes.values()))
+            named, inside = ", ".join(list(classes)[:5]), sum(map(len, classes.values()))
             raise DataError(
-                f"the folder {folder} holds {len(beside)} files beside the {inside} in its class folders ({found}), so most "
+                f"the folder {folder} holds {len(beside)} files beside the {inside} in its class folders ({named}), so most "
                 "would have no class; put them into class folders, or move the folders elsewhere if all are of one class"
             )
         if classes:
@@ -70,6 +81,22 @@ class FolderSource(EncodedSource):
             return self._paths[index].read_bytes()
         except OSError as reason:
             raise DataError(f"{self.origin(index)}: cannot be read ({reason.strerror or reason})") from reason
+
+    def caption(self, index: int) -> str | None:
+        """The text file beside it; None where there is none.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        file = self._paths[index].with_suffix(CAPTION)
+        if not file.is_file():
+            return None
+        try:
+            return file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as reason:
+            raise DataError(
+                f"the caption {file.name} beside {self.origin(index)} cannot be read ({reason})"
+            ) from reason
 
     def origin(self, index: int) -> str:
         """The path within the folder."""

@@ -34,6 +34,9 @@ class DataConfig(Section):
     """The column of classes; null finds it by kind or name, and without any all images are of one class."""
     caption_column: str | None = None
     """The column of captions; null finds it by name."""
+    prompt: str | None = None
+    """What text-to-image models are asked under: a template with {caption} and {label}. Null for the caption, or the class where
+    there is none."""
     per_class: int | None = Field(None, gt=0)
     """How many images of each class to train on (few-shot); null for all that are not held out."""
     heldout: float = Field(0.2, gt=0)

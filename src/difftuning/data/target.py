@@ -14,6 +14,7 @@ from torch import Tensor
 from difftuning.data.base import ImageSource, Skipped
 from difftuning.data.cache import cache_folder
 from difftuning.data.latents import Encoder, LatentSet, encode
+from difftuning.data.prompted import Prompted
 from difftuning.data.sources import DataConfig, open_source
 from difftuning.data.splits import Split, split
 from difftuning.data.transforms import Transform
@@ -48,8 +49,8 @@ class Target:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The label space."""
-        return self.source.class_names
+        """The label space: classes, or prompts."""
+        return self.train.class_names
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -74,20 +75,24 @@ class Target:
 
     def report(self) -> list[str]:
         """How many images there are for what, what came from the cache, and what was set aside and why."""
-        count, classes, spare = len(self.source), len(self.class_names), len(self.parts.test)
+        names = self.source.class_names
+        count, classes, spare = len(self.source), len(names), len(self.parts.test)
         lines = [
             f"{self.source.name}: {count} images in {classes} class(es); {len(self.train)} to train on, "
             f"{len(self.heldout)} held out, {spare} for tests",
             f"latents: {self.train.report}" + (f"; held out: {self.heldout.report}"),
         ]
+        if self.class_names != names:
+            some = ", ".join(repr(self.class_names[row]) for row in dict.fromkeys(self.train.labels[:3].tolist()))
+            lines.append(f"prompts: {len(self.class_names)}, for instance {some}")
         wanted = self.config.per_class
         if wanted is not None:
-            found = Counter(self.train.labels.tolist())
-            short = [f"{name} ({found[k]})" for k, name in enumerate(self.class_names) if found[k] < wanted]
+            found = Counter(map(self.source.label, self.train.indices.tolist()))
+            short = [f"{name} ({found[k]})" for k, name in enumerate(names) if found[k] < wanted]
             if short:
                 lines.append(f"fewer than the {wanted} images asked for in: {', '.join(short)}")
-        tested = set(self.heldout.labels.tolist())
-        untested = [name for k, name in enumerate(self.class_names) if k not in tested]
+        tested = set(map(self.source.label, self.heldout.indices.tolist()))
+        untested = [name for k, name in enumerate(names) if k not in tested]
         if untested:
             lines.append(f"no held-out image, so no error is measured, for: {', '.join(untested[:_SHOWN])}")
         if self.skipped:
@@ -116,6 +121,7 @@ def open_target(
     codec: Encoder,
     cache_dir: Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    by_prompt: bool = False,
 ) -> Target:
     """Open, split and encode a target. The split looks at content alone, so moved or renamed files change nothing.
 
@@ -125,6 +131,7 @@ def open_target(
         codec: the model's.
         cache_dir: where latents are kept; None for the user's cache folder.
         progress: told after each image of the part being encoded how many of it are done.
+        by_prompt: the model is asked under prompts, so each image gets one; it is split by its classes all the same.
 
     Raises:
         DataError: there is no such target, or too few usable images.
@@ -143,9 +150,10 @@ def open_target(
         else:
             readable.append(index)
     transform = Transform(image_size)
+    labelled = Prompted(source, config.prompt) if by_prompt else source
 
     def encoded(indices: tuple[int, ...], flips: bool) -> LatentSet:
-        return encode(source, transform, codec, cache, flips, indices, progress)
+        return encode(labelled, transform, codec, cache, flips, indices, progress)
 
     damaged: set[int] = set()
     while True:

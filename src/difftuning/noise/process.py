@@ -59,6 +59,10 @@ class NoiseProcess(ABC):
         """x_t = alpha(t) x0 + sigma(t) eps; x0 and noise (B, C, H, W), t (B,)."""
         return expand(self.alpha(t), x0) * x0 + expand(self.sigma(t), x0) * noise
 
+    def network_input(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """What the network is given as its input: x_t (B, C, H, W) at t (B,)."""
+        return x_t
+
     def network_time(self, t: Tensor) -> Tensor:
         """What the network is given as its timestep at time t."""
         return t
@@ -186,6 +190,10 @@ class EDM(NoiseProcess):
     def from_log_snr(self, log_snr: Tensor) -> Tensor:
         """exp(-lambda / 2)."""
         return torch.exp(-log_snr / 2)
+
+    def network_input(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """c_in x_t, of variance one: c_in = 1 / sqrt(sigma^2 + sigma_data^2) (Table 1 of the paper)."""
+        return x_t * expand((t**2 + self.sigma_data**2).rsqrt(), x_t)
 
     def network_time(self, t: Tensor) -> Tensor:
         """c_noise = ln(sigma) / 4 (Table 1 of the paper)."""

@@ -36,4 +36,4 @@ def bank_items(bank: Bank, backbone: Backbone, draws: int) -> Iterator[Batch]:
         noise = torch.randn(x0.shape, generator=step_generator(0, index, "fisher"))
         t = backbone.clock.t(torch.tensor([(index + 0.5) / draws], dtype=torch.float64))
         draw = Draw(t.float(), backbone.clock.u(t).float(), torch.ones(1, dtype=torch.bool), torch.ones(1))
-        yield Batch(x0, noise, backbone.null_condition(1).to("cpu"), draw).to(backbone.device)
+        yield Batch(x0, noise, backbone.default_condition(1).to("cpu"), draw).to(backbone.device)

@@ -9,12 +9,15 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
+from difftuning.backbones.labels import Replace
 from difftuning.backbones.loading import load
+from difftuning.backbones.prompts import TextConfig
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.backbones.switched_off import SwitchedOff
 from difftuning.bank.card import CARD, check_matches
@@ -26,7 +29,7 @@ from difftuning.coefficients.realisation import build_realisation
 from difftuning.coefficients.weighting import loss_weight
 from difftuning.data.order import Order
 from difftuning.data.target import Target, open_target
-from difftuning.errors import ConfigError
+from difftuning.errors import ConfigError, ModelError
 from difftuning.evaluation.features import feature_network
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.objectives.distillation import Distillation
@@ -110,7 +113,47 @@ def pretrained(recipe: Recipe) -> Backbone:
     """The model as it was published, on the device, with its own labels."""
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
-    return load(recipe.model).to(device_of(recipe.device))
+    model = configured(load(recipe.model), recipe)
+    if recipe.bank.prompts is not None:
+        model.change_labels(Replace(), prompts_of(recipe.bank.prompts))
+    elif model.by_prompt:
+        model.change_labels(Replace(), ((recipe.text or TextConfig()).default_prompt,))
+    return model.to(device_of(recipe.device))
+
+
+def configured(model: Backbone, recipe: Recipe) -> Backbone:
+    """A model, told what the recipe says of its text.
+
+    Raises:
+        ModelError: the recipe says something of text, and the model knows none.
+    """
+    model.configure(recipe.text or TextConfig())
+    if recipe.resolution is not None:
+        model.resize(recipe.resolution)
+    if recipe.bank.prompts is not None and not model.by_prompt:
+        raise ModelError(
+            f"{model.name} is asked under classes and not under prompts; take bank.prompts out of the recipe"
+        )
+    return model
+
+
+def prompts_of(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Prompts, from a list or from a text file with one a line.
+
+    Raises:
+        ConfigError: there is no such file, or no prompt in it.
+    """
+    if not isinstance(given, str):
+        lines = given
+    else:
+        try:
+            lines = tuple(Path(given).expanduser().read_text(encoding="utf-8").splitlines())
+        except (OSError, ValueError) as reason:
+            raise ConfigError(f"bank.prompts: {given} is no text file with one prompt a line ({reason})") from reason
+    found = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not found:
+        raise ConfigError(f"bank.prompts: there is no prompt in {given}; write one a line, or set it to null")
+    return found
 
 
 def device_of(name: str | None) -> torch.device:
@@ -167,7 +210,8 @@ def open_heldout_bank(recipe: Recipe, backbone: Backbone) -> Bank | None:
 
 def trained_besides(recipe: Recipe, backbone: Backbone) -> tuple[str, ...]:
     """What trains beside any tuner: the class table, where it got new rows."""
-    return () if recipe.labels.kind == "keep" else (backbone.class_table,)
+    table = backbone.class_table
+    return () if recipe.labels.kind == "keep" or table is None else (table,)
 
 
 def prepare(recipe: Recipe) -> Prepared:
@@ -183,7 +227,7 @@ def prepare(recipe: Recipe) -> Prepared:
     check_installed(recipe.trackers)
     feature_network(recipe.evaluation.network, recipe.evaluation.weights)
     build_tuner(recipe.tuner).attach(backbone.skeleton())
-    target = open_target(recipe.data, backbone.image_size, backbone.codec)
+    target = open_target(recipe.data, backbone.image_size, backbone.codec, by_prompt=backbone.by_prompt)
     backbone.check_labels(recipe.labels, target.class_names)
     return Prepared(recipe, backbone, chain, target)
 
@@ -205,6 +249,7 @@ def assemble(prepared: Prepared) -> Assembly:
         target_order=Order(recipe.seed * 4 + TARGET_STREAM, len(target.train)),
         rows=rows,
         null_label=backbone.labels.null,
+        default_label=backbone.default_label,
         label_dropout=recipe.training.label_dropout,
         flip=recipe.data.flip,
         bank=bank,

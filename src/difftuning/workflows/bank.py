@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from difftuning.backbones.base import Backbone
+from difftuning.backbones.labels import Replace
 from difftuning.backbones.loading import load
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank import audit, generate
 from difftuning.bank.card import BankCard, read_card
-from difftuning.workflows.assemble import device_of, pretrained
+from difftuning.workflows.assemble import device_of, pretrained, prompts_of
 from difftuning.workflows.display import Display, Silent, Task, total
 from difftuning.workflows.drawing import clip_of
 from difftuning.workflows.heldout import BANK_ITEMS
@@ -52,6 +53,8 @@ def extend(folder: Path, count: int, display: Display | None = None) -> BankCard
     card = read_card(folder)
     with display.progress(f"bank of {card.model.name}", count, card.config.count) as task:
         model = load(card.model.name).to(device_of(None))
+        if card.config.prompts is not None:
+            model.change_labels(Replace(), prompts_of(card.config.prompts))
         return generate.extend(model, make_scheduler, folder, count, _to(task, card.config.count))
 
 

@@ -101,7 +101,7 @@ def _pretrained_rows(recipe: Recipe, display: Display) -> list[Row]:
     # Without a class there is nothing to guide with, and half of the passes are saved.
     sampling = recipe.sampling.model_copy(update={"guidance": 1.0})
     judge = Judge(recipe.model_copy(update={"name": "demo/pretrained", "sampling": sampling}), target)
-    nowhere = model.null_condition(len(target.class_names)).labels.cpu()
+    nowhere = model.default_condition(len(target.class_names)).labels.cpu()
     measures = judge.distances(judge.draw(model, nowhere, display), display)
     draws = recipe.evaluation.heldout_draws
     places = {"heldout": target_heldout(target.heldout, nowhere, model, draws)}

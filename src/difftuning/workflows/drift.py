@@ -23,7 +23,7 @@ def drift_of(run: FinishedRun, fisher_draws: int | None = None) -> dict[str, flo
     if run.tuner is not None and not run.tuner.mergeable:
         return {}
     source, model = run.plain()
-    left_out = {} if source.labels == model.labels else {model.class_table}
+    left_out = set() if source.labels == model.labels else {model.class_table}
     before, after = (
         {name: value for name, value in one.network.named_parameters() if name not in left_out}
         for one in (source, model)

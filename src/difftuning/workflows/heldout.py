@@ -46,7 +46,8 @@ class HeldOut:
 
     def without_condition(self, backbone: Backbone) -> HeldOut:
         """The same, asked under the null label of a model."""
-        return HeldOut(self.latents, backbone.null_condition(len(self.latents)), self.draws)
+        nothing = torch.full((len(self.latents),), backbone.labels.null, device=self.latents.device)
+        return HeldOut(self.latents, Condition(nothing), self.draws)
 
 
 def target_heldout(heldout: LatentSet, rows: Tensor, backbone: Backbone, draws: int) -> HeldOut:
@@ -58,9 +59,9 @@ def target_heldout(heldout: LatentSet, rows: Tensor, backbone: Backbone, draws: 
 
 
 def bank_heldout(bank: Bank, backbone: Backbone, draws: int) -> HeldOut:
-    """The items of the held-out bank, under the null label, which is how retention sees a bank."""
+    """The items of the held-out bank, under the default condition, which is how retention sees a bank."""
     latents = bank.get(torch.arange(len(bank))).to(backbone.device)
-    return HeldOut(latents, backbone.null_condition(len(latents)), draws)
+    return HeldOut(latents, backbone.default_condition(len(latents)), draws)
 
 
 def measurement(backbone: Backbone, on_target: HeldOut, on_bank: HeldOut | None) -> Callable[[int], dict[str, float]]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from difftuning.backbones.labels import LabelChange, Replace
+from difftuning.backbones.prompts import TextConfig
 from difftuning.bank.card import BankConfig
 from difftuning.coefficients.families import PowerConfig, Psi, Xi
 from difftuning.coefficients.realisation import RealisationConfig, SourceConfig
@@ -107,6 +108,10 @@ class Recipe(Section):
     """The target."""
     labels: LabelChange = Replace()
     """What becomes of the model's classes."""
+    resolution: int | None = Field(None, gt=0)
+    """The side of images in pixels, for UNets and text-to-image models; null for what the model was trained at."""
+    text: TextConfig | None = None
+    """What only text-to-image models are told; null for what is usual."""
     bank: BankConfig = BankConfig()
     """How the knowledge bank is drawn."""
     bank_folder: str | None = None

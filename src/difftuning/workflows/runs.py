@@ -22,7 +22,7 @@ from difftuning.run_folder import RunFolder
 from difftuning.tuning import Tuner
 from difftuning.tuning import build as build_tuner
 from difftuning.tuning.store import SETTINGS, read_tuner
-from difftuning.workflows.assemble import pretrained, trained_besides
+from difftuning.workflows.assemble import configured, pretrained, trained_besides
 from difftuning.workflows.recipe import Recipe, SamplingConfig
 
 
@@ -56,7 +56,7 @@ class Models:
                 "set sampling.interpolation to null, or tune all weights"
             )
         before = pretrained(self.recipe)
-        return before, load(str(RunFolder(self.recipe.folder).model)).to(before.device)
+        return before, configured(load(str(RunFolder(self.recipe.folder).model)), self.recipe).to(before.device)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def open_run(run: Path) -> FinishedRun:
     recipe = recipe_of(run)
     models = models_of(recipe)
     model = models.model
-    target = open_target(recipe.data, model.image_size, model.codec)
+    target = open_target(recipe.data, model.image_size, model.codec, by_prompt=model.by_prompt)
     rows = target_rows(recipe.labels, model.labels, target.class_names)
     return FinishedRun(**vars(models), folder=RunFolder(run), target=target, rows=rows)
 
@@ -118,7 +118,9 @@ def model_of(recipe: Recipe) -> Backbone:
     if not is_finished(recipe):
         path = recipe.folder
         raise CheckpointError(f"run {path} has no model yet; finish it with `difftuning train {path / 'recipe.yaml'}`")
-    return load(str(RunFolder(recipe.folder).model)) if recipe.tuner.kind == "full" else _tuned(recipe)[0]
+    if recipe.tuner.kind != "full":
+        return _tuned(recipe)[0]
+    return configured(load(str(RunFolder(recipe.folder).model)), recipe)
 
 
 def _tuned(recipe: Recipe) -> tuple[Backbone, Backbone, Tuner]:

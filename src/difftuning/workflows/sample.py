@@ -58,17 +58,19 @@ def sample(
         models = models_of(recipe)
         backbone, before = drawn_from(models, config), models.before
     backbone.to(device_of(recipe.device if recipe is not None else None))
-    space = backbone.labels
     if labels:
-        drawn = torch.tensor([space.index(name) for name in labels])[torch.arange(count) % len(labels)]
+        drawn = backbone.rows(labels)[torch.arange(count) % len(labels)]
     else:
-        drawn = spread(len(space), count)
+        drawn = (
+            spread(len(backbone.labels), count) if len(backbone.labels) else torch.full((count,), backbone.labels.null)
+        )
     with display.progress("sample", count) as task:
         images = draw_images(backbone, drawn, config, task.advance, before)
     out.mkdir(parents=True, exist_ok=True)
     files = []
     for index, (image, row) in enumerate(zip(images, drawn.tolist(), strict=True)):
-        name = "".join(letter if letter.isalnum() else "-" for letter in space.names[row])
+        known = backbone.labels.names[row] if row < len(backbone.labels) else "image"
+        name = "".join(letter if letter.isalnum() else "-" for letter in known)[:80]
         file = out / f"{index:05d}-{name}-seed{config.seed}.png"
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
         files.append(str(file))

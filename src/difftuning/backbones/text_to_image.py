@@ -1,0 +1,171 @@
+"""Text-to-image models: Stable Diffusion 1 and 2, SDXL, PixArt, Stable Diffusion 3, Flux. A prompt is a row, like a class.
+
+The label space is the prompts that a run is about: those of the bank before training, those of the target's images after. Text
+encoders and autoencoder stay frozen and are shared by copies of a model. Row `labels.null` is the empty prompt, which label dropout
+trains and guidance leads away from; the row behind it is the default prompt, under which bank items train.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+
+from difftuning.backbones.base import Backbone
+from difftuning.backbones.codec import VAECodec, digest_module
+from difftuning.backbones.folder import in_dtype, no_bars, read_index
+from difftuning.backbones.labels import FromSource, LabelChange, LabelSpace
+from difftuning.backbones.prompts import Prompts, TextConfig
+from difftuning.backbones.text_families import KINDS, Asked
+from difftuning.errors import ModelError
+from difftuning.types import Condition
+
+PROMPTS = "prompts.json"
+"""In the folder of a model: the prompts that it was trained under."""
+ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+
+
+class TextToImage(Backbone):
+    """A text-to-image pipeline.
+
+    Args:
+        pipe: a diffusers pipeline of one of the classes in `text_families.KINDS`.
+        prompts: what it is asked under.
+        default_prompt: of bank items.
+        name: for cards and messages.
+
+    Raises:
+        ModelError: it has no autoencoder or no text encoder, or its channels do not fit.
+    """
+
+    def __init__(
+        self, pipe: Any, prompts: tuple[str, ...] = ("",), default_prompt: str = "", name: str = "text-to-image"
+    ) -> None:
+        self.pipeline = type(pipe).__name__
+        self.family = KINDS[self.pipeline]
+        network = getattr(pipe, self.family.network)
+        shape = self.family.shape(network.config)
+        out_channels = int(getattr(network.config, "out_channels", None) or shape[0])
+        out = shape[0] if self.pipeline == "FluxPipeline" else out_channels
+        super().__init__(name, network, pipe.scheduler, pipe.vae, shape, out)
+        if not isinstance(self.codec, VAECodec):
+            raise ModelError(f"{name}: a {self.pipeline} without its autoencoder; put its `vae` folder back")
+        if self.family.clock is not None:
+            self.clock = self.family.clock(self.scheduler_config)
+        self._shift()
+        self.pipe = pipe
+        self.encoders = {part: one for part in ENCODERS if (one := getattr(pipe, part, None)) is not None}
+        if not self.encoders:
+            raise ModelError(f"{name}: a {self.pipeline} without a text encoder; put its `text_encoder` folder back")
+        for encoder in self.encoders.values():
+            encoder.eval().requires_grad_(False)
+        self.embeddings = Prompts(lambda prompt: self.family.encode(pipe, prompt))
+        self.labels = LabelSpace(prompts)
+        self.default_prompt = default_prompt
+        self.distilled_guidance = 1.0
+        self.by_prompt = True
+        pipe.set_progress_bar_config(disable=True)
+
+    def _shift(self) -> None:
+        """Where a scheduler shifts by the size of the image (Flux), what it shifts by at ours, in the form that all solvers know."""
+        config = self.scheduler.config
+        if config.get("use_dynamic_shifting"):
+            tokens = self.sample_shape[1] * self.sample_shape[2] // 4
+            low, high = config["base_image_seq_len"], config["max_image_seq_len"]
+            slope = (config["max_shift"] - config["base_shift"]) / (high - low)
+            mu = config["base_shift"] + slope * (tokens - low)
+            self.scheduler_config |= {"use_dynamic_shifting": False, "shift": math.exp(mu)}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TextToImage:
+        """A network of its own; all that is frozen is shared."""
+        copied = copy.copy(self)
+        copied.network = copy.deepcopy(self.network, memo)
+        return copied
+
+    @property
+    def default_label(self) -> int:
+        """The row of the default prompt, behind that of the empty one."""
+        return self.labels.null + 1
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
+        """The network's answer."""
+        names = (*self.labels.names, "", self.default_prompt)
+        prompt = self.embeddings([names[row] for row in condition.labels.tolist()]).to(x_t.device)
+        x, time = self.process.network_input(x_t, t), self.process.network_time(t).to(x_t.dtype)
+        return self.family.ask(self.network, Asked(x, time, prompt, self.image_size, self.distilled_guidance))
+
+    def configure(self, text: TextConfig) -> None:
+        """Take the default prompt and what a distilled network is told."""
+        self.default_prompt, self.distilled_guidance = text.default_prompt, text.distilled_guidance
+
+    def check_labels(self, change: LabelChange, target: tuple[str, ...]) -> None:
+        """Raise what `change_labels` would: prompts need no rows to start from."""
+        if isinstance(change, FromSource):
+            raise ModelError(f"{self.name} is asked under prompts, so labels.kind=from-source has no rows; use replace")
+
+    def change_labels(self, change: LabelChange, target: tuple[str, ...]) -> Tensor:
+        """Take the target's prompts, whatever the change: nothing is lost by it, since any prompt can be asked."""
+        self.check_labels(change, target)
+        self.labels = LabelSpace(target)
+        return torch.arange(len(target))
+
+    def rows(self, names: Sequence[str]) -> Tensor:
+        """(n,) int64: the rows of any prompts; new ones are added."""
+        new = tuple(dict.fromkeys(name for name in names if name not in self.labels.names))
+        self.labels = LabelSpace(self.labels.names + new)
+        return super().rows(names)
+
+    def to(self, device: torch.device | str) -> Backbone:
+        """The network, the autoencoder and the text encoders on another device, in place."""
+        for encoder in self.encoders.values():
+            encoder.to(device)
+        return super().to(device)
+
+    def resize(self, side: int) -> None:
+        """Draw and train at another size."""
+        self.sample_shape = self.shape_of(side)
+        self._shift()
+
+    def digest(self) -> str:
+        """Of the network and the text encoders."""
+        parts = [digest_module(self.network, self.network.config)]
+        parts += [digest_module(encoder, encoder.config.to_dict()) for encoder in self.encoders.values()]
+        return hashlib.sha256("/".join(parts).encode()).hexdigest()
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write the pipeline's folder, and the prompts beside it."""
+        saved = copy.copy(self.pipe)
+        saved.register_modules(**{self.family.network: in_dtype(self.network, dtype)})
+        with no_bars():
+            saved.save_pretrained(folder)
+        (Path(folder) / PROMPTS).write_text(json.dumps(list(self.labels.names), ensure_ascii=False, indent=1) + "\n")
+
+
+def load_text_to_image(folder: Path, name: str) -> TextToImage:
+    """Read a pipeline folder. Weights become float32; a safety checker is not needed and not read.
+
+    Raises:
+        ModelError: a part is missing or unreadable.
+    """
+    index = read_index(folder, name)
+    kind = str(index["_class_name"])
+    # diffusers wants to be told of each part that is not there.
+    absent: dict[str, Any] = {part: None for part, of in index.items() if of == [None, None]}
+    if "safety_checker" in index:
+        absent |= {"safety_checker": None, "requires_safety_checker": False}
+    try:
+        with no_bars():
+            pipe = getattr(diffusers, kind).from_pretrained(folder, local_files_only=True, **absent)
+        written = folder / PROMPTS
+        prompts = tuple(map(str, json.loads(written.read_text()))) if written.is_file() else ("",)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as reason:
+        raise ModelError(f"{name}: {folder} is not a readable {kind} folder ({reason})") from reason
+    return TextToImage(pipe.to(torch.float32), prompts, name=name)

@@ -1,0 +1,81 @@
+"""Images under prompts in the place of classes: what text-to-image models are trained on."""
+
+from __future__ import annotations
+
+import string
+
+from PIL import Image
+
+from difftuning.data.base import ImageSource
+from difftuning.errors import ConfigError, DataError, did_you_mean
+
+FIELDS = ("caption", "label")
+
+
+class Prompted(ImageSource):
+    """A source whose label space is its prompts, each distinct one once.
+
+    Args:
+        source: of images with captions or classes.
+        template: makes the prompt, from {caption} and {label}; None takes the caption, and the class where there is none.
+
+    Raises:
+        ConfigError: the template has another field, or is malformed.
+        DataError: it asks for captions and an image has none.
+    """
+
+    def __init__(self, source: ImageSource, template: str | None) -> None:
+        self.name, self.skipped, self._source = source.name, source.skipped, source
+        fields = _fields(template or "")
+        prompts = [self._prompt(index, template, "caption" in fields) for index in range(len(source))]
+        self.class_names = tuple(sorted(set(prompts)))
+        rows = {prompt: row for row, prompt in enumerate(self.class_names)}
+        self._rows = [rows[prompt] for prompt in prompts]
+
+    def _prompt(self, index: int, template: str | None, needs_caption: bool) -> str:
+        caption, label = self._source.caption(index), self._source.class_names[self._source.label(index)]
+        if template is None:
+            return label if caption is None else caption
+        if caption is None and needs_caption:
+            raise DataError(
+                f"data.prompt={template!r} asks for captions, and {self._source.origin(index)} of {self.name} has none; "
+                "write one, or use {label} alone"
+            )
+        return template.format(caption=caption, label=label)
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self._source)
+
+    def read(self, index: int) -> Image.Image:
+        """The image."""
+        return self._source.read(index)
+
+    def label(self, index: int) -> int:
+        """Its prompt, as a place in `class_names`."""
+        return self._rows[index]
+
+    def key(self, index: int) -> str:
+        """The sha256 of the image."""
+        return self._source.key(index)
+
+    def origin(self, index: int) -> str:
+        """The file or row, for messages."""
+        return self._source.origin(index)
+
+    def caption(self, index: int) -> str | None:
+        """Its prompt."""
+        return self.class_names[self._rows[index]]
+
+
+def _fields(template: str) -> set[str]:
+    try:
+        fields = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+    except ValueError as reason:
+        raise ConfigError(
+            f"data.prompt={template!r} is no template ({reason}); write a brace of its own as {{{{"
+        ) from reason
+    for name in fields:
+        if name not in FIELDS:
+            raise ConfigError(f"data.prompt={template!r} has the field {name!r}{did_you_mean(name, FIELDS)}")
+    return fields

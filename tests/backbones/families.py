@@ -1,0 +1,62 @@
+"""A tiny model of every family and every process, as the conformance suite asks them all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
+
+from difftuning.backbones.base import Backbone
+from difftuning.backbones.class_unet import ClassUNet
+from difftuning.backbones.dit import DiT
+from difftuning.backbones.text_to_image import TextToImage
+from tiny import tiny_dit
+from tiny_text import PIPELINES, pipeline
+
+SCHEDULERS: dict[str, Callable[[], Any]] = {
+    "ddpm": lambda: DDPMScheduler(clip_sample=False),
+    "v": lambda: DDPMScheduler(clip_sample=False, prediction_type="v_prediction"),
+    "flow": FlowMatchEulerDiscreteScheduler,
+    "edm": EDMEulerScheduler,
+}
+NAMES = ("ant", "bee", "cat")
+
+
+def unet(classes: int, **options: Any) -> UNet2DModel:
+    torch.manual_seed(0)
+    return UNet2DModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=8,
+        norm_num_groups=4,
+        num_class_embeds=classes + 1 if classes else None,
+        **options,
+    ).eval()
+
+
+def class_unet(scheduler: str, classes: int = 3) -> ClassUNet:
+    return ClassUNet(unet(classes), SCHEDULERS[scheduler](), names=NAMES[:classes] or None, name="tiny")
+
+
+def dit(scheduler: str) -> DiT:
+    return DiT(tiny_dit(num_classes=3).network, SCHEDULERS[scheduler](), names=NAMES, name="tiny")
+
+
+def text(name: str, folder: Path) -> TextToImage:
+    model = TextToImage(pipeline(name, folder), NAMES, name="tiny")
+    model.resize(16)
+    return model
+
+
+FAMILIES: dict[str, Callable[[Path], Backbone]] = {
+    **{f"dit, {scheduler}": lambda _, scheduler=scheduler: dit(scheduler) for scheduler in SCHEDULERS},
+    **{f"unet, {scheduler}": lambda _, scheduler=scheduler: class_unet(scheduler) for scheduler in SCHEDULERS},
+    "unet, unconditional": lambda _: class_unet("ddpm", 0),
+    **{name: lambda folder, name=name: text(name, folder) for name in PIPELINES},
+}

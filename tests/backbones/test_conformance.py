@@ -1,0 +1,191 @@
+"""What every backbone promises, whatever its family and its process."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from backbones.families import FAMILIES
+from difftuning.backbones.base import Backbone
+from difftuning.backbones.codec import IdentityCodec
+from difftuning.backbones.labels import Extend, Keep, Replace
+from difftuning.backbones.loading import KINDS, load
+from difftuning.backbones.solvers import SOLVERS, make_scheduler
+from difftuning.errors import ConfigError
+from difftuning.objectives.diff_tuning import DiffTuning
+from difftuning.sampling.guidance import guided
+from difftuning.sampling.loop import sample
+from difftuning.sampling.seeds import sample_noise
+from difftuning.types import Batch, Condition, Draw
+
+FAMILY = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture
+def model(family: str, tmp_path: Path) -> Backbone:
+    made = FAMILIES[family](tmp_path / "vocabulary")
+    made.network.eval()
+    return made
+
+
+def times(model: Backbone, count: int) -> Tensor:
+    """From all over its clock."""
+    return model.clock.t((torch.arange(count) + 0.5) / count)
+
+
+def answer(model: Backbone, labels: list[int], seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x_t = torch.randn(len(labels), *model.sample_shape, generator=generator)
+    with torch.no_grad():
+        return model(x_t, times(model, len(labels)), Condition(torch.tensor(labels)))
+
+
+def conditional(model: Backbone) -> bool:
+    return len(model.labels) > 0
+
+
+def test_every_pipeline_class_that_can_be_loaded_is_here(tmp_path: Path) -> None:
+    here = {getattr(make(tmp_path / str(i)), "pipeline", None) for i, make in enumerate(FAMILIES.values())}
+    others = {"DiTPipeline", "DDPMPipeline", "DDIMPipeline", "PixArtSigmaPipeline"}
+    assert here - {None} | others == KINDS.keys()
+
+
+@FAMILY
+def test_shapes_of_answers(model: Backbone) -> None:
+    channels, height, width = model.sample_shape
+    assert answer(model, [0, 0]).shape == (2, channels * (1 + model.learned_variance), height, width)
+
+
+@FAMILY
+def test_a_sample_does_not_depend_on_its_batch(model: Backbone) -> None:
+    x_t, t, labels = torch.randn(4, *model.sample_shape), times(model, 4), torch.zeros(4, dtype=torch.int64)
+    with torch.no_grad():
+        together = model(x_t, t, Condition(labels))
+        alone = torch.cat([model(x_t[i : i + 1], t[i : i + 1], Condition(labels[i : i + 1])) for i in range(4)])
+    torch.testing.assert_close(together, alone, atol=2e-5, rtol=1e-4)
+
+
+@FAMILY
+def test_the_condition_matters_and_the_null_label_is_one(model: Backbone) -> None:
+    under = [answer(model, [row] * 2) for row in (0, model.labels.null)]
+    assert torch.equal(*under) == (not conditional(model))
+    default = model.default_condition(2).labels.tolist()
+    assert torch.isfinite(answer(model, default)).all()
+
+
+@FAMILY
+def test_saved_and_loaded_it_is_the_same(model: Backbone, tmp_path: Path) -> None:
+    model.save(tmp_path / "saved")
+    again = load(str(tmp_path / "saved"))
+    if again.by_prompt:
+        again.resize(model.image_size)
+    assert again.digest() == model.digest()
+    assert again.labels == model.labels
+    assert again.sample_shape == model.sample_shape
+    again.network.eval()
+    rows = [0, model.labels.null]
+    assert torch.equal(answer(again, rows), answer(model, rows))
+
+
+@FAMILY
+def test_one_weight_changes_the_digest(model: Backbone) -> None:
+    before = model.digest()
+    with torch.no_grad():
+        next(iter(model.network.parameters())).view(-1)[0].add_(1)
+    assert model.digest() != before
+
+
+@FAMILY
+def test_a_copy_has_weights_of_its_own(model: Backbone) -> None:
+    copied = copy.deepcopy(model)
+    before = answer(model, [0])
+    with torch.no_grad():
+        for parameter in copied.network.parameters():
+            parameter.add_(0.1)
+    assert torch.equal(answer(model, [0]), before)
+    assert not torch.equal(answer(copied, [0]), before)
+
+
+@FAMILY
+@pytest.mark.parametrize("change", [Replace(), Extend(), Keep()], ids=lambda change: change.kind)
+def test_new_labels_leave_the_null_label_as_it_was(model: Backbone, change: Replace) -> None:
+    null = answer(model, [model.labels.null] * 2)
+    default = answer(model, model.default_condition(2).labels.tolist())
+    target = ("bee", "fox")
+    rows = model.change_labels(change, target)
+    assert rows.shape == (2,)
+    assert torch.isfinite(answer(model, rows.tolist())).all()
+    assert torch.equal(answer(model, [model.labels.null] * 2), null)
+    assert torch.equal(answer(model, model.default_condition(2).labels.tolist()), default)
+    if change.kind != "keep":
+        assert tuple(model.labels.names[row] for row in rows.tolist()) == target
+        if not model.by_prompt:
+            assert model.class_table in dict(model.network.named_parameters())
+
+
+@FAMILY
+def test_a_skeleton_has_the_same_parts_and_no_weights(model: Backbone) -> None:
+    bones = dict(model.skeleton().named_parameters())
+    assert {name: value.shape for name, value in model.network.named_parameters()}.items() <= {
+        name: value.shape for name, value in bones.items()
+    }.items()
+    assert all(value.is_meta for value in bones.values())
+
+
+@FAMILY
+def test_the_objective_falls_in_training(model: Backbone) -> None:
+    objective = DiffTuning(model, model.process, model.prediction, model.learned_variance)
+    generator = torch.Generator().manual_seed(0)
+    x0 = 0.5 * torch.randn(8, *model.sample_shape, generator=generator)
+    t = times(model, 8)
+    draw = Draw(t, model.clock.u(t), torch.zeros(8, dtype=torch.bool), torch.ones(8))
+    batch = Batch(x0, torch.randn(x0.shape, generator=generator), Condition(torch.zeros(8, dtype=torch.int64)), draw)
+    optimizer = torch.optim.Adam(model.network.parameters(), lr=3e-3)
+    errors = []
+    for _ in range(12):
+        found = objective(batch)
+        assert found.error.shape == (8,)
+        found.loss().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        errors.append(float(found.detached().error.mean()))
+    assert errors[-1] < 0.8 * errors[0]
+
+
+@FAMILY
+def test_it_is_drawn_by_every_solver_of_its_process(model: Backbone) -> None:
+    drawn = 0
+    for solver in SOLVERS:
+        try:
+            scheduler = make_scheduler(solver, model.scheduler_config)
+        except ConfigError:
+            continue
+        noise = sample_noise(0, range(2), model.sample_shape)
+        denoiser = guided(model, model.labels.null, 1.5, 1.0)
+        images = sample(denoiser, model.process, scheduler, Condition(torch.tensor([0, 0])), noise, 3)
+        assert images.shape == noise.shape
+        assert torch.isfinite(images).all(), solver
+        drawn += 1
+    assert drawn >= 2
+
+
+@FAMILY
+def test_pixels_go_in_and_come_out(model: Backbone) -> None:
+    side = model.image_size
+    images = torch.rand(2, 3, side, side) * 2 - 1
+    latents = model.codec.encode(images)
+    assert latents.shape[1:] == model.sample_shape
+    assert model.codec.decode(latents).shape == images.shape
+    assert isinstance(model.codec, IdentityCodec) == (side == model.sample_shape[-1])
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name.endswith("edm")])
+def test_what_the_network_is_given_has_variance_one_under_edm(model: Backbone) -> None:
+    t = times(model, 256)
+    x0 = model.process.sigma_data * torch.randn(256, *model.sample_shape)
+    x_t = model.process.add_noise(x0, torch.randn_like(x0), t)
+    assert abs(float(model.process.network_input(x_t, t).var()) - 1) < 0.05
