@@ -43,7 +43,7 @@ def clip_tokenizer(folder: Path) -> CLIPTokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=40)
 
 
 def t5_tokenizer() -> T5TokenizerFast:
@@ -59,7 +59,7 @@ def clip(projected: bool = False) -> Any:
         intermediate_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
-        max_position_embeddings=16,
+        max_position_embeddings=40,
         projection_dim=WIDTH,
         bos_token_id=2 * len(LETTERS),
         eos_token_id=2 * len(LETTERS) + 1,

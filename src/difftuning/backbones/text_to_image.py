@@ -17,7 +17,7 @@ from typing import Any
 
 import diffusers
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.codec import VAECodec, digest_module
@@ -75,7 +75,7 @@ class TextToImage(Backbone):
         pipe.set_progress_bar_config(disable=True)
 
     def _shift(self) -> None:
-        """Where a scheduler shifts by the size of the image (Flux), what it shifts by at ours, in the form that all solvers know."""
+        """Where a scheduler shifts by the size of the image (Flux), what it shifts by at ours, in the form that solvers know."""
         config = self.scheduler.config
         if config.get("use_dynamic_shifting"):
             tokens = self.sample_shape[1] * self.sample_shape[2] // 4
@@ -168,4 +168,7 @@ def load_text_to_image(folder: Path, name: str) -> TextToImage:
         prompts = tuple(map(str, json.loads(written.read_text()))) if written.is_file() else ("",)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as reason:
         raise ModelError(f"{name}: {folder} is not a readable {kind} folder ({reason})") from reason
-    return TextToImage(pipe.to(torch.float32), prompts, name=name)
+    for part in pipe.components.values():
+        if isinstance(part, nn.Module):
+            part.float()
+    return TextToImage(pipe, prompts, name=name)

@@ -10,12 +10,12 @@ from difftuning.backbones.labels import Replace
 from difftuning.backbones.loading import load
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank import audit, generate
-from difftuning.bank.card import BankCard, read_card
+from difftuning.bank.card import CARD, BankCard, read_card
 from difftuning.workflows.assemble import device_of, pretrained, prompts_of
 from difftuning.workflows.display import Display, Silent, Task, total
 from difftuning.workflows.drawing import clip_of
 from difftuning.workflows.heldout import BANK_ITEMS
-from difftuning.workflows.recipe import Recipe
+from difftuning.workflows.recipe import Recipe, heldout_of
 from difftuning.workflows.source_images import source_images
 
 HELDOUT_SEED = 1_000_003
@@ -48,13 +48,16 @@ def _to(task: Task, done: int = 0) -> generate.Progress:
 
 
 def extend(folder: Path, count: int, display: Display | None = None) -> BankCard:
-    """Bring a finished bank to `count` items; its card says which model to load."""
+    """Bring a finished bank to `count` items, and a small held-out bank beside it with it; its card says which model to load."""
     display = display or Silent()
     card = read_card(folder)
+    model = load(card.model.name).to(device_of(None))
+    if card.config.prompts is not None:
+        model.change_labels(Replace(), prompts_of(card.config.prompts))
+    unseen = heldout_of(folder)
+    if (unseen / CARD).is_file() and read_card(unseen).config.count < (enough := min(BANK_ITEMS, count)):
+        generate.extend(model, make_scheduler, unseen, enough)
     with display.progress(f"bank of {card.model.name}", count, card.config.count) as task:
-        model = load(card.model.name).to(device_of(None))
-        if card.config.prompts is not None:
-            model.change_labels(Replace(), prompts_of(card.config.prompts))
         return generate.extend(model, make_scheduler, folder, count, _to(task, card.config.count))
 
 

@@ -64,7 +64,8 @@ def spread(size: int, count: int) -> Tensor:
 def images_of(backbone: Backbone, latents: Tensor) -> Tensor:
     """Latents (N, C, H, W) on any device as images (N, 3, H, W) uint8 on the CPU, decoded a few at a time."""
     parts = [backbone.codec.decode(part.to(backbone.device)) for part in torch.split(latents, DECODED)]
-    return torch.cat([to_uint8(part).cpu() for part in parts])
+    # An autoencoder may answer with its channels last in memory, which files of tensors refuse.
+    return torch.cat([to_uint8(part).cpu() for part in parts]).contiguous()
 
 
 @torch.no_grad()

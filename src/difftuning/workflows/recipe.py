@@ -154,7 +154,7 @@ class Recipe(Section):
     @property
     def heldout_bank_path(self) -> Path:
         """The folder of bank items that training never sees, beside the bank."""
-        return self.bank_path.with_name(f"{self.bank_path.name}-heldout")
+        return heldout_of(self.bank_path)
 
     def digest(self) -> str:
         """The identity of the training: what changes its result, and not where it is, how it is judged or how often it tells.
@@ -166,6 +166,11 @@ class Recipe(Section):
         left_out = {"name", "out", "bank", "bank_folder", "device", "threads", "trackers", "evaluation", "sampling"}
         exclude: dict[str, Any] = {**dict.fromkeys(left_out, True), "training": told}
         return hashlib.sha256(self.model_dump_json(exclude=exclude, exclude_none=True).encode()).hexdigest()
+
+
+def heldout_of(bank: Path) -> Path:
+    """The folder of the held-out items of a bank, beside it."""
+    return bank.with_name(f"{bank.name}-heldout")
 
 
 def load(path_or_name: str, overrides: list[str]) -> Recipe:
