@@ -16,6 +16,7 @@ from difftuning.backbones.labels import Extend, Keep, Replace
 from difftuning.backbones.loading import KINDS, load
 from difftuning.backbones.solvers import SOLVERS, make_scheduler
 from difftuning.errors import ConfigError
+from difftuning.noise.process import EDM, StraightFlow
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.sampling.guidance import guided
 from difftuning.sampling.loop import sample
@@ -154,6 +155,48 @@ def test_the_objective_falls_in_training(model: Backbone) -> None:
         optimizer.zero_grad()
         errors.append(float(found.detached().error.mean()))
     assert errors[-1] < 0.8 * errors[0]
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name.startswith(("dit", "unet"))])
+def test_the_loss_is_that_of_the_formula_that_the_family_is_trained_by(model: Backbone) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x0 = 0.5 * torch.randn(8, *model.sample_shape, generator=generator)
+    noise, labels = torch.randn(x0.shape, generator=generator), torch.arange(8) % 3 * (len(model.labels) > 0)
+    t = times(model, 8)
+    draw = Draw(t, model.clock.u(t), torch.zeros(8, dtype=torch.bool), torch.ones(8))
+    with torch.no_grad():
+        ours = DiffTuning(model, model.process, model.prediction)(Batch(x0, noise, Condition(labels), draw)).error
+        theirs = published_loss(model, x0, noise, t, labels)
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def published_loss(model: Backbone, x0: Tensor, noise: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+    """(B,) as the training scripts of each family have it, with diffusers' own scheduler and the raw network."""
+    classes = {"class_labels": labels} if len(model.labels) else {}
+    wide, scheduler = t[:, None, None, None], model.scheduler
+    if isinstance(model.process, EDM):
+        # Karras et al. 2022, Eq. 7 and 8 and Table 1.
+        sd = scheduler.config.sigma_data
+        c_in, c_skip = 1 / (wide**2 + sd**2).sqrt(), sd**2 / (wide**2 + sd**2)
+        c_out = wide * sd / (wide**2 + sd**2).sqrt()
+        answer = model.network(c_in * (x0 + wide * noise), t.log() / 4, **classes).sample
+        difference = c_skip * (x0 + wide * noise) + c_out * answer - x0
+        return ((wide**2 + sd**2) / (wide * sd) ** 2 * difference.square()).flatten(1).mean(1)
+    if isinstance(model.process, StraightFlow):
+        answer = model.network((1 - wide) * x0 + wide * noise, 1000 * t, **classes).sample
+        return (answer - (noise - x0)).square().flatten(1).mean(1)
+    answer = model.network(scheduler.add_noise(x0, noise, t.long()), t, **classes).sample
+    v = scheduler.config.prediction_type == "v_prediction"
+    target = scheduler.get_velocity(x0, noise, t.long()) if v else noise
+    return (answer - target).square().flatten(1).mean(1)
+
+
+@FAMILY
+def test_the_rank_is_uniform_under_the_law_that_times_are_drawn_by(model: Backbone) -> None:
+    rank = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
+    ordered = model.clock.u(model.clock.t(rank)).double().sort().values
+    even = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
+    assert 20_000**0.5 * float((ordered - even).abs().max()) < 1.95
 
 
 @FAMILY

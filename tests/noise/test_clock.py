@@ -7,7 +7,20 @@ import torch
 from diffusers.training_utils import compute_density_for_timestep_sampling
 from torch import Tensor
 
-from difftuning.noise.clock import Clock, LogitNormal, LogNormal, Uniform, UniformIndex, default_clock
+from difftuning.errors import ConfigError
+from difftuning.noise.clock import (
+    Clock,
+    LogitNormal,
+    LogitNormalConfig,
+    LogNormal,
+    LogNormalConfig,
+    Uniform,
+    UniformConfig,
+    UniformIndex,
+    UniformIndexConfig,
+    build_clock,
+    default_clock,
+)
 from difftuning.noise.process import EDM, StraightFlow, from_scheduler_config
 
 CONTINUOUS: list[Clock] = [Uniform(), LogNormal(), LogNormal(0.4, 1.0), LogitNormal(), LogitNormal(0.5, 0.8, 3.0)]
@@ -71,6 +84,20 @@ def test_the_laws_are_those_that_models_are_trained_with() -> None:
 def test_t_of_a_uniform_rank_is_a_draw_from_the_law(clock: Clock) -> None:
     rank = torch.rand(N, generator=torch.Generator().manual_seed(1))
     assert ks_to_uniform(clock.u(clock.t(rank))) < 1.95
+
+
+def test_a_law_by_its_config_and_the_processes_that_it_is_of() -> None:
+    flow, edm = StraightFlow(), EDM()
+    shifted = build_clock(LogitNormalConfig(mean=0.5, std=0.8, shift=3), flow)
+    assert vars(shifted) == vars(LogitNormal(0.5, 0.8, 3.0))
+    assert vars(build_clock(LogNormalConfig(P_mean=-0.4, P_std=1), edm)) == vars(LogNormal(-0.4, 1.0))
+    assert isinstance(build_clock(UniformConfig(), flow), Uniform)
+    table = from_scheduler_config({"num_train_timesteps": 50})
+    assert vars(build_clock(UniformIndexConfig(), table)) == {"steps": 50}
+    with pytest.raises(
+        ConfigError, match=r"log-normal is a law of EDM, and the model's process is StraightFlow; use uniform, logit"
+    ):
+        build_clock(LogNormalConfig(), flow)
 
 
 def test_default_clocks() -> None:

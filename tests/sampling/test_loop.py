@@ -32,7 +32,7 @@ DDPM: dict[str, Any] = {
 FLOW: dict[str, Any] = {"_class_name": "FlowMatchEulerDiscreteScheduler"}
 EDM: dict[str, Any] = {"_class_name": "EDMEulerScheduler", "sigma_max": 80.0, "sigma_min": 0.002, "sigma_data": 0.5}
 CASES = [(name, DDPM) for name in SOLVERS] + [(name, FLOW) for name in ("dpm++", "unipc", "euler", "heun")]
-CASES += [(name, EDM) for name in ("dpm++", "euler")]
+CASES += [(name, EDM) for name in ("dpm++", "euler", "heun")]
 NAMES = [f"{config['_class_name'][:4]}-{name}" for name, config in CASES]
 MIXTURE = GaussianMixture.random()
 GAUSSIAN = GaussianMixture(MIXTURE.means[:1], torch.tensor([0.5]).double(), torch.ones(1).double())
@@ -85,6 +85,7 @@ def flow_errors(name: str, config: dict[str, Any], steps: int) -> tuple[float, f
         ("dpm++", FLOW, 2),
         ("euler", EDM, 1),
         ("dpm++", EDM, 2),
+        ("heun", EDM, 2),
     ],
 )
 def test_solvers_reach_the_exact_flow_at_their_order(name: str, config: dict[str, Any], order: int) -> None:

@@ -16,6 +16,7 @@ from difftuning.backbones.loading import load
 from difftuning.bank.card import read_card
 from difftuning.errors import BankError, ConfigError, DataError, ModelError
 from difftuning.workflows import bank, recipe
+from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.evaluate import evaluate
 from difftuning.workflows.recipe import Recipe
@@ -73,6 +74,8 @@ def test_from_recipe_to_report(name: str, tmp_path: Path) -> None:
     trained = train(given)
     assert trained["step"] == 6
     again = given.model_copy(update={"out": str(tmp_path / "again")})
+    bank.build(again)
+    assemble(prepare(again)).trainer.run(until=4)
     assert train(again)["weights_digest"] == trained["weights_digest"]
     rows = evaluate(given.folder)["rows"]
     assert {"heldout", "frechet", "kid", "drift"} <= {row["metric"] for row in rows}

@@ -6,7 +6,7 @@
     dpm++   DPMSolverMultistep (2M)   DPMSolverMultistep       EDMDPMSolverMultistep
     unipc   UniPCMultistep            UniPCMultistep           -
     euler   EulerDiscrete             FlowMatchEulerDiscrete   EDMEuler
-    heun    HeunDiscrete              FlowMatchHeunDiscrete    -
+    heun    HeunDiscrete              FlowMatchHeunDiscrete    EDMHeun (ours)
 
 Only ddpm draws noise. heun asks the denoiser twice a step, the others once.
 """
@@ -31,6 +31,7 @@ from diffusers import (
 
 from difftuning.errors import ConfigError, did_you_mean
 from difftuning.noise.process import EDM, NoiseProcess, StraightFlow, VariancePreserving, from_scheduler_config
+from difftuning.sampling.edm_heun import EDMHeunScheduler
 
 _CLASSES: dict[type[NoiseProcess], dict[str, Any]] = {
     VariancePreserving: {
@@ -47,7 +48,7 @@ _CLASSES: dict[type[NoiseProcess], dict[str, Any]] = {
         "euler": FlowMatchEulerDiscreteScheduler,
         "heun": FlowMatchHeunDiscreteScheduler,
     },
-    EDM: {"dpm++": EDMDPMSolverMultistepScheduler, "euler": EDMEulerScheduler},
+    EDM: {"dpm++": EDMDPMSolverMultistepScheduler, "euler": EDMEulerScheduler, "heun": EDMHeunScheduler},
 }
 
 # What `VariancePreserving` is built from, with the defaults that it and diffusers' DDPM share.

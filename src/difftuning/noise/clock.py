@@ -8,10 +8,15 @@ appendix E), the logit-normal distribution function for SD3-like models.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from difftuning.config.section import Section
+from difftuning.errors import ConfigError
 from difftuning.noise.process import EDM, NoiseProcess, StraightFlow, VariancePreserving
 
 
@@ -92,12 +97,66 @@ class LogitNormal(Clock):
         return self.shift * unshifted / (1 + (self.shift - 1) * unshifted)
 
 
-KINDS: dict[str, type[Clock]] = {
-    "uniform-index": UniformIndex,
-    "uniform": Uniform,
-    "log-normal": LogNormal,
-    "logit-normal": LogitNormal,
+class UniformIndexConfig(Section):
+    """Every index of the noise table alike, as DDPM draws them."""
+
+    kind: Literal["uniform-index"] = "uniform-index"
+
+
+class UniformConfig(Section):
+    """Uniform time, as plain flow matching draws it."""
+
+    kind: Literal["uniform"] = "uniform"
+
+
+class LogNormalConfig(Section):
+    """EDM's law, ln sigma ~ N(P_mean, P_std^2)."""
+
+    kind: Literal["log-normal"] = "log-normal"
+    P_mean: float = -1.2
+    """The mean of ln sigma."""
+    P_std: float = Field(1.2, gt=0)
+    """Its standard deviation."""
+
+
+class LogitNormalConfig(Section):
+    """SD3's law, logit t ~ N(mean, std^2), shifted."""
+
+    kind: Literal["logit-normal"] = "logit-normal"
+    mean: float = 0.0
+    """The mean of logit t."""
+    std: float = Field(1.0, gt=0)
+    """Its standard deviation."""
+    shift: float = Field(1.0, gt=0)
+    """Time becomes shift t / (1 + (shift - 1) t): 3 for SD3, 1 for none."""
+
+
+ClockConfig = Annotated[
+    UniformIndexConfig | UniformConfig | LogNormalConfig | LogitNormalConfig, Field(discriminator="kind")
+]
+KINDS: dict[str, tuple[type[NoiseProcess], Callable[[Any, Any], Clock]]] = {
+    "uniform-index": (VariancePreserving, lambda config, process: UniformIndex(process.steps)),
+    "uniform": (StraightFlow, lambda config, process: Uniform()),
+    "log-normal": (EDM, lambda config, process: LogNormal(config.P_mean, config.P_std)),
+    "logit-normal": (StraightFlow, lambda config, process: LogitNormal(config.mean, config.std, config.shift)),
 }
+"""Kind to the process that it is a law of, and what makes it."""
+
+
+def build_clock(config: ClockConfig, process: NoiseProcess) -> Clock:
+    """The clock of a config.
+
+    Raises:
+        ConfigError: it is not a law of this process.
+    """
+    of, make = KINDS[config.kind]
+    if not isinstance(process, of):
+        choices = ", ".join(kind for kind, (other, _) in KINDS.items() if isinstance(process, other))
+        raise ConfigError(
+            f"clock.kind={config.kind} is a law of {of.__name__}, and the model's process is {type(process).__name__}; "
+            f"use {choices}, or null"
+        )
+    return make(config, process)
 
 
 def default_clock(process: NoiseProcess) -> Clock:

@@ -31,6 +31,7 @@ from difftuning.data.order import Order
 from difftuning.data.target import Target, open_target
 from difftuning.errors import ConfigError, ModelError
 from difftuning.evaluation.features import feature_network
+from difftuning.noise.clock import build_clock
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.objectives.distillation import Distillation
 from difftuning.results import MetricsLog
@@ -128,6 +129,8 @@ def configured(model: Backbone, recipe: Recipe) -> Backbone:
         ModelError: the recipe says something of text, and the model knows none.
     """
     model.configure(recipe.text or TextConfig())
+    if recipe.clock is not None:
+        model.clock = build_clock(recipe.clock, model.process)
     if recipe.resolution is not None:
         model.resize(recipe.resolution)
     if recipe.bank.prompts is not None and not model.by_prompt:

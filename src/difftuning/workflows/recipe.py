@@ -21,6 +21,7 @@ from difftuning.config.reference import reference
 from difftuning.config.section import Section
 from difftuning.config.validate import validate
 from difftuning.data.sources import DataConfig
+from difftuning.noise.clock import ClockConfig
 from difftuning.objectives.anchor import AnchorConfig
 from difftuning.objectives.distillation import DistillationConfig
 from difftuning.sampling.denoiser import Precision
@@ -108,6 +109,8 @@ class Recipe(Section):
     """The target."""
     labels: LabelChange = Replace()
     """What becomes of the model's classes."""
+    clock: ClockConfig | None = None
+    """The training law of t, under whose rank psi and xi are functions; null for that which models of the family are trained by."""
     resolution: int | None = Field(None, gt=0)
     """The side of images in pixels, for UNets and text-to-image models; null for what the model was trained at."""
     text: TextConfig | None = None
