@@ -48,7 +48,7 @@ def test_help_names_every_verb_and_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr.strip() == "[]"
-    verbs = "demo bank train sample evaluate diagnose report info recipes doctor".split()
+    verbs = "demo bank train sample evaluate diagnose report info data recipes doctor".split()
     assert all(re.search(rf"\b{verb}\b", done.stdout) for verb in verbs)
     assert difftuning().stdout == difftuning("--help").stdout
 
@@ -171,6 +171,17 @@ def test_every_shipped_recipe_is_listed_and_shown() -> None:
         shown = json.loads(difftuning("recipes", "show", one["name"], "--json").stdout)
         assert shown["recipe"]
         assert one["about"]
+
+
+def test_known_targets_are_listed_and_shown(tmp_path: Path) -> None:
+    (tmp_path / "data/food-101/images/soup").mkdir(parents=True)
+    found = json.loads(difftuning("data", "list", "--json", cwd=tmp_path).stdout)["targets"]
+    there = {one["name"]: one["there"] for one in found}
+    assert (there["food101"], there["sun397"], there["openmoji"]) == (True, False, True)
+    shown = difftuning("data", "show", "food101", cwd=tmp_path).stdout
+    assert re.search(r"^images +101000$", shown, re.MULTILINE)
+    assert re.search(r"^path +data/food-101/images$", shown, re.MULTILINE)
+    assert_one_line(difftuning("data", "show", "food11"), 2, "no target 'food11'; did you mean 'food101'")
 
 
 def test_a_recipe_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from difftuning.cli.bank import bank_app
+from difftuning.cli.data import data_app
 from difftuning.cli.display import make_display, plain_table
 from difftuning.cli.recipes import recipes_app
 from difftuning.cli.running import SETTINGS, Json, Overrides, Quiet, RecipeName, Run, on_stderr, perform
@@ -198,4 +199,5 @@ def doctor(
 
 
 app.add_typer(bank_app, name="bank")
+app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")

@@ -31,11 +31,13 @@ class ImageSource(ABC):
         name: for messages: the path or the name that was asked for.
         class_names: the label space; label k is `class_names[k]`.
         skipped: what was set aside when the source was opened.
+        notes: what else there is to say of it, such as a count other than the published one.
     """
 
     name: str
     class_names: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:

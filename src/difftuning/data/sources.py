@@ -62,7 +62,7 @@ def open_source(config: DataConfig, size: int = 128, cache: Path | None = None) 
     """
     target = config.target
     if target in catalogue.KINDS:
-        return catalogue.KINDS[target](size, cache)
+        return catalogue.KINDS[target].open(size, cache, config.max_pixels)
     path = Path(target).expanduser()
     if path.exists():
         return _open_path(config, path)

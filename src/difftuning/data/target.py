@@ -80,6 +80,7 @@ class Target:
         lines = [
             f"{self.source.name}: {count} images in {classes} class(es); {len(self.train)} to train on, "
             f"{len(self.heldout)} held out, {spare} for tests",
+            *self.source.notes,
             f"latents: {self.train.report}" + (f"; held out: {self.heldout.report}"),
         ]
         if self.class_names != names:
