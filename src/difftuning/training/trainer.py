@@ -182,9 +182,11 @@ class Trainer:
         parts = []
         for rows in torch.arange(len(batch)).tensor_split(self.config.accumulate):
             part = batch[rows[0] : rows[-1] + 1] if len(rows) < len(batch) else batch
-            with self.accelerator.autocast(), attention_kernel(self.config.precision, self.device):
-                errors = self.objective(part)
-            self.accelerator.backward(errors.loss() * (len(part) / len(batch)))
+            # Around both ways: gradient checkpointing asks again on the way back, and has to find the same kernel.
+            with attention_kernel(self.config.precision, self.device):
+                with self.accelerator.autocast():
+                    errors = self.objective(part)
+                self.accelerator.backward(errors.loss() * (len(part) / len(batch)))
             parts.append(errors.detached())
         if self.penalty is not None:
             self.accelerator.backward(self.penalty())
