@@ -92,7 +92,10 @@ def sample(
     out: Annotated[Path | None, typer.Option(help="The folder for the images; RUN/samples/drawn without it.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
     label: Annotated[
-        list[str] | None, typer.Option(help="A class by name; may be given many times. All without it.")
+        list[str] | None,
+        typer.Option(
+            "--label", "--prompt", help="A class by name, or a prompt; may be given many times. All without it."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps; the recipe's without it.")] = None,
     guidance: Annotated[
