@@ -76,8 +76,7 @@ def pretrain(
     fixed = Epochs(heldout.pixels, heldout.labels, law, len(heldout.images), 0.0, False, 1).batch(0, (0, 0))
 
     def heldout_error(step: int) -> dict[str, float]:
-        with torch.autocast("cpu", torch.bfloat16):
-            _, y = denoise(model, model.process, fixed)
+        _, y = denoise(model, model.process, fixed)
         return {"heldout": float(denoising_error(y, model.process, model.prediction, fixed).mean())}
 
     log = MetricsLog(options.run / "metrics.jsonl")
@@ -89,7 +88,7 @@ def pretrain(
         checkpoints=Checkpoints(options.run / "checkpoints"),
         log=log,
         config=TrainingConfig(
-            steps=options.steps, batch_size=options.batch_size, precision="bf16", save_every=SAVE_EVERY
+            steps=options.steps, batch_size=options.batch_size, precision="auto", save_every=SAVE_EVERY
         ),
         optim=OptimConfig(lr=options.lr, schedule="cosine", warmup_steps=WARMUP_STEPS),
         ema_config=EMAConfig(kind="halflife", halflife_images=HALFLIFE_IMAGES, rampup=0.1),
@@ -110,7 +109,7 @@ def pretrain(
         "label_dropout": options.dropout,
         "flips": flip,
         "seed": options.seed,
-        "precision": "bf16",
+        "precision": trainer.config.precision,
     }
     curves = {
         name: [[record["step"], round(record[name], 5)] for record in records if name in record]
