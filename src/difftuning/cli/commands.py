@@ -184,6 +184,22 @@ def info(
 
 
 @app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pkl of EDM or a .pt of DiT, as published.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The model folder, which must not exist yet.")],
+    vae: Annotated[Path | None, typer.Option(help="The folder of the autoencoder that a DiT belongs to.")] = None,
+    heads: Annotated[
+        int | None, typer.Option(min=1, help="Attention heads of a DiT whose width is none of the published.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write published weights of EDM or DiT as a model folder, running nothing of their file."""
+    from difftuning.workflows.convert import convert as work
+
+    perform(lambda display: work(file, out, vae, heads), json, quiet=True)
+
+
+@app.command()
 def doctor(
     hub: Annotated[bool, typer.Option("--hub", help="Also try to reach the model hub.")] = False, json: Json = False
 ) -> None:
