@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-from difftuning.backbones.base import Backbone
+from difftuning.noise.clock import Clock
 from difftuning.types import Batch, Condition, Draw
+
+
+class Law(Protocol):
+    """What is asked of a model."""
+
+    @property
+    def clock(self) -> Clock:
+        """Its training law of t."""
+        ...
+
+    @property
+    def null(self) -> int:
+        """Its null label."""
+        ...
 
 
 class Epochs:
     """The images in a new order each epoch; times by the uniform law, one per stratum of u.
 
     Args:
-        images: (N, 3, H, W) uint8.
+        images: (N, C, H, W) float32, pixels in [-1, 1] or latents.
         labels: (N,) int64.
-        model: whose clock and null label are used.
+        law: the clock and the null label of a model.
         batch_size: images a step.
         dropout: the share of labels that become the null label.
         flip: mirror half of the images.
@@ -23,9 +39,9 @@ class Epochs:
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, model: Backbone, batch_size: int, dropout: float, flip: bool, seed: int
+        self, images: Tensor, labels: Tensor, law: Law, batch_size: int, dropout: float, flip: bool, seed: int
     ) -> None:
-        self.images, self.labels, self.model, self.seed = images, labels, model, seed
+        self.images, self.labels, self.law, self.seed = images, labels, law, seed
         self.batch_size, self.dropout, self.flip = batch_size, dropout, flip
 
     def batch(self, step: int, positions: tuple[int, int]) -> Batch:
@@ -38,14 +54,14 @@ class Epochs:
             [orders[int(epoch)][int(place) % len(self.images)] for epoch, place in zip(epochs, places, strict=True)]
         )
         generator = torch.Generator().manual_seed(self.seed * 7_919 + step)
-        x0 = self.images[rows].float() / 127.5 - 1
+        x0 = self.images[rows]
         flip = (torch.rand(size, generator=generator) < 0.5) & self.flip
         x0 = torch.where(flip[:, None, None, None], x0.flip(-1), x0)
         dropped = torch.rand(size, generator=generator) < self.dropout
-        labels = torch.where(dropped, self.model.labels.null, self.labels[rows])
+        labels = torch.where(dropped, self.law.null, self.labels[rows])
         u = (torch.randperm(size, generator=generator) + torch.rand(size, generator=generator)) / size
-        t = self.model.clock.t(u)
-        draw = Draw(t, self.model.clock.u(t), torch.zeros(size, dtype=torch.bool), torch.ones(size))
+        t = self.law.clock.t(u)
+        draw = Draw(t, self.law.clock.u(t), torch.zeros(size, dtype=torch.bool), torch.ones(size))
         return Batch(x0, torch.randn(x0.shape, generator=generator), Condition(labels), draw)
 
     def _order(self, epoch: int) -> Tensor:

@@ -1,12 +1,14 @@
-"""Pretrain `dit-icons-32` from the parquet files of icons.py.
+"""Pretrain `dit-icons-32` from the parquet files of icons.py, and `flow-icons-32` and `edm-icons-32` from it.
 
     python benchmarks/pretrain/icons.py data/icons.parquet
     python benchmarks/pretrain/icon_model.py data/icons.parquet COARSE --steps 4800
     python benchmarks/pretrain/icon_model.py data/icons.parquet RUN --start COARSE/model --steps 8000
+    python benchmarks/pretrain/other_process.py dit-icons-32 FLOW --process flow
+    python benchmarks/pretrain/icon_model.py data/icons.parquet RUN --start FLOW --name flow-icons-32 --steps 3000
 
 The first run learns the 64 Unicode subcategories from scratch. The second goes on from its model with one class an emoji, each
 drawn by both vendors: its row starts as the null row plus the principal components of its drawings, so that what a row means is
-shared by all emoji and not learned for each of them from its two pictures.
+shared by all emoji and not learned for each of them from its two pictures. The third keeps the classes that it starts with.
 """
 
 from __future__ import annotations
@@ -64,6 +66,7 @@ def main() -> None:
     """The command line."""
     parser = options_of(__doc__, steps=9000, batch_size=64, width=192)
     parser.add_argument("--start", type=Path, default=None, help="the model of a first run, to name every emoji")
+    parser.add_argument("--name", default="dit-icons-32", help="of the model in its card")
     options = parser.parse_args()
     stem = options.data.stem
     train, labels, captions = read(options.data.with_stem(f"{stem}-train"))
@@ -75,11 +78,14 @@ def main() -> None:
     else:
         model = load(str(options.start))
         earlier = json.loads((options.start / "card.json").read_text())
-        labels = name_every_emoji(model, captions, train)
+        if set(captions) <= set(model.labels.names):
+            labels = model.rows(captions)
+        else:
+            labels = name_every_emoji(model, captions, train)
         # No row is theirs: emoji that were held out are asked for without a class.
         heldout_labels = torch.full((len(heldout),), model.labels.null)
     card = {
-        "name": "dit-icons-32",
+        "name": options.name,
         "data": {
             "images": len(train),
             "classes": len(model.labels),

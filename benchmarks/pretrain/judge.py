@@ -38,7 +38,7 @@ def main() -> None:
     model = load(str(options.model))
     images, _, _ = read(options.data.with_stem(f"{options.data.stem}-train"))
     real = images[spread(len(images), options.count)]
-    sampling = SamplingConfig(solver="dpm++", steps=options.steps, guidance=options.guidance, precision="bf16")
+    sampling = SamplingConfig(solver="dpm++", steps=options.steps, guidance=options.guidance, precision="auto")
     samples = draw_images(model, spread(len(model.labels), options.count), sampling)
     network = feature_network("efficientnet-lite0")
     measures = evaluate(samples, Reference.of(real, network), None, network)

@@ -16,6 +16,7 @@ from epochs import Epochs
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
+from difftuning.noise.clock import Clock
 from difftuning.objectives.denoising import denoise, denoising_error
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.results import MetricsLog, write_json
@@ -38,6 +39,19 @@ class Images:
     images: Tensor
     labels: Tensor
 
+    @property
+    def pixels(self) -> Tensor:
+        """(N, 3, H, W) float32 in [-1, 1]."""
+        return self.images.float() / 127.5 - 1
+
+
+@dataclass(frozen=True)
+class Law:
+    """The clock of a model and its null label."""
+
+    clock: Clock
+    null: int
+
 
 def options_of(description: str | None, steps: int, batch_size: int, width: int) -> argparse.ArgumentParser:
     """The options that all source models have."""
@@ -58,11 +72,11 @@ def pretrain(
     model: Backbone, train: Images, heldout: Images, flip: bool, options: argparse.Namespace, card: Mapping[str, Any]
 ) -> None:
     """Train to the end, and write the model with its card, which gets settings and the training log added."""
-    fixed = Epochs(heldout.images, heldout.labels, model, len(heldout.images), 0.0, False, 1).batch(0, (0, 0))
+    law = Law(model.clock, model.labels.null)
+    fixed = Epochs(heldout.pixels, heldout.labels, law, len(heldout.images), 0.0, False, 1).batch(0, (0, 0))
 
     def heldout_error(step: int) -> dict[str, float]:
-        with torch.autocast("cpu", torch.bfloat16):
-            _, y = denoise(model, model.process, fixed)
+        _, y = denoise(model, model.process, fixed)
         return {"heldout": float(denoising_error(y, model.process, model.prediction, fixed).mean())}
 
     log = MetricsLog(options.run / "metrics.jsonl")
@@ -70,11 +84,11 @@ def pretrain(
         network=model.network,
         parameters=dict(model.network.named_parameters()),
         objective=DiffTuning(model, model.process, model.prediction),
-        streams=Epochs(train.images, train.labels, model, options.batch_size, options.dropout, flip, options.seed),
+        streams=Epochs(train.pixels, train.labels, law, options.batch_size, options.dropout, flip, options.seed),
         checkpoints=Checkpoints(options.run / "checkpoints"),
         log=log,
         config=TrainingConfig(
-            steps=options.steps, batch_size=options.batch_size, precision="bf16", save_every=SAVE_EVERY
+            steps=options.steps, batch_size=options.batch_size, precision="auto", save_every=SAVE_EVERY
         ),
         optim=OptimConfig(lr=options.lr, schedule="cosine", warmup_steps=WARMUP_STEPS),
         ema_config=EMAConfig(kind="halflife", halflife_images=HALFLIFE_IMAGES, rampup=0.1),
@@ -95,7 +109,7 @@ def pretrain(
         "label_dropout": options.dropout,
         "flips": flip,
         "seed": options.seed,
-        "precision": "bf16",
+        "precision": trainer.config.precision,
     }
     curves = {
         name: [[record["step"], round(record[name], 5)] for record in records if name in record]

@@ -12,6 +12,7 @@ from diffusers import DDPMScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteSc
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.class_unet import ClassUNet
 from difftuning.backbones.dit import DiT
+from difftuning.backbones.edm_unet import EDMUNet
 from difftuning.backbones.text_to_image import TextToImage
 from tiny import tiny_dit
 from tiny_text import PIPELINES, pipeline
@@ -44,6 +45,17 @@ def class_unet(scheduler: str, classes: int = 3) -> ClassUNet:
     return ClassUNet(unet(classes), SCHEDULERS[scheduler](), names=NAMES[:classes] or None, name="tiny")
 
 
+def edm_unet(kind: str, classes: int = 3) -> ClassUNet:
+    torch.manual_seed(0)
+    network = EDMUNet(
+        sample_size=8, num_classes=classes, kind=kind, model_channels=16, channel_mult=(1, 2), num_blocks=1
+    )
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return ClassUNet(network.eval(), EDMEulerScheduler(), names=NAMES[:classes] or None, name="tiny")
+
+
 def dit(scheduler: str) -> DiT:
     return DiT(tiny_dit(num_classes=3).network, SCHEDULERS[scheduler](), names=NAMES, name="tiny")
 
@@ -58,5 +70,8 @@ FAMILIES: dict[str, Callable[[Path], Backbone]] = {
     **{f"dit, {scheduler}": lambda _, scheduler=scheduler: dit(scheduler) for scheduler in SCHEDULERS},
     **{f"unet, {scheduler}": lambda _, scheduler=scheduler: class_unet(scheduler) for scheduler in SCHEDULERS},
     "unet, unconditional": lambda _: class_unet("ddpm", 0),
+    "ddpmpp, edm": lambda _: edm_unet("ddpmpp"),
+    "ddpmpp, unconditional, edm": lambda _: edm_unet("ddpmpp", 0),
+    "adm, edm": lambda _: edm_unet("adm"),
     **{name: lambda folder, name=name: text(name, folder) for name in PIPELINES},
 }

@@ -51,7 +51,7 @@ def conditional(model: Backbone) -> bool:
 
 def test_every_pipeline_class_that_can_be_loaded_is_here(tmp_path: Path) -> None:
     here = {getattr(make(tmp_path / str(i)), "pipeline", None) for i, make in enumerate(FAMILIES.values())}
-    others = {"DiTPipeline", "DDPMPipeline", "DDIMPipeline", "PixArtSigmaPipeline"}
+    others = {"DiTPipeline", "DDPMPipeline", "DDIMPipeline", "EDMPipeline", "PixArtSigmaPipeline"}
     assert here - {None} | others == KINDS.keys()
 
 
@@ -157,7 +157,7 @@ def test_the_objective_falls_in_training(model: Backbone) -> None:
     assert errors[-1] < 0.8 * errors[0]
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name.startswith(("dit", "unet"))])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name.startswith(("dit", "unet", "ddpmpp", "adm"))])
 def test_the_loss_is_that_of_the_formula_that_the_family_is_trained_by(model: Backbone) -> None:
     generator = torch.Generator().manual_seed(0)
     x0 = 0.5 * torch.randn(8, *model.sample_shape, generator=generator)

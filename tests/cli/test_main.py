@@ -48,7 +48,7 @@ def test_help_names_every_verb_and_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr.strip() == "[]"
-    verbs = "demo bank train sample evaluate diagnose report info data recipes doctor".split()
+    verbs = "demo bank train sample evaluate diagnose report info data recipes doctor convert".split()
     assert all(re.search(rf"\b{verb}\b", done.stdout) for verb in verbs)
     assert difftuning().stdout == difftuning("--help").stdout
 
@@ -77,6 +77,7 @@ def test_help_answers_in_under_half_a_second() -> None:
             r"there is no recipe 'nothing-like-it', neither as a file nor by name",
         ),
         (["info", "no-such-run"], r"there is no run folder no-such-run"),
+        (["convert", "no-such-file", "out"], r"there is no file no-such-file"),
     ],
 )
 def test_wrong_words_are_one_line_and_exit_2(arguments: list[str], message: str) -> None:

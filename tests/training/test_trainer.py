@@ -127,8 +127,10 @@ def test_accumulation_changes_rounding_only(tmp_path: Path) -> None:
     assert any(not torch.equal(value, split.parameters[name]) for name, value in plain.parameters.items())
 
 
-def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
-    plain, saving = make(tmp_path / "1"), make(tmp_path / "2", gradient_checkpointing=True)
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_gradient_checkpointing_changes_nothing(tmp_path: Path, precision: str) -> None:
+    plain = make(tmp_path / "1", precision=precision)
+    saving = make(tmp_path / "2", precision=precision, gradient_checkpointing=True)
     plain.run(until=2)
     saving.run(until=2)
     assert same(plain.tensors(), saving.tensors())

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from backbones.families import class_unet, text
+from backbones.families import edm_unet, text
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.text_to_image import TextToImage
 from difftuning.coefficients.chain import build_chain
@@ -40,7 +40,7 @@ def model_of(name: str, folder: Path) -> Backbone:
     kind = name.removeprefix("paper/").split("-")[0]
     made: dict[str, Callable[[], Backbone]] = {
         "dit": narrow_dit_xl,
-        "edm": lambda: class_unet("edm"),
+        "edm": lambda: edm_unet("adm"),
         "sd": lambda: text("sd", folder),
         **{other: (lambda other=other: text(other, folder)) for other in ("sdxl", "sd3", "flux", "pixart")},
     }

@@ -1,4 +1,4 @@
-"""UNets, class-conditional or unconditional: diffusers' `UNet2DModel`, on pixels or behind an autoencoder.
+"""UNets, class-conditional or unconditional: diffusers' `UNet2DModel` and EDM's, on pixels or behind an autoencoder.
 
 diffusers has no rule for the label that means "no class". Here it is the last row of the table, in folders that name one class
 fewer than the table has rows (`id2label`). A table that names all its rows, or none, gets a null row of its own: their mean,
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from difftuning.backbones.class_conditional import ClassConditional
 from difftuning.backbones.codec import VAECodec, digest_module
+from difftuning.backbones.edm_unet import EDMUNet
 from difftuning.backbones.folder import in_dtype, names_of, read_index, read_part, write_pipeline
 from difftuning.backbones.labels import LabelSpace
 from difftuning.errors import ModelError
@@ -28,7 +29,7 @@ class ClassUNet(ClassConditional):
     """A UNet with its autoencoder (None for a pixel model), scheduler and class names.
 
     Args:
-        unet: diffusers' model.
+        unet: diffusers' model, or an `EDMUNet`.
         scheduler: any diffusers scheduler; its config says what the model was trained for.
         vae: the autoencoder, or None where the model works on pixels.
         names: the class names in the order of the table; None numbers the rows of a table.
@@ -88,14 +89,17 @@ class ClassUNet(ClassConditional):
 
     @property
     def embedding_width(self) -> int:
-        """The width of the time embedding, to which classes are added."""
-        width: int = self.network.time_embedding.linear_2.out_features
+        """The width of what classes are added to: the time embedding."""
+        unet = self.network
+        width: int = unet.class_width if isinstance(unet, EDMUNet) else unet.time_embedding.linear_2.out_features
         return width
 
     def put_embedding(self, embedding: nn.Embedding) -> None:
         """Beside the time embedding."""
         self.network.class_embedding = embedding
-        self.network.register_to_config(num_class_embeds=embedding.num_embeddings)
+        rows = embedding.num_embeddings
+        sizes = {"num_classes": rows - 1} if isinstance(self.network, EDMUNet) else {"num_class_embeds": rows}
+        self.network.register_to_config(**sizes)
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
         """The UNet's answer."""
@@ -113,13 +117,15 @@ class ClassUNet(ClassConditional):
         return digest_module(self.network, self.network.config)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write a DDPMPipeline folder, whose table has its null row last."""
+        """Write a DDPMPipeline folder, or an EDMPipeline one, whose table has its null row last."""
         vae = self.codec.vae if isinstance(self.codec, VAECodec) else None
         parts = {"unet": in_dtype(self.network, dtype), "scheduler": self.scheduler}
-        write_pipeline(Path(folder), PIPELINE, parts | ({} if vae is None else {"vae": vae}), self.labels.names)
+        pipeline = EDM_PIPELINE if isinstance(self.network, EDMUNet) else PIPELINE
+        write_pipeline(Path(folder), pipeline, parts | ({} if vae is None else {"vae": vae}), self.labels.names)
 
 
-PIPELINE = "DDPMPipeline"
+PIPELINE, EDM_PIPELINE = "DDPMPipeline", "EDMPipeline"
+"""Of diffusers, which reads the first alone: it has no network of EDM's."""
 
 
 def load_class_unet(folder: Path, name: str) -> ClassUNet:
@@ -129,5 +135,6 @@ def load_class_unet(folder: Path, name: str) -> ClassUNet:
         ModelError: a part is missing or unreadable.
     """
     index = read_index(folder, name)
-    unet, scheduler, vae = (read_part(folder, part, index) for part in ("unet", "scheduler", "vae"))
+    ours = {"EDMUNet": EDMUNet}
+    unet, scheduler, vae = (read_part(folder, part, index, ours) for part in ("unet", "scheduler", "vae"))
     return ClassUNet(unet.float(), scheduler, vae, names_of(index), name)

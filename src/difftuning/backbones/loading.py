@@ -17,6 +17,7 @@ KINDS: dict[str, Callable[[Path, str], Backbone]] = {
     "DiTPipeline": load_dit,
     "DDPMPipeline": load_class_unet,
     "DDIMPipeline": load_class_unet,
+    "EDMPipeline": load_class_unet,
     **dict.fromkeys(text_families.KINDS, load_text_to_image),
 }
 """diffusers' pipeline class, as `model_index.json` names it, to the function that loads its folder."""

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from difftuning.config.precision import Precision
 from difftuning.config.section import Section
 from difftuning.errors import BankError
-from difftuning.sampling.denoiser import Precision
 from difftuning.sampling.loop import SolverName
 
 CARD, PLAN = "card.json", "plan.json"
@@ -48,7 +48,7 @@ class BankConfig(Section):
     shard_size: int = Field(512, gt=0)
     """Items a file, which is what a kill can cost."""
     precision: Precision = "no"
-    """What the model computes in; bf16 takes half the time on a CPU, and another card names another bank."""
+    """What the model computes in; `auto` is bf16, half the time, where the processor has it. Another precision is another bank."""
     dtype: Literal["float16", "float32"] = "float16"
     """How latents are stored."""
 

@@ -93,7 +93,10 @@ def sample(
     out: Annotated[Path | None, typer.Option(help="The folder for the images; RUN/samples/drawn without it.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
     label: Annotated[
-        list[str] | None, typer.Option(help="A class by name; may be given many times. All without it.")
+        list[str] | None,
+        typer.Option(
+            "--label", "--prompt", help="A class by name, or a prompt; may be given many times. All without it."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps; the recipe's without it.")] = None,
     guidance: Annotated[
@@ -179,6 +182,22 @@ def info(
     from difftuning.workflows.info import info as work
 
     perform(lambda display: work(run), json, quiet=True)
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pkl of EDM or a .pt of DiT, as published.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The model folder, which must not exist yet.")],
+    vae: Annotated[Path | None, typer.Option(help="The folder of the autoencoder that a DiT belongs to.")] = None,
+    heads: Annotated[
+        int | None, typer.Option(min=1, help="Attention heads of a DiT whose width is none of the published.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write published weights of EDM or DiT as a model folder, running nothing of their file."""
+    from difftuning.workflows.convert import convert as work
+
+    perform(lambda display: work(file, out, vae, heads), json, quiet=True)
 
 
 @app.command()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from difftuning.config.precision import Precision
 from difftuning.noise.prediction import Prediction
 from difftuning.noise.process import NoiseProcess
 from difftuning.types import Condition, Denoiser, Network
 
-Precision = Literal["no", "bf16", "fp16"]
-"""What a network computes in: float32, or mixed precision."""
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 

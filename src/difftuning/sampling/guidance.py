@@ -13,9 +13,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from difftuning.config.precision import Precision
 from difftuning.noise.prediction import Prediction
 from difftuning.noise.process import NoiseProcess
-from difftuning.sampling.denoiser import Clipped, MixedPrecision, ModelDenoiser, Precision
+from difftuning.sampling.denoiser import Clipped, MixedPrecision, ModelDenoiser
 from difftuning.types import Condition, Denoiser
 
 

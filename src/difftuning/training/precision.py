@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from difftuning.config.precision import Precision
 from difftuning.errors import ConfigError
 
-TrainingPrecision = Literal["no", "bf16", "fp16"]
 
-
-def make_accelerator(precision: TrainingPrecision, device: torch.device) -> Accelerator:
+def make_accelerator(precision: Precision, device: torch.device) -> Accelerator:
     """Accelerate on the device where the parameters are.
 
     Raises:
@@ -33,7 +31,7 @@ def make_accelerator(precision: TrainingPrecision, device: torch.device) -> Acce
     return accelerator
 
 
-def attention_kernel(precision: TrainingPrecision, device: torch.device) -> AbstractContextManager[None]:
+def attention_kernel(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
     """On a CPU in bf16, plain attention: the flash kernel's backward pass takes twice as long there (torch 2.15)."""
     plain = precision == "bf16" and device.type == "cpu"
     return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from difftuning.config.precision import Precision
 from difftuning.config.section import Section
 from difftuning.errors import CheckpointError, TrainingError
 from difftuning.training.checkpoints import (
@@ -29,7 +30,7 @@ from difftuning.training.hooks import Hook
 from difftuning.training.interfaces import Log, Objective, Streams
 from difftuning.training.loss_meter import LossMeter
 from difftuning.training.optim import OptimConfig, learning_rate, make_optimizer
-from difftuning.training.precision import TrainingPrecision, attention_kernel, make_accelerator
+from difftuning.training.precision import attention_kernel, make_accelerator
 from difftuning.types import Batch, Errors
 
 
@@ -42,8 +43,8 @@ class TrainingConfig(Section):
     """Samples a step, target and bank together."""
     accumulate: int = Field(1, gt=0)
     """Passes a step is split into, to save memory; the result is the same up to rounding."""
-    precision: TrainingPrecision = "no"
-    """Mixed precision of the pass; weights, optimiser and average stay float32."""
+    precision: Precision = "no"
+    """Mixed precision of the pass, or `auto`; weights, optimiser and average stay float32."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass, to save memory."""
     label_dropout: float = Field(0.1, ge=0, le=1)

@@ -16,6 +16,7 @@ import torch
 from packaging.requirements import Requirement
 
 from difftuning.backbones.loading import zoo_names
+from difftuning.config.precision import native_bf16
 from difftuning.config.provenance import device, versions
 
 MEMORY_GIB = 2.0
@@ -80,7 +81,9 @@ def _devices() -> list[Check]:
     name = device()
     if name == "cpu":
         threads = torch.get_num_threads()
-        return [Check("device", "ok", f"cpu, {threads} threads; models of the zoo's size train well on it")]
+        found = Check("device", "ok", f"cpu, {threads} threads; models of the zoo's size train well on it")
+        emulated = Check("bf16", "warn", "emulated", "keep precision at no or auto: bf16 is many times slower here")
+        return [found, Check("bf16", "ok", "native") if native_bf16() else emulated]
     if not torch.cuda.is_available():
         return [Check("device", "ok", name)]
     free, total = torch.cuda.mem_get_info()

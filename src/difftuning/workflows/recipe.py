@@ -17,6 +17,7 @@ from difftuning.coefficients.realisation import RealisationConfig, SourceConfig
 from difftuning.coefficients.weighting import Weighting
 from difftuning.config.loading import load_recipe
 from difftuning.config.overrides import apply_overrides
+from difftuning.config.precision import Precision
 from difftuning.config.reference import reference
 from difftuning.config.section import Section
 from difftuning.config.validate import validate
@@ -24,7 +25,6 @@ from difftuning.data.sources import DataConfig
 from difftuning.noise.clock import ClockConfig
 from difftuning.objectives.anchor import AnchorConfig
 from difftuning.objectives.distillation import DistillationConfig
-from difftuning.sampling.denoiser import Precision
 from difftuning.sampling.loop import SolverName
 from difftuning.training.ema import EMAConfig
 from difftuning.training.optim import OptimConfig
@@ -67,7 +67,7 @@ class SamplingConfig(Section):
     batch_size: int = Field(64, gt=0)
     """Samples a pass; it does not change them."""
     precision: Precision = "no"
-    """What the model computes in; bf16 takes half the time on a CPU."""
+    """What the model computes in; `auto` is bf16, half the time, where the processor has it."""
     seed: int = Field(1234, ge=0)
     """Sample i depends on this seed and i alone."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from difftuning.atomic import ASIDE
 from difftuning.bank.mix import coverage
 from difftuning.config.loading import dump_recipe
+from difftuning.config.precision import SLOW, native_bf16
 from difftuning.config.provenance import provenance
 from difftuning.reporting.images import image_grid
 from difftuning.results import MetricsLog, write_json, write_text
@@ -76,6 +77,9 @@ def check(recipe: Recipe, display: Display | None = None) -> Prepared:
     prepared = prepare(recipe)
     for line in prepared.target.report():
         display.note(line)
+    asked = {recipe.training.precision, recipe.bank.precision, recipe.sampling.precision}
+    if "bf16" in asked and not native_bf16():
+        display.note(SLOW)
     return prepared
 
 
