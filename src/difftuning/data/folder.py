@@ -52,6 +52,8 @@ class FolderSource(EncodedSource):
         self.max_pixels = max_pixels
         self._folder = folder
         folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        every = [*_files(folder, deep=False), *(file for path in folders for file in _files(path, deep=True))]
+        self._captions = {file.with_suffix(""): file for file in every if file.suffix.lower() == CAPTION}
         found = {path.name: _without_captions(_files(path, deep=True)) for path in folders}
         classes = {name: files for name, files in found.items() if files}
         beside = _without_captions(_files(folder, deep=False))
@@ -83,16 +85,16 @@ class FolderSource(EncodedSource):
             raise DataError(f"{self.origin(index)}: cannot be read ({reason.strerror or reason})") from reason
 
     def caption(self, index: int) -> str | None:
-        """The text file beside it; None where there is none.
+        """The text file beside it; None where there is none, or nothing in it.
 
         Raises:
             DataError: it cannot be read.
         """
-        file = self._paths[index].with_suffix(CAPTION)
-        if not file.is_file():
+        file = self._captions.get(self._paths[index].with_suffix(""))
+        if file is None:
             return None
         try:
-            return file.read_text(encoding="utf-8").strip()
+            return file.read_text(encoding="utf-8-sig").strip() or None
         except (OSError, ValueError) as reason:
             raise DataError(
                 f"the caption {file.name} beside {self.origin(index)} cannot be read ({reason})"
