@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,17 +125,17 @@ def sdxl(folder: Path) -> StableDiffusionXLPipeline:
     )
 
 
-def pixart(folder: Path) -> PixArtAlphaPipeline:
+def pixart(folder: Path, told_size: bool = False) -> PixArtAlphaPipeline:
     network = PixArtTransformer2DModel(
-        num_attention_heads=2,
+        num_attention_heads=3,
         attention_head_dim=8,
         in_channels=4,
         out_channels=8,
         num_layers=1,
-        cross_attention_dim=16,
+        cross_attention_dim=24,
         sample_size=8,
         caption_channels=WIDTH,
-        use_additional_conditions=False,
+        use_additional_conditions=told_size,
     )
     return PixArtAlphaPipeline(t5_tokenizer(), t5(), vae(), network, DDIMScheduler(clip_sample=False, steps_offset=1))
 
@@ -176,7 +177,14 @@ def flux(folder: Path) -> FluxPipeline:
     )
 
 
-PIPELINES: dict[str, Callable[[Path], Any]] = {"sd": sd, "sdxl": sdxl, "pixart": pixart, "sd3": sd3, "flux": flux}
+PIPELINES: dict[str, Callable[[Path], Any]] = {
+    "sd": sd,
+    "sdxl": sdxl,
+    "pixart": pixart,
+    "pixart, told its size": partial(pixart, told_size=True),
+    "sd3": sd3,
+    "flux": flux,
+}
 """Each made the same from the same seed, with random weights where diffusers puts zeros."""
 
 

@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from difftuning.backbones.text_to_image import PROMPTS
+from difftuning.backbones.text_to_image import TEXT
 from difftuning.noise.clock import default_clock
 from difftuning.noise.prediction import from_scheduler_config as prediction_of
 from difftuning.noise.process import from_scheduler_config as process_of
@@ -259,7 +259,7 @@ def write(options: argparse.Namespace, pipe: Any, prompts: list[str], training: 
     """The folder of the model, with its card and the prompts that it was trained under."""
     folder = options.run / "model"
     pipe.save_pretrained(folder)
-    (folder / PROMPTS).write_text(json.dumps(prompts, ensure_ascii=False, indent=0) + "\n")
+    write_json(folder / TEXT, {"image_size": 32, "prompts": prompts})
     card = {
         "name": "sd-icons-32",
         "data": {

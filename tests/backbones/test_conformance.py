@@ -15,13 +15,14 @@ from difftuning.backbones.codec import IdentityCodec
 from difftuning.backbones.labels import Extend, Keep, Replace
 from difftuning.backbones.loading import KINDS, load
 from difftuning.backbones.solvers import SOLVERS, make_scheduler
-from difftuning.errors import ConfigError
+from difftuning.errors import ConfigError, ModelError
 from difftuning.noise.process import EDM, StraightFlow
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.sampling.guidance import guided
 from difftuning.sampling.loop import sample
 from difftuning.sampling.seeds import sample_noise
 from difftuning.types import Batch, Condition, Draw
+from tiny_text import PIPELINES
 
 FAMILY = pytest.mark.parametrize("family", FAMILIES)
 
@@ -82,14 +83,32 @@ def test_the_condition_matters_and_the_null_label_is_one(model: Backbone) -> Non
 def test_saved_and_loaded_it_is_the_same(model: Backbone, tmp_path: Path) -> None:
     model.save(tmp_path / "saved")
     again = load(str(tmp_path / "saved"))
-    if again.by_prompt:
-        again.resize(model.image_size)
     assert again.digest() == model.digest()
     assert again.labels == model.labels
     assert again.sample_shape == model.sample_shape
     again.network.eval()
     rows = [0, model.labels.null]
     assert torch.equal(answer(again, rows), answer(model, rows))
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name.startswith(("unet", *PIPELINES))])
+def test_another_size_is_answered_and_saved(model: Backbone, tmp_path: Path) -> None:
+    """Twice the size, where there are places for it."""
+    side = 2 * model.image_size if family_has_room(model) else model.image_size
+    model.resize(side)
+    assert answer(model, [0]).shape[-1] == model.sample_shape[-1]
+    model.save(tmp_path / "saved")
+    again = load(str(tmp_path / "saved"))
+    assert again.image_size == side
+    assert torch.equal(answer(again, [0]), answer(model, [0]))
+
+
+def family_has_room(model: Backbone) -> bool:
+    try:
+        copy.deepcopy(model).resize(2 * model.image_size)
+    except ModelError:
+        return False
+    return True
 
 
 @FAMILY

@@ -180,10 +180,17 @@ def test_wrong_settings_name_the_mend(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"dpm\+\+"):
         build(tiny_dit(), make_scheduler, tmp_path / "none", CONFIG.model_copy(update={"solver": "dpm+"}))
     assert not (tmp_path / "none").exists()
-    model = tiny_dit()
+
+
+def test_a_model_without_classes_is_drawn_under_no_condition_and_without_guidance(tmp_path: Path) -> None:
+    model, asked = tiny_dit(), []
     model.labels = LabelSpace(())
-    with pytest.raises(BankError, match="no classes"):
-        build(model, make_scheduler, tmp_path / "none", CONFIG)
+    model.network.register_forward_hook(lambda module, inputs, output: asked.append(len(inputs[0])))
+    build(model, make_scheduler, tmp_path / "balanced", CONFIG.model_copy(update={"guidance": 3.0}))
+    assert max(asked) == CONFIG.batch_size, "a guided pass asks for twice the batch"
+    null = CONFIG.model_copy(update={"labels": "null", "guidance": 1.0})
+    build(model, make_scheduler, tmp_path / "null", null)
+    assert torch.equal(*(Bank(tmp_path / name).get(torch.arange(CONFIG.count)) for name in ("balanced", "null")))
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

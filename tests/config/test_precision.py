@@ -13,14 +13,14 @@ from difftuning.workflows.doctor import doctor
 from difftuning.workflows.recipe import SamplingConfig, load
 
 
-def test_auto_is_told_at_once_and_the_rest_is_kept() -> None:
-    assert SamplingConfig(precision="auto").precision == ("bf16" if native_bf16() else "no")
+def test_auto_is_told_at_once_and_the_rest_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    for native, told in ((True, "bf16"), (False, "no")):
+        monkeypatch.setattr("difftuning.config.precision.native_bf16", lambda native=native: native)
+        assert SamplingConfig(precision="auto").precision == told
+        assert {load("demo", []).bank.precision, load("own-images", []).training.precision} == {told}
     assert SamplingConfig(precision="bf16").precision == "bf16"
     with pytest.raises(ValidationError, match="'no', 'bf16' or 'fp16'"):
         SamplingConfig(precision="fp8")
-    assert {load("demo", []).bank.precision, load("own-images", []).training.precision} == {
-        "bf16" if native_bf16() else "no"
-    }
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of CPUs")

@@ -20,7 +20,10 @@ from tiny_text import pipeline
 STEPS = 4
 
 
-@pytest.mark.parametrize(("name", "solver"), [("sd", "ddim"), ("sdxl", "ddim"), ("pixart", "ddim"), ("sd3", "euler")])
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [("sd", "ddim"), ("sdxl", "ddim"), ("pixart", "ddim"), ("pixart, told its size", "ddim"), ("sd3", "euler")],
+)
 def test_text_to_image_with_guidance(name: str, solver: str, tmp_path: Path) -> None:
     pipe = pipeline(name, tmp_path)
     model = TextToImage(pipe, ("a red cat",))
@@ -29,7 +32,9 @@ def test_text_to_image_with_guidance(name: str, solver: str, tmp_path: Path) -> 
     denoiser = guided(model, model.labels.null, 2.0)
     ours = sample(denoiser, model.process, scheduler, Condition(torch.tensor([0, 0])), noise, STEPS)
     size = {"height": model.image_size, "width": model.image_size, "output_type": "latent"}
-    options = {"clean_caption": False, "use_resolution_binning": False} if name == "pixart" else {}
+    if name == "pixart, told its size":
+        pipe.transformer.register_to_config(sample_size=128)  # by which its pipeline knows that it wants to be told
+    options = {"clean_caption": False, "use_resolution_binning": False} if name.startswith("pixart") else {}
     theirs = pipe(
         ["a red cat"] * 2, latents=noise.clone(), num_inference_steps=STEPS, guidance_scale=2.0, **size, **options
     ).images

@@ -11,16 +11,20 @@ import pytest
 import torch
 from PIL import Image
 
-from backbones.families import class_unet, text
+from backbones.families import class_unet, edm_unet, text
+from difftuning.backbones.base import Backbone
 from difftuning.backbones.loading import load
 from difftuning.bank.card import read_card
 from difftuning.errors import BankError, ConfigError, DataError, ModelError
+from difftuning.objectives.distillation import Distillation
+from difftuning.types import Condition
 from difftuning.workflows import bank, recipe
 from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.evaluate import evaluate
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.report import report
+from difftuning.workflows.runs import models_of
 from difftuning.workflows.sample import sample
 from difftuning.workflows.train import check, train
 
@@ -32,7 +36,7 @@ MODELS: dict[str, Callable[[Path], object]] = {
 }
 OVERRIDES = {
     "edm": ["sampling.solver=dpm++"],
-    "unconditional": ["bank.labels=null", "bank.guidance=1"],
+    "unconditional": [],
     "sd": [],
     "sd3": ["sampling.solver=euler", "bank.solver=euler"],
 }
@@ -61,10 +65,15 @@ def made(name: str, tmp_path: Path, *overrides: str) -> Recipe:
         "evaluation={samples: 6, heldout_draws: 4}",
         "ema.decay=0.5",
         "threads=1",
-        *(["resolution=16"] if name.startswith("sd") else []),
         *OVERRIDES[name],
         *overrides,
     ]
+    return recipe.load("own-images", settings)
+
+
+def captioned(tmp_path: Path) -> Recipe:
+    """The recipe of `made` over the images as they are now."""
+    settings = [f"model={tmp_path / 'model'}", f"data.target={tmp_path / 'images'}", f"out={tmp_path / 'run'}"]
     return recipe.load("own-images", settings)
 
 
@@ -91,7 +100,43 @@ def test_a_tuner_on_text_to_image_leaves_the_pretrained_model_behind_it(tmp_path
     trained = train(given)
     assert (Path(trained["tuner"]) / "pytorch_lora_weights.safetensors").is_file()
     evaluate(given.folder)
-    assert load(trained["model"]).digest() != load(given.model).digest()
+    models = models_of(given)
+    x_t, t, nothing = torch.randn(2, *models.model.sample_shape), torch.tensor([100.0, 900.0]), torch.zeros(2).long()
+
+    def asked(model: Backbone, row: int) -> torch.Tensor:
+        with torch.no_grad():
+            return model(x_t, t, Condition(nothing + row))
+
+    base = asked(plain := load(given.model), plain.labels.null)
+    assert torch.equal(asked(models.before, models.before.labels.null), base)
+    models.model.rows(["a prompt that nobody trained"])  # which moves the null row of the tuned model
+    assert torch.equal(asked(models.before, models.before.labels.null), base)
+    assert not torch.equal(asked(models.model, models.model.labels.null), base)
+    sample(given.folder, tmp_path / "drawn", count=1, labels=["赤い狐" * 40])
+
+
+def test_a_teacher_is_asked_under_the_prompts_of_the_batch(tmp_path: Path) -> None:
+    for number, tuner in enumerate(("{kind: full}", "{kind: lora, rank: 2}")):
+        given = made("sd", tmp_path, "distillation={weight: 1.0}", f"tuner={tuner}", f"out={tmp_path / str(number)}")
+        run = assemble(prepare(given))
+        assert isinstance(run.trainer.objective, Distillation)
+        # Before the first step student and teacher are one, under whatever prompt, so nothing is apart.
+        errors = run.trainer.objective(run.trainer.streams.batch(0, (0, 0)))
+        assert errors.beside is not None
+        assert float(errors.beside.detach().abs().max()) == 0
+
+
+def test_another_size_is_trained_and_kept(tmp_path: Path) -> None:
+    given = made("sd", tmp_path, "resolution=32", "tuner={kind: lora, rank: 2}")
+    trained = train(given)
+    assert evaluate(given.folder)["rows"]
+    model = load(trained["model"])
+    assert model.image_size == 32
+    assert bank.extend(given.bank_path, 8).model.sample_shape == model.sample_shape == (4, 16, 16)
+    with pytest.raises(ModelError, match=r"resolution=18 is no multiple of 4.*try 16"):
+        check(made("sd", tmp_path, "resolution=18"))
+    with pytest.raises(ModelError, match="is of 8 pixels and no other"):
+        edm_unet("adm").resize(16)
 
 
 def test_prompts_are_captions_or_classes_or_a_template(tmp_path: Path) -> None:
@@ -103,6 +148,14 @@ def test_prompts_are_captions_or_classes_or_a_template(tmp_path: Path) -> None:
     # Split by class all the same, and by content.
     assert classes.parts == captions.parts
     assert any("prompts: 10, for instance 'a " in line for line in captions.report())
+    assert any("10 of 10 images have a caption" in line for line in captions.report())
+    (tmp_path / "images/dark/0.txt").write_text("\n")
+    (tmp_path / "images/dark/1.txt").rename(tmp_path / "images/dark/1.TXT")
+    some = check(made_again := captioned(tmp_path)).target
+    assert made_again.data.target == str(tmp_path / "images")
+    assert "dark" in some.class_names
+    assert "" not in some.class_names
+    assert any("9 of 10 images have a caption" in line for line in some.report())
 
 
 def test_what_is_wrong_with_prompts_is_said(tmp_path: Path) -> None:
@@ -117,7 +170,7 @@ def test_what_is_wrong_with_prompts_is_said(tmp_path: Path) -> None:
         check(made("edm", tmp_path / "other", "text={default_prompt: hello}"))
     with pytest.raises(ModelError, match=r"take bank.prompts out"):
         check(made("edm", tmp_path / "other", "bank.prompts=[a]"))
-    with pytest.raises(ModelError, match=r"resolution=17 is no multiple of 2.*try 16"):
+    with pytest.raises(ModelError, match=r"resolution=17 is no multiple of 4.*try 16"):
         check(made("sd", tmp_path, "resolution=17"))
 
 
@@ -125,22 +178,29 @@ def test_a_bank_is_drawn_under_its_prompts_and_knows_them(tmp_path: Path) -> Non
     file = tmp_path / "prompts.txt"
     file.write_text("a red cat\n\na dog\n")
     given = made("sd", tmp_path, f"bank.prompts={file}", "text={default_prompt: something}")
+    file.write_text("\n")  # read once, with the recipe
     card = bank.build(given)
     assert card.model.classes == 2
-    assert card.prompts is not None
-    listed = made("sd", tmp_path, "bank.prompts=[a red cat, a dog]", f"bank_folder={tmp_path / 'listed'}")
-    assert bank.build(listed).prompts == card.prompts
+    assert card.config.prompts == ("a red cat", "a dog")
     assert bank.extend(given.bank_path, 8).config.count == 8
-    train(made("sd", tmp_path, f"bank.prompts={file}", "bank.count=8", "text={default_prompt: something}"))
-    file.write_text("a red cat\na fox\n")
-    with pytest.raises(BankError, match="other prompts"):
-        bank.extend(given.bank_path, 9)
-    with pytest.raises(BankError, match="prompts: "):
-        bank.build(made("sd", tmp_path, f"bank.prompts={file}", "bank.count=8"))
-    file.write_text("\n")
+    # The default prompt is what items train under: with prompts of its own the bank does not depend on it.
+    listed = "bank.prompts=[a red cat, a dog]"
+    train(made("sd", tmp_path, listed, "bank.count=8", "text={default_prompt: other}"))
+    with pytest.raises(BankError, match=r"config\.prompts: .'a red cat', 'a dog'. -> .'a fox'"):
+        bank.build(made("sd", tmp_path, "bank.prompts=[a fox]", "bank.count=8"))
     with pytest.raises(ConfigError, match="no prompt in"):
-        bank.build(given)
+        made("sd", tmp_path, f"bank.prompts={file}")
+    with pytest.raises(ConfigError, match="prompts are of no use"):
+        made("sd", tmp_path, listed, "bank.labels=null", "bank.guidance=1")
     assert read_card(given.bank_path).config.count == 8
+
+
+def test_a_bank_without_prompts_is_of_its_default_prompt(tmp_path: Path) -> None:
+    given = made("sd", tmp_path, "text={default_prompt: a good picture}")
+    assert bank.build(given).text == {"distilled_guidance": 1.0, "default_prompt": "a good picture"}
+    bank.extend(given.bank_path, 8)
+    with pytest.raises(BankError, match=r"text\.default_prompt: 'a good picture' -> 'another'"):
+        bank.build(made("sd", tmp_path, "text={default_prompt: another}", "bank.count=8"))
 
 
 def test_bank_items_train_under_the_default_prompt(tmp_path: Path) -> None:
@@ -156,6 +216,21 @@ def test_bank_items_train_under_the_default_prompt(tmp_path: Path) -> None:
 
 def test_the_prompts_of_a_run_are_beside_its_model(tmp_path: Path) -> None:
     trained = train(made("sd", tmp_path))
-    prompts = json.loads((Path(trained["model"]) / "prompts.json").read_text())
-    assert len(prompts) == 10
-    assert load(trained["model"]).labels.names == tuple(prompts)
+    text = json.loads((Path(trained["model"]) / "text.json").read_text())
+    assert len(text["prompts"]) == 10
+    assert text["image_size"] == 16
+    assert load(trained["model"]).labels.names == tuple(text["prompts"])
+
+
+def test_an_embedding_does_not_depend_on_the_precision_of_who_asks_first(tmp_path: Path) -> None:
+    found = []
+    for dtype in (torch.bfloat16, torch.float32):
+        model = text("sd", tmp_path)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            found.append(model.embeddings(["a cat"]).states)
+    assert torch.equal(*found)
+
+
+def test_prompts_that_are_cut_are_counted(tmp_path: Path) -> None:
+    model = text("sd", tmp_path)
+    assert model.cut_short(["short", "much too long " * 9, "a cat"]) == 1

@@ -143,16 +143,25 @@ class Backbone(ABC):
                 f"{self.name} is of {self.image_size} pixels and no other; take `resolution` out of the recipe"
             )
 
-    def shape_of(self, side: int) -> tuple[int, int, int]:
+    def shape_of(self, side: int, divisor: int, most: int | None = None) -> tuple[int, int, int]:
         """(C, H, W) of the latents of images with this side in pixels.
 
+        Args:
+            side: of the images.
+            divisor: what the sides of latents must be multiples of.
+            most: the longest side of a latent; None for no limit.
+
         Raises:
-            ModelError: it is no multiple of the codec's stride.
+            ModelError: the size divides into no such latents.
         """
         stride = self.image_size // self.sample_shape[-1]
-        if side % stride:
-            near = max(side // stride, 1) * stride
-            raise ModelError(f"resolution={side} is no multiple of {stride}, the stride of {self.name}; try {near}")
+        if side % (stride * divisor):
+            near = max(side // (stride * divisor), 1) * stride * divisor
+            raise ModelError(
+                f"resolution={side} is no multiple of {stride * divisor}, as {self.name} needs it; try {near}"
+            )
+        if most is not None and side > stride * most:
+            raise ModelError(f"resolution={side} is more than {self.name} has places for; {stride * most} is the most")
         return self.sample_shape[0], side // stride, side // stride
 
     def configure(self, text: TextConfig) -> None:
@@ -163,6 +172,26 @@ class Backbone(ABC):
         """
         if text != TextConfig():
             raise ModelError(f"{self.name} is asked under classes and not under prompts; take `text` out of the recipe")
+
+    def cut_short(self, prompts: Sequence[str]) -> int:
+        """How many of some prompts are longer than what text encoders read."""
+        return 0
+
+    def ask_under(self, prompts: tuple[str, ...] | None) -> None:
+        """Know the prompts of a bank alone, or the default prompt where there are none.
+
+        Raises:
+            ModelError: prompts are given, and it is asked under classes.
+        """
+        if prompts is not None:
+            raise ModelError(
+                f"{self.name} is asked under classes and not under prompts; take bank.prompts out of the recipe"
+            )
+
+    @property
+    def told(self) -> dict[str, Any] | None:
+        """What decides its samples besides labels, weights and size; None for nothing."""
+        return None
 
     @property
     def default_label(self) -> int:
@@ -179,4 +208,4 @@ class Backbone(ABC):
         Raises:
             ModelError: it has no such class.
         """
-        return torch.tensor([self.labels.index(name) for name in names], dtype=torch.int64)
+        return self.labels.indices(names)

@@ -43,7 +43,7 @@ class ClassConditional(Backbone):
         if isinstance(change, Keep):
             return target_rows(change, self.labels, target)
         there = self.embedding
-        table = torch.zeros(1, self.embedding_width) if there is None else there.weight.detach()
+        table = torch.zeros(1, self.embedding_width, device=self.device) if there is None else there.weight.detach()
         changed = change_labels(change, self.labels, table, target)
         embedding = nn.Embedding(len(changed.table), changed.table.shape[1], device=table.device)
         embedding.weight = nn.Parameter(changed.table.clone())

@@ -60,7 +60,7 @@ class ClassUNet(ClassConditional):
                 f"{name}: its classes are a {type(unet.class_embedding).__name__} and not rows of a table "
                 f"(class_embed_type={config.class_embed_type!r}), which is not supported"
             )
-        if table is not None and len(names or ()) != table.num_embeddings - 1:
+        if table is not None and (names is None or len(names) == table.num_embeddings):
             self._add_null_row(table)
         self.labels = LabelSpace(names or tuple(str(index) for index in range(self._classes)))
         self.check_names()
@@ -109,8 +109,12 @@ class ClassUNet(ClassConditional):
         return answer
 
     def resize(self, side: int) -> None:
-        """Draw and train at another size."""
-        self.sample_shape = self.shape_of(side)
+        """Draw and train at another size; EDM's networks have one, which names their parts."""
+        if isinstance(self.network, EDMUNet):
+            super().resize(side)
+            return
+        self.sample_shape = self.shape_of(side, 2 ** (len(self.network.config.block_out_channels) - 1))
+        self.network.register_to_config(sample_size=self.sample_shape[-1])
 
     def digest(self) -> str:
         """Of the UNet's weights and config."""

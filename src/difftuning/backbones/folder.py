@@ -103,6 +103,20 @@ def no_bars() -> Iterator[None]:
                 library.enable_progress_bar()
 
 
+@contextmanager
+def only_errors() -> Iterator[None]:
+    """Without the warnings of diffusers and transformers, where we count what they would say of each prompt."""
+    both = (diffusers.utils.logging, transformers.utils.logging)
+    levels = [library.get_verbosity() for library in both]
+    for library in both:
+        library.set_verbosity_error()
+    try:
+        yield
+    finally:
+        for library, level in zip(both, levels, strict=True):
+            library.set_verbosity(level)
+
+
 def in_dtype(network: nn.Module, dtype: torch.dtype) -> Any:
     """A copy of a network on the CPU in another precision."""
     return nn.Module.to(copy.deepcopy(network), "cpu", dtype)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -76,6 +77,17 @@ class Interpolated(Backbone):
                 value.copy_(torch.lerp(self.start[name], self.stop[name], share))
         self.level = level
         return self.inner
+
+    @property
+    def default_label(self) -> int:
+        """The row of the model's default condition."""
+        return self.inner.default_label
+
+    def rows(self, names: Sequence[str]) -> Tensor:
+        """(n,) int64: the rows of classes by name, or of any prompts."""
+        rows = self.inner.rows(names)
+        self.labels = self.inner.labels
+        return rows
 
     def change_labels(self, change: LabelChange, target: tuple[str, ...]) -> Tensor:
         """Refused: change those of the two models."""

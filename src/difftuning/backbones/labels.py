@@ -5,6 +5,7 @@ The null row, which stands for "no condition", always survives: retention trains
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -39,6 +40,15 @@ class LabelSpace:
         if name not in self.names:
             raise ModelError(f"the model has no class {name!r}{did_you_mean(name, self.names)}")
         return self.names.index(name)
+
+    def indices(self, names: Sequence[str]) -> Tensor:
+        """(n,) int64: the rows of classes by name.
+
+        Raises:
+            ModelError: there is no such class.
+        """
+        rows = {name: row for row, name in enumerate(self.names)}
+        return torch.tensor([rows[name] if name in rows else self.index(name) for name in names], dtype=torch.int64)
 
 
 class Keep(Section):
@@ -94,7 +104,7 @@ def target_rows(change: LabelChange, space: LabelSpace, target: tuple[str, ...])
     """
     if isinstance(change, Keep) and not set(target) <= set(space.names):
         return torch.arange(len(target)) if len(space) else torch.full((len(target),), space.null)
-    return torch.tensor([space.index(name) for name in target])
+    return space.indices(target)
 
 
 def check_labels(change: LabelChange, space: LabelSpace, target: tuple[str, ...]) -> None:

@@ -37,11 +37,10 @@ class SwitchedOff(Backbone):
         self.__dict__ |= tuned.__dict__
         self.tuned, self.off, self._digest = tuned, off, digest
         self.labels = labels
-        # Behind the classes the null label and the default condition, which for a class-conditional model is never asked.
-        self._rows = torch.full((len(labels) + 2,), -1)
-        if change.kind in ("keep", "extend") and not tuned.by_prompt:
-            self._rows[: len(labels)] = torch.arange(len(labels))
-        self._rows[-2:] = torch.tensor([tuned.labels.null, tuned.default_label])
+        shares_rows = change.kind in ("keep", "extend") and not tuned.by_prompt
+        self._rows = (
+            torch.arange(len(labels)) if shares_rows or labels == tuned.labels else torch.full((len(labels),), -1)
+        )
 
     @property
     def default_label(self) -> int:
@@ -54,7 +53,9 @@ class SwitchedOff(Backbone):
         Raises:
             ModelError: it is asked under a class whose row was replaced.
         """
-        rows = self._rows.to(condition.labels.device)[condition.labels]
+        # Behind the classes the null label and the default condition, which move when the tuned model learns further prompts.
+        last = torch.tensor([self.tuned.labels.null, self.tuned.default_label])
+        rows = torch.cat([self._rows, last]).to(condition.labels.device)[condition.labels]
         if bool((rows < 0).any()):
             raise ModelError(f"{self.name}: its classes were replaced, so it can be asked under no condition only")
         with self.off():

@@ -41,8 +41,11 @@ class Family:
         network: the part of the pipeline that is trained.
         encode: a pipeline and a prompt to its embedding.
         ask: a network's answer.
-        shape: of one latent, from the network's config and that of the autoencoder.
-        clock: the training law of t, from the scheduler's config; None for the usual one of the process.
+        shape: of one latent, from the network's config.
+        clock: the law of t that its flow models are trained by, from the scheduler's config; None for the usual one.
+        divisor: what the sides of its latents are multiples of, from the network's config.
+        most: the longest side of its latents, from the network's config; None for no limit.
+        tokens: of a prompt, where that is not what its tokenizers say.
     """
 
     network: str
@@ -50,6 +53,14 @@ class Family:
     ask: Callable[[Any, Asked], Tensor]
     shape: Callable[[Mapping[str, Any]], tuple[int, int, int]]
     clock: Callable[[Mapping[str, Any]], Clock] | None = None
+    divisor: Callable[[Mapping[str, Any]], int] = lambda config: int(config["patch_size"])
+    most: Callable[[Mapping[str, Any]], int] | None = None
+    tokens: int | None = None
+
+
+def _halvings(config: Mapping[str, Any]) -> int:
+    """A UNet halves the side between its levels."""
+    return int(2 ** (len(config["block_out_channels"]) - 1))
 
 
 def _square(config: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -94,12 +105,16 @@ def _pixart_encode(pipe: Any, prompt: str) -> Embedding:
 
 
 def _pixart_ask(transformer: Any, asked: Asked) -> Tensor:
+    added: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
+    if transformer.use_additional_conditions:  # those of 1024 pixels
+        size = asked.x.new_full((len(asked.x), 2), asked.image_size)
+        added = {"resolution": size, "aspect_ratio": torch.ones_like(size[:, :1])}
     answer: Tensor = transformer(
         asked.x,
         encoder_hidden_states=asked.prompt.states,
         encoder_attention_mask=asked.prompt.mask,
         timestep=asked.time,
-        added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+        added_cond_kwargs=added,
         return_dict=False,
     )[0]
     return answer
@@ -162,12 +177,28 @@ def _flux_shape(config: Mapping[str, Any]) -> tuple[int, int, int]:
 
 KINDS: Mapping[str, Family] = MappingProxyType(
     {
-        "StableDiffusionPipeline": Family("unet", _sd_encode, _sd_ask, _square),
-        "StableDiffusionXLPipeline": Family("unet", _sdxl_encode, _sdxl_ask, _square),
-        "PixArtAlphaPipeline": Family("transformer", _pixart_encode, _pixart_ask, _square),
-        "PixArtSigmaPipeline": Family("transformer", _pixart_encode, _pixart_ask, _square),
-        "StableDiffusion3Pipeline": Family("transformer", _sd3_encode, _sd3_ask, _square, _shifted),
-        "FluxPipeline": Family("transformer", _flux_encode, _flux_ask, _flux_shape, lambda config: LogitNormal()),
+        "StableDiffusionPipeline": Family("unet", _sd_encode, _sd_ask, _square, divisor=_halvings),
+        "StableDiffusionXLPipeline": Family("unet", _sdxl_encode, _sdxl_ask, _square, divisor=_halvings),
+        "PixArtAlphaPipeline": Family("transformer", _pixart_encode, _pixart_ask, _square, tokens=120),
+        "PixArtSigmaPipeline": Family("transformer", _pixart_encode, _pixart_ask, _square, tokens=300),
+        "StableDiffusion3Pipeline": Family(
+            "transformer",
+            _sd3_encode,
+            _sd3_ask,
+            _square,
+            _shifted,
+            most=lambda config: int(config["pos_embed_max_size"] * config["patch_size"]),
+            tokens=256,
+        ),
+        "FluxPipeline": Family(
+            "transformer",
+            _flux_encode,
+            _flux_ask,
+            _flux_shape,
+            clock=lambda config: LogitNormal(),
+            divisor=lambda config: 2,
+            tokens=512,
+        ),
     }
 )
 """Pipeline class of diffusers to how it is asked."""

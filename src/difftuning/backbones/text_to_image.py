@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,20 @@ from torch import Tensor, nn
 
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.codec import VAECodec, digest_module
-from difftuning.backbones.folder import in_dtype, no_bars, read_index
+from difftuning.backbones.folder import in_dtype, no_bars, only_errors, read_index
 from difftuning.backbones.labels import FromSource, LabelChange, LabelSpace
-from difftuning.backbones.prompts import Prompts, TextConfig
-from difftuning.backbones.text_families import KINDS, Asked
+from difftuning.backbones.prompts import Embedding, Prompts, TextConfig
+from difftuning.backbones.text_families import KINDS, Asked, Family
 from difftuning.errors import ModelError
+from difftuning.noise.process import StraightFlow
 from difftuning.types import Condition
 
-PROMPTS = "prompts.json"
-"""In the folder of a model: the prompts that it was trained under."""
+TEXT = "text.json"
+"""In the folder of a model that we wrote: the prompts that it was trained under, and the size of its images in pixels."""
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
+VERSIONED = ("transformers_version", "dtype", "torch_dtype")
+"""In the config of a text encoder, and not of its content."""
 
 
 class TextToImage(Backbone):
@@ -38,7 +43,7 @@ class TextToImage(Backbone):
 
     Args:
         pipe: a diffusers pipeline of one of the classes in `text_families.KINDS`.
-        prompts: what it is asked under.
+        prompts: what it is asked under, besides the empty prompt.
         default_prompt: of bank items.
         name: for cards and messages.
 
@@ -47,7 +52,7 @@ class TextToImage(Backbone):
     """
 
     def __init__(
-        self, pipe: Any, prompts: tuple[str, ...] = ("",), default_prompt: str = "", name: str = "text-to-image"
+        self, pipe: Any, prompts: tuple[str, ...] = (), default_prompt: str = "", name: str = "text-to-image"
     ) -> None:
         self.pipeline = type(pipe).__name__
         self.family = KINDS[self.pipeline]
@@ -58,7 +63,7 @@ class TextToImage(Backbone):
         super().__init__(name, network, pipe.scheduler, pipe.vae, shape, out)
         if not isinstance(self.codec, VAECodec):
             raise ModelError(f"{name}: a {self.pipeline} without its autoencoder; put its `vae` folder back")
-        if self.family.clock is not None:
+        if self.family.clock is not None and isinstance(self.process, StraightFlow):
             self.clock = self.family.clock(self.scheduler_config)
         self._shift()
         self.pipe = pipe
@@ -67,7 +72,9 @@ class TextToImage(Backbone):
             raise ModelError(f"{name}: a {self.pipeline} without a text encoder; put its `text_encoder` folder back")
         for encoder in self.encoders.values():
             encoder.eval().requires_grad_(False)
-        self.embeddings = Prompts(lambda prompt: self.family.encode(pipe, prompt))
+        self.embeddings = Prompts(partial(_encode, pipe, self.family))
+        self._asked: tuple[tuple[torch.device, tuple[str, ...]], Embedding] | None = None
+        self._encoder_digests = ""
         self.labels = LabelSpace(prompts)
         self.default_prompt = default_prompt
         self.distilled_guidance = 1.0
@@ -82,13 +89,24 @@ class TextToImage(Backbone):
             low, high = config["base_image_seq_len"], config["max_image_seq_len"]
             slope = (config["max_shift"] - config["base_shift"]) / (high - low)
             mu = config["base_shift"] + slope * (tokens - low)
-            self.scheduler_config |= {"use_dynamic_shifting": False, "shift": math.exp(mu)}
+            self.scheduler_config = {**self.scheduler_config, "use_dynamic_shifting": False, "shift": math.exp(mu)}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TextToImage:
         """A network of its own; all that is frozen is shared."""
         copied = copy.copy(self)
         copied.network = copy.deepcopy(self.network, memo)
         return copied
+
+    def ask_under(self, prompts: tuple[str, ...] | None) -> None:
+        """Know these prompts alone, or the default one; the empty prompt is the null label and no prompt besides."""
+        default = (self.default_prompt,) if self.default_prompt else ()
+        self.labels = LabelSpace(default if prompts is None else prompts)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a distilled network is told; the default prompt where the bank is drawn under it."""
+        default = {"default_prompt": self.default_prompt} if self.labels.names in ((), (self.default_prompt,)) else {}
+        return {"distilled_guidance": self.distilled_guidance, **default}
 
     @property
     def default_label(self) -> int:
@@ -97,10 +115,27 @@ class TextToImage(Backbone):
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
         """The network's answer."""
-        names = (*self.labels.names, "", self.default_prompt)
-        prompt = self.embeddings([names[row] for row in condition.labels.tolist()]).to(x_t.device)
+        prompt = self._prompt(condition.labels.tolist(), x_t.device)
         x, time = self.process.network_input(x_t, t), self.process.network_time(t).to(x_t.dtype)
         return self.family.ask(self.network, Asked(x, time, prompt, self.image_size, self.distilled_guidance))
+
+    def _prompt(self, rows: list[int], device: torch.device) -> Embedding:
+        """The embeddings of some rows; those of the last call are kept there, since each step of a solver asks for the same."""
+        names = (*self.labels.names, "", self.default_prompt)
+        key = device, tuple(names[row] for row in rows)
+        if self._asked is None or self._asked[0] != key:
+            self._asked = key, self.embeddings(key[1]).to(device)
+        return self._asked[1]
+
+    def cut_short(self, prompts: Sequence[str]) -> int:
+        """How many of some prompts have more tokens than any of the text encoders reads."""
+        tokenizers = [one for part in TOKENIZERS if (one := getattr(self.pipe, part, None)) is not None]
+        limits = [min(one.model_max_length, self.family.tokens or one.model_max_length) for one in tokenizers]
+        with only_errors():
+            return sum(
+                all(len(one(prompt).input_ids) > limit for one, limit in zip(tokenizers, limits, strict=True))
+                for prompt in prompts
+            )
 
     def configure(self, text: TextConfig) -> None:
         """Take the default prompt and what a distilled network is told."""
@@ -119,8 +154,7 @@ class TextToImage(Backbone):
 
     def rows(self, names: Sequence[str]) -> Tensor:
         """(n,) int64: the rows of any prompts; new ones are added."""
-        new = tuple(dict.fromkeys(name for name in names if name not in self.labels.names))
-        self.labels = LabelSpace(self.labels.names + new)
+        self.labels = LabelSpace(tuple(dict.fromkeys((*self.labels.names, *names))))
         return super().rows(names)
 
     def to(self, device: torch.device | str) -> Backbone:
@@ -131,22 +165,38 @@ class TextToImage(Backbone):
 
     def resize(self, side: int) -> None:
         """Draw and train at another size."""
-        self.sample_shape = self.shape_of(side)
+        config = self.network.config
+        most = None if self.family.most is None else self.family.most(config)
+        self.sample_shape = self.shape_of(side, self.family.divisor(config), most)
         self._shift()
 
     def digest(self) -> str:
         """Of the network and the text encoders."""
-        parts = [digest_module(self.network, self.network.config)]
-        parts += [digest_module(encoder, encoder.config.to_dict()) for encoder in self.encoders.values()]
-        return hashlib.sha256("/".join(parts).encode()).hexdigest()
+        if not self._encoder_digests:  # frozen, and large
+            configs = [encoder.config.to_dict() for encoder in self.encoders.values()]
+            told = [{key: value for key, value in config.items() if key not in VERSIONED} for config in configs]
+            parts = [digest_module(*part) for part in zip(self.encoders.values(), told, strict=True)]
+            self._encoder_digests = "/".join(parts)
+        whole = f"{digest_module(self.network, self.network.config)}/{self._encoder_digests}"
+        return hashlib.sha256(whole.encode()).hexdigest()
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write the pipeline's folder, and the prompts beside it."""
-        saved = copy.copy(self.pipe)
-        saved.register_modules(**{self.family.network: in_dtype(self.network, dtype)})
+        """Write the pipeline's folder, and what its config does not hold beside it."""
+        saved, network = copy.copy(self.pipe), in_dtype(self.network, dtype)
+        if self.family.network == "unet":  # for diffusers; in a transformer it is what positions are counted by
+            network.register_to_config(sample_size=self.sample_shape[-1])
+        saved.register_modules(**{self.family.network: network})
         with no_bars():
             saved.save_pretrained(folder)
-        (Path(folder) / PROMPTS).write_text(json.dumps(list(self.labels.names), ensure_ascii=False, indent=1) + "\n")
+        text = {"image_size": self.image_size, "prompts": list(self.labels.names)}
+        (Path(folder) / TEXT).write_text(json.dumps(text, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _encode(pipe: Any, family: Family, prompt: str) -> Embedding:
+    """In float32, whatever precision asks: what is kept must not depend on who was the first to ask."""
+    device = next(one for part in ENCODERS if (one := getattr(pipe, part, None)) is not None).device
+    with torch.autocast(device.type, enabled=False), only_errors():
+        return family.encode(pipe, prompt)
 
 
 def load_text_to_image(folder: Path, name: str) -> TextToImage:
@@ -164,11 +214,15 @@ def load_text_to_image(folder: Path, name: str) -> TextToImage:
     try:
         with no_bars():
             pipe = getattr(diffusers, kind).from_pretrained(folder, local_files_only=True, **absent)
-        written = folder / PROMPTS
-        prompts = tuple(map(str, json.loads(written.read_text()))) if written.is_file() else ("",)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as reason:
+        written = folder / TEXT
+        text = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
+        prompts, side = tuple(map(str, text.get("prompts", ()))), text.get("image_size")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError, RuntimeError) as reason:
         raise ModelError(f"{name}: {folder} is not a readable {kind} folder ({reason})") from reason
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.float()
-    return TextToImage(pipe, prompts, name=name)
+    model = TextToImage(pipe, prompts, name=name)
+    if side is not None:
+        model.resize(int(side))
+    return model

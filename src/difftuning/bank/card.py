@@ -12,11 +12,31 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from difftuning.config.precision import Precision
 from difftuning.config.section import Section
-from difftuning.errors import BankError
+from difftuning.errors import BankError, ConfigError
 from difftuning.sampling.loop import SolverName
 
 CARD, PLAN = "card.json", "plan.json"
+_SHOWN = 120
+"""Letters of a value in a message."""
 Kind = TypeVar("Kind", bound="BankPlan")
+
+
+def read_prompts(given: Any) -> Any:
+    """The prompts of a text file, one a line; anything else as it is.
+
+    Raises:
+        ConfigError: there is no such file, or no prompt in it.
+    """
+    if not isinstance(given, str):
+        return given
+    try:
+        lines = Path(given).expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as reason:
+        raise ConfigError(f"bank.prompts: {given} is no text file with one prompt a line ({reason})") from reason
+    found = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not found:
+        raise ConfigError(f"bank.prompts: there is no prompt in {given}; write one a line, or set it to null")
+    return found
 
 
 class BankConfig(Section):
@@ -27,8 +47,9 @@ class BankConfig(Section):
     images: str | None = None
     """Real images of the source domain in the place of drawn ones, as `data.target` names them: a random `count` of them, under no
     condition. Null to draw from the pretrained model."""
-    prompts: str | tuple[str, ...] | None = None
-    """For text-to-image: what items are drawn under, a list, or a text file with one prompt a line. Null for the default prompt."""
+    prompts: Annotated[tuple[str, ...] | None, BeforeValidator(read_prompts)] = None
+    """For text-to-image: what items are drawn under, a list, or a text file with one prompt a line, which is read at once. Null for
+    the default prompt."""
     solver: SolverName = "dpm++"
     """The diffusers scheduler that makes the steps."""
     steps: int = Field(25, gt=0)
@@ -56,6 +77,8 @@ class BankConfig(Section):
     def _nothing_to_guide(self) -> BankConfig:
         if self.labels == "null" and self.guidance != 1:
             raise ValueError(f"guidance={self.guidance:g} has nothing to guide with labels=null; set guidance=1")
+        if self.labels == "null" and self.prompts is not None:
+            raise ValueError("labels=null draws under no condition, so prompts are of no use; leave one of them out")
         return self
 
 
@@ -65,11 +88,6 @@ class Labels(Protocol):
     @property
     def null(self) -> int:
         """The label for "no condition"."""
-        ...
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The classes, or the prompts."""
         ...
 
     def __len__(self) -> int:
@@ -98,6 +116,11 @@ class Described(Protocol):
     @property
     def scheduler_config(self) -> Mapping[str, Any]:
         """Its diffusers scheduler config."""
+        ...
+
+    @property
+    def told(self) -> dict[str, Any] | None:
+        """What decides its samples besides labels, weights and size; None for nothing."""
         ...
 
     def digest(self) -> str:
@@ -156,8 +179,8 @@ class BankPlan(BaseModel):
     """How it was drawn."""
     images: str | None = None
     """The sha256 of the real images that it holds in order; None where items were drawn."""
-    prompts: str | None = None
-    """The sha256 of the prompts that items were drawn under; None where the config names none."""
+    text: dict[str, Any] | None = None
+    """What a text-to-image model was told besides the prompts of the config; None for other models."""
 
 
 class BankCard(BankPlan):
@@ -171,15 +194,10 @@ class BankCard(BankPlan):
     def digest(self) -> str:
         """The sha256 of all that decides or is content; names and versions are left out."""
         # A bank of before there were real images and prompts keeps its digest.
-        unset = {name for name in ("images", "prompts") if getattr(self, name) is None}
-        unset_too: dict[str, Any] = {**dict.fromkeys(unset, True), "config": unset}
-        content = self.model_dump(mode="json", exclude={"versions": True, "model": {"name"}, **unset_too})
+        unset: dict[str, Any] = {name: True for name in ("images", "text") if getattr(self, name) is None}
+        unset["config"] = {name for name in ("images", "prompts") if getattr(self.config, name) is None}
+        content = self.model_dump(mode="json", exclude={"versions": True, "model": {"name"}, **unset})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def digest_prompts(model: Described, config: BankConfig) -> str | None:
-    """The identity of the prompts that a bank is drawn under, wherever they were read from; None where it names none."""
-    return None if config.prompts is None else hashlib.sha256(json.dumps(model.labels.names).encode()).hexdigest()
 
 
 def describe(model: Described) -> BankModel:
@@ -203,10 +221,16 @@ def differences(there: BankPlan | BankModel, here: BankPlan | BankModel) -> list
     """
     before, now = _flat(there.model_dump(mode="json")), _flat(here.model_dump(mode="json"))
     return [
-        f"{field}: {before[field]!r} -> {now[field]!r}"
+        f"{field}: {_short(before[field])} -> {_short(now[field])}"
         for field in before
         if field in now and before[field] != now[field] and field.removeprefix("model.") != "name"
     ]
+
+
+def _short(value: Any) -> str:
+    """A value in a message; of a long list of prompts its beginning."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} letters)"
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

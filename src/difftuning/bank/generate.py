@@ -28,7 +28,6 @@ from difftuning.bank.card import (
     check_matches,
     describe,
     differences,
-    digest_prompts,
     read_card,
     read_plan,
 )
@@ -95,8 +94,7 @@ def build(
             refuses.
         ConfigError: the solver is not known or does not fit the model.
     """
-    prompts = digest_prompts(model, config)
-    plan = BankPlan(model=describe(model), clip=clip, config=config, prompts=prompts)
+    plan = BankPlan(model=describe(model), clip=clip, config=config, text=model.told)
     return fill(_Drawer(model, make_scheduler, plan), folder, progress)
 
 
@@ -143,27 +141,15 @@ def extend(
     if count < card.config.count:
         raise BankError(f"the bank {folder} has {card.config.count} items, more than {count}; ask for more than it has")
     config = card.config.model_copy(update={"count": count})
-    if digest_prompts(model, config) != card.prompts:
-        raise BankError(
-            f"the bank {folder} was drawn under other prompts than {config.prompts} holds now; bring them back"
-        )
-    plan = BankPlan(model=card.model, clip=card.clip, config=config, prompts=card.prompts)
+    plan = BankPlan(model=card.model, clip=card.clip, config=config, text=card.text)
     drawer = _Drawer(model, make_scheduler, plan)
     return _finish(drawer, folder, card, progress)
 
 
 def labels_of(indices: Sequence[int], config: BankConfig, model: BankModel) -> Tensor:
-    """What items are drawn under, (n,) int64.
-
-    Raises:
-        BankError: the model has no classes and the policy needs some.
-    """
-    if config.labels == "null" or config.images is not None:
+    """What items are drawn under, (n,) int64: no condition where the model knows no classes."""
+    if config.labels == "null" or config.images is not None or model.classes == 0:
         return torch.full((len(indices),), model.null_label)
-    if model.classes == 0:
-        raise BankError(
-            f"{model.name} has no classes for bank labels={config.labels!r}; set labels=null and guidance=1"
-        )
     if config.labels == "balanced":
         # Each round over the classes has an order of its own.
         rounds = {index // model.classes for index in indices}
@@ -235,7 +221,8 @@ class _Drawer:
         self.model, self.plan = model, plan
         self.scheduler = make_scheduler(plan.config.solver, model.scheduler_config)
         config = plan.config
-        self.denoiser = guided(model, plan.model.null_label, config.guidance, plan.clip, config.precision)
+        guidance = config.guidance if plan.model.classes else 1.0  # under nothing there is nothing to guide
+        self.denoiser = guided(model, plan.model.null_label, guidance, plan.clip, config.precision)
 
     def shard(self, start: int, stop: int, kept: Shard | None, progress: Progress | None, /) -> Shard:
         """Items start ... stop - 1, of which the first ones may be there already."""

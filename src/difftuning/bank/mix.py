@@ -94,7 +94,7 @@ class TwoStreams:
             indices = self.target_order.indices(target_position, int(from_target.sum()))
             parts.append((from_target, self.target.get(indices, mirror[from_target])))
             labels[from_target] = self.rows[self.target.labels[indices]]
-            labels[drop] = self.null_label
+            labels[drop & from_target] = self.null_label
         if bool(from_bank.any()):
             if self.bank is None or self.bank_order is None:
                 raise BankError(

@@ -10,15 +10,20 @@ AUTO = "auto"
 SLOW = "bf16 is emulated on this processor, many times slower than float32; set precision to no, or to auto"
 
 
-def native_bf16() -> bool:
-    """Whether the best device here computes in bf16 by itself: a GPU of Ampere or newer, a CPU with AVX512-BF16 or AMX."""
+def native_bf16(device: str | None = None) -> bool:
+    """Whether a kind of device ("cpu", "cuda", "mps") computes in bf16 by itself.
+
+    GPUs do from Ampere on, CPUs with AVX512-BF16 or AMX. None asks the best that there is here, as `auto` does: a recipe that
+    takes a lesser device says its precision.
+    """
     import torch  # heavy, and asked of few recipes
 
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if torch.backends.mps.is_available():
-        return False
-    found = torch.cpu.get_capabilities()
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if device != "cpu":
+        return device == "cuda" and bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch that we take
+    found = {"avx512_bf16": torch.cpu._is_avx512_bf16_supported()} if ask is None else ask()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16") or found.get("bf16"))
 
 

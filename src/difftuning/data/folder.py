@@ -49,6 +49,8 @@ class FileSource(EncodedSource):
         self.name = str(folder)
         self.class_names, self.labels, self.max_pixels = tuple(class_names), labels, max_pixels
         self._folder, self._paths = folder, paths
+        texts = (path for path in folder.rglob("*") if path.suffix.lower() == CAPTION and not path.is_dir())
+        self._captions = {path.with_suffix(""): path for path in texts}
 
     def encoded(self, index: int) -> bytes:
         """The content of the file."""
@@ -58,16 +60,16 @@ class FileSource(EncodedSource):
             raise DataError(f"{self.origin(index)}: cannot be read ({reason.strerror or reason})") from reason
 
     def caption(self, index: int) -> str | None:
-        """The text file beside it; None where there is none.
+        """The text file beside it; None where there is none, or nothing in it.
 
         Raises:
             DataError: it cannot be read.
         """
-        file = self._paths[index].with_suffix(CAPTION)
-        if not file.is_file():
+        file = self._captions.get(self._paths[index].with_suffix(""))
+        if file is None:
             return None
         try:
-            return file.read_text(encoding="utf-8").strip()
+            return file.read_text(encoding="utf-8-sig").strip() or None
         except (OSError, ValueError) as reason:
             raise DataError(
                 f"the caption {file.name} beside {self.origin(index)} cannot be read ({reason})"

@@ -143,7 +143,7 @@ class DatasetSource(EncodedSource):
     def caption(self, index: int) -> str | None:
         """Its caption; None where there is none."""
         value = self._captions[index] if self._captions is not None else None
-        return value if isinstance(value, str) else None
+        return (value.strip() or None) if isinstance(value, str) else None
 
 
 def _column(

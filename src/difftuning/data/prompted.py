@@ -15,6 +15,9 @@ FIELDS = ("caption", "label")
 class Prompted(ImageSource):
     """A source whose label space is its prompts, each distinct one once.
 
+    Attributes:
+        captioned: how many images have a caption.
+
     Args:
         source: of images with captions or classes.
         template: makes the prompt, from {caption} and {label}; None takes the caption, and the class where there is none.
@@ -27,6 +30,7 @@ class Prompted(ImageSource):
     def __init__(self, source: ImageSource, template: str | None) -> None:
         self.name, self.skipped, self.notes, self._source = source.name, source.skipped, source.notes, source
         fields = _fields(template or "")
+        self.captioned = sum(source.caption(index) is not None for index in range(len(source)))
         prompts = [self._prompt(index, template, "caption" in fields) for index in range(len(source))]
         self.class_names = tuple(sorted(set(prompts)))
         rows = {prompt: row for row, prompt in enumerate(self.class_names)}
@@ -42,6 +46,14 @@ class Prompted(ImageSource):
                 "write one, or use {label} alone"
             )
         return template.format(caption=caption, label=label)
+
+    def report(self, rows: list[int]) -> str:
+        """How many prompts there are, where they come from, and some of them by row."""
+        some = ", ".join(repr(self.class_names[row]) for row in dict.fromkeys(rows))
+        return (
+            f"prompts: {len(self.class_names)}, for instance {some}; "
+            f"{self.captioned} of {len(self)} images have a caption"
+        )
 
     def __len__(self) -> int:
         """How many images there are."""

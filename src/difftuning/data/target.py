@@ -36,6 +36,7 @@ class Target:
         heldout: latents to measure the error on.
         unread: what could not even be split.
         transform: to the model's size.
+        prompted: the images under prompts; None where the model is asked under classes.
     """
 
     config: DataConfig
@@ -45,6 +46,7 @@ class Target:
     heldout: LatentSet
     unread: tuple[Skipped, ...]
     transform: Transform
+    prompted: Prompted | None
     _encode: Callable[[tuple[int, ...], bool], LatentSet]
 
     @property
@@ -83,9 +85,8 @@ class Target:
             *self.source.notes,
             f"latents: {self.train.report}" + (f"; held out: {self.heldout.report}"),
         ]
-        if self.class_names != names:
-            some = ", ".join(repr(self.class_names[row]) for row in dict.fromkeys(self.train.labels[:3].tolist()))
-            lines.append(f"prompts: {len(self.class_names)}, for instance {some}")
+        if self.prompted is not None:
+            lines.append(self.prompted.report(self.train.labels[:3].tolist()))
         wanted = self.config.per_class
         if wanted is not None:
             found = Counter(map(self.source.label, self.train.indices.tolist()))
@@ -151,7 +152,8 @@ def open_target(
         else:
             readable.append(index)
     transform = Transform(image_size)
-    labelled = Prompted(source, config.prompt) if by_prompt else source
+    prompted = Prompted(source, config.prompt) if by_prompt else None
+    labelled = prompted or source
 
     def encoded(indices: tuple[int, ...], flips: bool) -> LatentSet:
         return encode(labelled, transform, codec, cache, flips, indices, progress)
@@ -173,7 +175,7 @@ def open_target(
         train, heldout = encoded(parts.train, config.flip), encoded(parts.heldout, False)
         missing = {*parts.train, *parts.heldout} - {*train.indices.tolist(), *heldout.indices.tolist()}
         if not missing or not parts.test:
-            return Target(config, source, parts, train, heldout, tuple(unread), transform, encoded)
+            return Target(config, source, parts, train, heldout, tuple(unread), transform, prompted, encoded)
         # A few-shot split has images to spare: the next ones take the places of those that turned out damaged.
         unread += [*train.skipped, *heldout.skipped]
         damaged |= missing

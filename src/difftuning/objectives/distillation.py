@@ -31,20 +31,25 @@ class Distillation:
     Args:
         objective: the student's own.
         teacher: the pretrained network, which predicts what the student does; no gradient reaches it.
-        null_label: the teacher's label for "no condition".
+        null_label: the teacher's label for "no condition", where it does not know the target's classes; None asks it what the
+            student is asked, as under prompts.
         xi: retention by u.
         weight: of the retention loss.
     """
 
-    def __init__(self, objective: DiffTuning, teacher: Network, null_label: int, xi: Family, weight: float) -> None:
+    def __init__(
+        self, objective: DiffTuning, teacher: Network, null_label: int | None, xi: Family, weight: float
+    ) -> None:
         self.objective, self.teacher, self.null_label, self.xi, self.weight = objective, teacher, null_label, xi, weight
 
     def __call__(self, batch: Batch) -> Errors:
         """The error of each sample, and beside it what the teacher would have it do, with gradient."""
         x_t, y = denoise(self.objective.network, self.objective.process, batch)
         errors = self.objective.errors(batch, x_t, y)
-        nothing = Condition(torch.full_like(batch.condition.labels, self.null_label))
+        asked = batch.condition
+        if self.null_label is not None:
+            asked = Condition(torch.full_like(asked.labels, self.null_label))
         with torch.no_grad():
-            taught = self.teacher(x_t, batch.draw.t, nothing)
+            taught = self.teacher(x_t, batch.draw.t, asked)
         apart = (y.float() - taught.float()).square().flatten(1).mean(1)
         return Errors(errors.error, errors.draw, errors.extra, self.weight * self.xi(batch.draw.u) * apart)

@@ -9,13 +9,11 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
-from difftuning.backbones.labels import Replace
 from difftuning.backbones.loading import load
 from difftuning.backbones.prompts import TextConfig
 from difftuning.backbones.solvers import make_scheduler
@@ -29,7 +27,7 @@ from difftuning.coefficients.realisation import build_realisation
 from difftuning.coefficients.weighting import loss_weight
 from difftuning.data.order import Order
 from difftuning.data.target import Target, open_target
-from difftuning.errors import ConfigError, ModelError
+from difftuning.errors import ConfigError
 from difftuning.evaluation.features import feature_network
 from difftuning.noise.clock import build_clock
 from difftuning.objectives.diff_tuning import DiffTuning
@@ -115,48 +113,23 @@ def pretrained(recipe: Recipe) -> Backbone:
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     model = configured(load(recipe.model), recipe)
-    if recipe.bank.prompts is not None:
-        model.change_labels(Replace(), prompts_of(recipe.bank.prompts))
-    elif model.by_prompt:
-        model.change_labels(Replace(), ((recipe.text or TextConfig()).default_prompt,))
+    model.ask_under(recipe.bank.prompts)
     return model.to(device_of(recipe.device))
 
 
 def configured(model: Backbone, recipe: Recipe) -> Backbone:
-    """A model, told what the recipe says of its text.
+    """A model, told what the recipe says of its text, its law of t and its size.
 
     Raises:
-        ModelError: the recipe says something of text, and the model knows none.
+        ModelError: it cannot be told so.
+        ConfigError: the law is none of its process.
     """
     model.configure(recipe.text or TextConfig())
     if recipe.clock is not None:
         model.clock = build_clock(recipe.clock, model.process)
     if recipe.resolution is not None:
         model.resize(recipe.resolution)
-    if recipe.bank.prompts is not None and not model.by_prompt:
-        raise ModelError(
-            f"{model.name} is asked under classes and not under prompts; take bank.prompts out of the recipe"
-        )
     return model
-
-
-def prompts_of(given: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Prompts, from a list or from a text file with one a line.
-
-    Raises:
-        ConfigError: there is no such file, or no prompt in it.
-    """
-    if not isinstance(given, str):
-        lines = given
-    else:
-        try:
-            lines = tuple(Path(given).expanduser().read_text(encoding="utf-8").splitlines())
-        except (OSError, ValueError) as reason:
-            raise ConfigError(f"bank.prompts: {given} is no text file with one prompt a line ({reason})") from reason
-    found = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
-    if not found:
-        raise ConfigError(f"bank.prompts: there is no prompt in {given}; write one a line, or set it to null")
-    return found
 
 
 def device_of(name: str | None) -> torch.device:
@@ -263,11 +236,15 @@ def assemble(prepared: Prepared) -> Assembly:
     parameters = tuner.attach(backbone.network, trained_besides(recipe, backbone), recipe.seed)
     objective: Objective = plain
     if recipe.distillation is not None:
+        known = backbone.labels if backbone.by_prompt else labels
         if teacher is None:
-            teacher = SwitchedOff(backbone, tuner.off, labels, recipe.labels, digest)
+            teacher = SwitchedOff(backbone, tuner.off, known, recipe.labels, digest)
         else:
             teacher.network.eval().requires_grad_(False)
-        objective = Distillation(plain, teacher, teacher.labels.null, chain.xi, recipe.distillation.weight)
+            teacher.labels = known
+        # A teacher of prompts knows those of the target too.
+        null = None if backbone.by_prompt else teacher.labels.null
+        objective = Distillation(plain, teacher, null, chain.xi, recipe.distillation.weight)
     log = TrackedLog(MetricsLog(folder.metrics), open_trackers(recipe.trackers, folder.path, recipe.name))
     trainer = Trainer(
         network=backbone.network,

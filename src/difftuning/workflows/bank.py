@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from difftuning.backbones.base import Backbone
-from difftuning.backbones.labels import Replace
 from difftuning.backbones.loading import load
+from difftuning.backbones.prompts import TextConfig
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank import audit, generate
 from difftuning.bank.card import CARD, BankCard, read_card
-from difftuning.workflows.assemble import device_of, pretrained, prompts_of
+from difftuning.lock import alone
+from difftuning.workflows.assemble import device_of, pretrained
 from difftuning.workflows.display import Display, Silent, Task, total
 from difftuning.workflows.drawing import clip_of
 from difftuning.workflows.heldout import BANK_ITEMS
@@ -31,7 +32,10 @@ def draw(recipe: Recipe, backbone: Backbone, display: Display) -> BankCard:
     """`build`, with the pretrained model at hand; draws the held-out bank too, which only measurements read."""
     few = {"count": min(BANK_ITEMS, recipe.bank.count), "seed": recipe.bank.seed + HELDOUT_SEED}
     unseen = recipe.bank.model_copy(update=few)
-    with display.progress(f"bank of {backbone.name}", unseen.count + recipe.bank.count) as task:
+    if not len(backbone.labels) and recipe.bank.images is None:
+        display.note(f"{backbone.name} is asked under no class or prompt, so its bank is drawn without guidance")
+    progress = display.progress(f"bank of {backbone.name}", unseen.count + recipe.bank.count)
+    with alone(lock_of(recipe.bank_path)), progress as task:
         if recipe.bank.images is not None:
             bank, heldout = source_images(backbone, recipe.bank, unseen)
             generate.fill(heldout, recipe.heldout_bank_path, _to(task))
@@ -51,14 +55,33 @@ def extend(folder: Path, count: int, display: Display | None = None) -> BankCard
     """Bring a finished bank to `count` items, and a small held-out bank beside it with it; its card says which model to load."""
     display = display or Silent()
     card = read_card(folder)
-    model = load(card.model.name).to(device_of(None))
-    if card.config.prompts is not None:
-        model.change_labels(Replace(), prompts_of(card.config.prompts))
+    model = drawn_by(card)
     unseen = heldout_of(folder)
-    if (unseen / CARD).is_file() and read_card(unseen).config.count < (enough := min(BANK_ITEMS, count)):
-        generate.extend(model, make_scheduler, unseen, enough)
-    with display.progress(f"bank of {card.model.name}", count, card.config.count) as task:
-        return generate.extend(model, make_scheduler, folder, count, _to(task, card.config.count))
+    with alone(lock_of(folder)):
+        if (unseen / CARD).is_file() and read_card(unseen).config.count < (enough := min(BANK_ITEMS, count)):
+            generate.extend(model, make_scheduler, unseen, enough)
+        with display.progress(f"bank of {card.model.name}", count, card.config.count) as task:
+            return generate.extend(model, make_scheduler, folder, count, _to(task, card.config.count))
+
+
+def drawn_by(card: BankCard) -> Backbone:
+    """The model that a bank was drawn from, asked as it was then.
+
+    Raises:
+        ModelError: it is not there any more, or cannot be asked so.
+    """
+    model = load(card.model.name)
+    model.configure(TextConfig.model_validate(card.text or {}))
+    side = card.model.sample_shape[-1] * model.image_size // model.sample_shape[-1]
+    if side != model.image_size:
+        model.resize(side)
+    model.ask_under(card.config.prompts)
+    return model.to(device_of(None))
+
+
+def lock_of(folder: Path) -> Path:
+    """What whoever draws a bank holds: runs may share one."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def info(folder: Path) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from difftuning.workflows.drawing import draw_images, spread
 from difftuning.workflows.recipe import SamplingConfig
 from difftuning.workflows.runs import drawn_from, model_of, models_of, recipe_of
 
+NAME_BYTES = 120
+"""Of a class or a prompt in the name of a file, which may have 255."""
+
 
 def sample(
     run: Path,
@@ -70,7 +73,8 @@ def sample(
     files = []
     for index, (image, row) in enumerate(zip(images, drawn.tolist(), strict=True)):
         known = backbone.labels.names[row] if row < len(backbone.labels) else "image"
-        name = "".join(letter if letter.isalnum() else "-" for letter in known)[:80]
+        letters = "".join(letter if letter.isalnum() else "-" for letter in known)
+        name = letters.encode()[:NAME_BYTES].decode(errors="ignore")
         file = out / f"{index:05d}-{name}-seed{config.seed}.png"
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
         files.append(str(file))

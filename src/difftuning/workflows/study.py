@@ -107,17 +107,23 @@ class Queue:
         Rows and page are written after each that was run, so they can be read at any time.
         """
         written = {"results": results / f"{one.name}.json", "page": pages / f"{one.name}.md"}
-        known, keys = KnownRows(results, dict.fromkeys([*KINDS, one.name])), [self.key(one, cell) for cell in one.cells]
+        keys = [self.key(one, cell) for cell in one.cells]
         now = sorted({cell.seed for cell in one.cells})[:seeds]
-        found = [known.of(one, cell, key) for cell, key in zip(one.cells, keys, strict=True)]
-        if others := known.others(one.name, keys):
-            self._put_aside(others, results / f"{one.name}.others.json")
-            _write(one, found, written)
+        found: list[list[Row] | None] = [None] * len(keys)
+        with self._rows_of(one):
+            known = KnownRows(results, dict.fromkeys([*KINDS, one.name]))
+            _take(known, one, keys, found)
+            if others := known.others(one.name, keys):
+                self._put_aside(others, results / f"{one.name}.others.json")
+                _write(one, found, written)
         todo = [index for index, cell in enumerate(one.cells) if found[index] is None and cell.seed in now]
         with self.display.progress(f"study {one.name}", len(one.cells), len(one.cells) - len(todo)) as task:
             for index, rows in self._each(one, keys, todo):
                 found[index] = rows
-                _write(one, found, written)
+                with self._rows_of(one):
+                    # Other processes have written theirs meanwhile.
+                    _take(KnownRows(results, [one.name]), one, keys, found)
+                    _write(one, found, written)
                 task.advance()
         # What says by what the rows were made stays where all of them are in the file already.
         if written["results"].is_file() and read_rows(written["results"]) == _flat(found):
@@ -166,6 +172,10 @@ class Queue:
                 rows += self._swap(made, rows[0])
         return [placed(row, one, cell, key, row.setting) for row in rows]
 
+    def _rows_of(self, one: Study) -> AbstractContextManager[None]:
+        """Held while the result file of a study is read and written again."""
+        return alone(self.out / "locks" / f"rows-{one.name}.lock")
+
     def _alone(self, folder: Path, wait: bool) -> AbstractContextManager[None]:
         return alone(self.out / "locks" / f"{folder.name}.lock", wait)
 
@@ -192,6 +202,8 @@ class Queue:
             self._digests[made.model] = pretrained(made).digest()
         model, drawn = self._digests[made.model], made.bank.model_dump_json(exclude_none=True)
         drawn += f" clip {made.sampling.clip}"
+        besides = made.model_dump_json(include={"text", "resolution"}, exclude_none=True)
+        drawn += "" if besides == "{}" else f" {besides}"
         # The held-out error is measured while it trains, and advice is made from it.
         measured = f"{made.evaluation.heldout_draws} draws every {made.training.heldout_every}"
         folders = {
@@ -209,8 +221,7 @@ class Queue:
                 self._make(made)
 
     def _make(self, made: Recipe) -> None:
-        with self._alone(made.bank_path, wait=True):
-            bank.build(made, self.display)  # for standard fine-tuning too, which is measured on held-out items of it
+        bank.build(made, self.display)  # for standard fine-tuning too, which is measured on held-out items of it
         if not is_finished(made):
             train(made, self.display)
         found = measure(open_run(made.folder), made, self.display)
@@ -241,6 +252,13 @@ class Queue:
             for point in found["swap"]
             for metric in ("frechet", "kid")
         ]
+
+
+def _take(known: KnownRows, one: Study, keys: Sequence[str], found: list[list[Row] | None]) -> None:
+    """Fill in the rows of cells that are known already."""
+    for index, (cell, key) in enumerate(zip(one.cells, keys, strict=True)):
+        if found[index] is None:
+            found[index] = known.of(one, cell, key)
 
 
 def _judged(made: Recipe) -> Path:

@@ -77,8 +77,10 @@ def check(recipe: Recipe, display: Display | None = None) -> Prepared:
     prepared = prepare(recipe)
     for line in prepared.target.report():
         display.note(line)
+    if short := prepared.backbone.cut_short(prepared.target.class_names):
+        display.note(f"{short} prompts are longer than what the text encoders read, which cut them")
     asked = {recipe.training.precision, recipe.bank.precision, recipe.sampling.precision}
-    if "bf16" in asked and not native_bf16():
+    if "bf16" in asked and not native_bf16(prepared.backbone.device.type):
         display.note(SLOW)
     return prepared
 
