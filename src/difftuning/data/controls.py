@@ -1,0 +1,126 @@
+"""Control maps: what a ControlNet is told of an image, made from the image itself by an annotator.
+
+    name           channels  what it is
+    edge           1         Canny's edges, 0 or 1
+    sketch         1         a soft edge, made 0 or 1
+    segmentation   3         regions of one colour each, the nearest of a fixed palette
+    normal         3         surface normals, from a depth map
+
+Maps are float32 in [0, 1] of the image's size. An annotator is a pure function of one image, so the control of a target image and
+that of a bank item are made alike, and a drawn image can be annotated again to see whether it obeys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Image = NDArray[np.uint8]
+"""(H, W, 3)"""
+CANNY = (100, 200)
+"""Thresholds of the gradient, those of ControlNet's own annotator."""
+SOFT_SIGMA, SKETCH_AT = 1.0, 0.12
+"""Of the blur before a soft edge, in pixels, and where it becomes a line, as a share of the steepest edge that there can be."""
+PALETTE: Mapping[str, tuple[int, int, int]] = MappingProxyType(
+    {
+        "white": (255, 255, 255),
+        "black": (0, 0, 0),
+        "grey": (128, 128, 128),
+        "red": (220, 40, 40),
+        "orange": (250, 150, 40),
+        "yellow": (250, 220, 70),
+        "green": (60, 170, 70),
+        "blue": (50, 110, 220),
+        "sky": (130, 200, 240),
+        "purple": (140, 80, 180),
+        "pink": (245, 160, 190),
+        "brown": (130, 80, 50),
+    }
+)
+"""Of segmentation by colour, in sRGB; distances are taken in CIELAB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotator:
+    """A kind of control.
+
+    Attributes:
+        channels: of its maps.
+        annotate: (H, W, 3) uint8 to (H, W, channels) float32 in [0, 1].
+    """
+
+    channels: int
+    annotate: Callable[[Image], NDArray[np.float32]]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) uint8 to maps (N, channels, H, W) float32 in [0, 1]."""
+        maps = [self.annotate(image.permute(1, 2, 0).contiguous().numpy()) for image in images.cpu()]
+        return torch.stack([torch.from_numpy(one).permute(2, 0, 1).contiguous() for one in maps])
+
+
+def _edge(image: Image) -> NDArray[np.float32]:
+    """Canny 1986, of the luminance."""
+    edges = cv2.Canny(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), *CANNY)
+    return np.asarray(edges[..., None] / 255, np.float32)
+
+
+def soft_edge(image: Image) -> NDArray[np.float32]:
+    """(H, W) the length of the blurred image's gradient, the largest over its colours, as a share of the steepest there can be."""
+    blurred = cv2.GaussianBlur(image.astype(np.float32) / 255, (0, 0), SOFT_SIGMA)
+    across, down = (cv2.Sobel(blurred, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
+    # Sobel takes 4 times the difference of the two pixels beside one. At a step from 0 to 1 they lie half a pixel behind its border
+    # and one and a half before it, and the blur makes the step a normal distribution.
+    normal = NormalDist(sigma=SOFT_SIGMA)
+    lengths = np.hypot(across, down) / (4 * (normal.cdf(0.5) - normal.cdf(-1.5)))
+    return np.asarray(lengths.max(-1), np.float32)
+
+
+def _sketch(image: Image) -> NDArray[np.float32]:
+    return (soft_edge(image) > SKETCH_AT).astype(np.float32)[..., None]
+
+
+def _lab(colours: Image) -> NDArray[np.float32]:
+    """(..., 3) sRGB uint8 as CIELAB."""
+    flat = colours.reshape(1, -1, 3).astype(np.float32) / 255
+    return np.asarray(cv2.cvtColor(flat, cv2.COLOR_RGB2LAB), np.float32).reshape(colours.shape)
+
+
+def regions(image: Image) -> NDArray[np.int64]:
+    """(H, W) the place in the palette of the colour that is nearest to each pixel's."""
+    colours = _lab(np.array([*PALETTE.values()], np.uint8))
+    apart = np.linalg.norm(_lab(image)[..., None, :] - colours, axis=-1)
+    return np.asarray(apart.argmin(-1), np.int64)
+
+
+def _segmentation(image: Image) -> NDArray[np.float32]:
+    return np.asarray(np.array([*PALETTE.values()])[regions(image)] / 255, np.float32)
+
+
+def normals(depth: Tensor, scale: float = 8.0) -> Tensor:
+    """Surface normals of depth maps, as colours.
+
+    Args:
+        depth: (N, 1, H, W) in [0, 1].
+        scale: the depth of the scene, in widths of the image: how steep a slope in the map is.
+
+    Returns:
+        (N, 3, H, W) in [0, 1]: (n + 1) / 2 of unit normals, a flat wall being (.5, .5, 1).
+    """
+    side = depth.shape[-1]
+    down, across = torch.gradient(depth * scale * side / 8, dim=(2, 3))
+    normal = torch.cat([-across, -down, torch.ones_like(depth)], dim=1)
+    return (torch.nn.functional.normalize(normal, dim=1) + 1) / 2
+
+
+ANNOTATORS: Mapping[str, Annotator] = MappingProxyType(
+    {"edge": Annotator(1, _edge), "sketch": Annotator(1, _sketch), "segmentation": Annotator(3, _segmentation)}
+)
+"""Those that need nothing but the image; depth and normals come with the data, or from a network."""

@@ -1,0 +1,66 @@
+"""Leaps and crossings of curves whose truth is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from difftuning.errors import DataError
+from difftuning.evaluation.sudden_convergence import Leap, convergence, crossing, find_leap
+
+STEPS = torch.arange(0, 5000, 250).double()
+
+
+def sigmoid(at: float, width: float, low: float = 0.2, high: float = 0.8) -> Tensor:
+    return low + (high - low) * torch.sigmoid((STEPS - at) / width)
+
+
+def items(curve: Tensor, count: int = 64, noise: float = 0.05) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return curve[:, None] + noise * torch.randn(len(curve), count, generator=generator).double()
+
+
+def test_a_leap_is_found_where_it_is_and_its_threshold_is_half_way() -> None:
+    for low, high in ((0.2, 0.8), (0.8, 0.2)):
+        leap = find_leap(sigmoid(2300, 60, low, high))
+        assert leap.sudden
+        assert (leap.before, leap.after) == pytest.approx((low, high), abs=0.02)
+        assert leap.threshold == pytest.approx(0.5, abs=0.02)
+        assert crossing(STEPS, sigmoid(2300, 60, low, high), leap) == pytest.approx(2300, abs=125)
+
+
+def test_a_slope_and_noise_are_no_leap() -> None:
+    assert not find_leap(0.2 + 0.6 * STEPS / STEPS[-1]).sudden
+    generator = torch.Generator().manual_seed(1)
+    assert not any(find_leap(0.5 + 0.05 * torch.randn(len(STEPS), generator=generator)).sudden for _ in range(50))
+    assert not find_leap(torch.full((8,), 0.3)).sudden
+
+
+def test_a_touch_is_no_crossing_unless_it_stays() -> None:
+    leap = Leap(0.2, 0.8, 0.5, True)
+    curve = torch.tensor([0.2, 0.9, 0.2, 0.2, 0.6, 0.7])
+    steps = torch.arange(6).double() * 100
+    assert crossing(steps, curve, leap) == pytest.approx(375)
+    assert crossing(steps, torch.tensor([0.2, 0.9, 0.2, 0.6, 0.7, 0.4]), leap) is None
+    assert crossing(steps, torch.full((6,), 0.9), leap) == 0
+
+
+def test_the_earlier_training_is_earlier_by_what_it_is_and_the_spread_holds_it() -> None:
+    standard, ours = items(sigmoid(2500, 100)), items(sigmoid(1900, 100))
+    leap = find_leap(standard.mean(1))
+    late, early = convergence(STEPS, standard, leap), convergence(STEPS, ours, leap)
+    assert late.step is not None
+    assert early.step is not None
+    assert early.step / late.step == pytest.approx(1900 / 2500, abs=0.05)
+    for found, truth in ((late, 2500), (early, 1900)):
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low <= truth + 60
+        assert found.high >= truth - 60
+    assert convergence(STEPS, items(sigmoid(9000, 100)), leap).step is None
+
+
+def test_too_few_measurements_are_refused() -> None:
+    with pytest.raises(DataError, match="from 3 measurements"):
+        find_leap(torch.zeros(3))
