@@ -100,7 +100,8 @@ def test_another_size_is_answered_and_saved(model: Backbone, tmp_path: Path) -> 
     model.save(tmp_path / "saved")
     again = load(str(tmp_path / "saved"))
     assert again.image_size == side
-    assert torch.equal(answer(again, [0]), answer(model, [0]))
+    # At this size kernels round by where in memory the weights lie.
+    torch.testing.assert_close(answer(again, [0]), answer(model, [0]), atol=1e-5, rtol=1e-5)
 
 
 def family_has_room(model: Backbone) -> bool:
