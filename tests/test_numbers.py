@@ -13,7 +13,7 @@ from difftuning.reporting.tables import pivot
 from difftuning.results import read_rows
 from difftuning.studies import KINDS
 from difftuning.studies.claims import ahead
-from difftuning.workflows.study import page_of
+from difftuning.workflows.study_files import page_of
 from difftuning.workflows.study_index import write_index
 
 ROOT = Path(__file__).parents[1]

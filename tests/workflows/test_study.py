@@ -181,14 +181,14 @@ def command_of(recipe_file: Path, out: Path, seeds: int) -> tuple[list[str], dic
 
 
 def test_two_processes_share_the_cells(recipe_file: Path, tmp_path: Path) -> None:
-    alone = run(small(recipe_file, seeds=3), tmp_path / "alone")
+    alone = run(small(recipe_file, seeds=2), tmp_path / "alone")
     out = tmp_path / "shared"
-    command, environment = command_of(recipe_file, out, seeds=3)
+    command, environment = command_of(recipe_file, out, seeds=2)
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) for _ in range(2)]
     said = [process.communicate()[1].decode() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert read_rows(out / "results/small.json") == alone
-    assert len(list((out / "cells").iterdir())) == 12
+    assert len(list((out / "cells").iterdir())) == 8
 
 
 def test_a_cell_in_other_hands_comes_last(recipe_file: Path, tmp_path: Path) -> None:

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from difftuning.config.provenance import provenance
 from difftuning.errors import BusyError, ConfigError, did_you_mean
 from difftuning.lock import alone
-from difftuning.reporting.study_page import StudyPage
-from difftuning.results import Row, read_json, read_rows, to_json, write_json, write_results, write_text
+from difftuning.results import Row, read_json, read_rows, write_json, write_results
 from difftuning.studies import KINDS
 from difftuning.studies.base import Cell, Study
 from difftuning.workflows import bank, recipe
@@ -32,6 +30,7 @@ from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import measure
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import is_finished, open_run
+from difftuning.workflows.study_files import count, flat, page_of, rewrite, take, write
 from difftuning.workflows.study_index import write_index
 from difftuning.workflows.study_rows import SWAP, KnownRows, placed
 from difftuning.workflows.train import train
@@ -82,7 +81,7 @@ def study(
         # What decides nothing must not take the place of what does.
         results, pages = results / QUICK, pages / QUICK
     if only_pages:
-        found = [_rewrite(one, results, pages) for one in chosen if (results / f"{one.name}.json").is_file()]
+        found = [rewrite(one, results, pages) for one in chosen if (results / f"{one.name}.json").is_file()]
     else:
         found = [queue.study(one, results, pages, seeds) for one in chosen]
     return {"studies": found, "index": write_index(results, pages, quick)}
@@ -112,24 +111,24 @@ class Queue:
         found: list[list[Row] | None] = [None] * len(keys)
         with self._rows_of(one):
             known = KnownRows(results, dict.fromkeys([*KINDS, one.name]))
-            _take(known, one, keys, found)
+            take(known, one, keys, found)
             if others := known.others(one.name, keys):
                 self._put_aside(others, results / f"{one.name}.others.json")
-                _write(one, found, written)
+                write(one, found, written)
         todo = [index for index, cell in enumerate(one.cells) if found[index] is None and cell.seed in now]
         with self.display.progress(f"study {one.name}", len(one.cells), len(one.cells) - len(todo)) as task:
             for index, rows in self._each(one, keys, todo):
                 found[index] = rows
                 with self._rows_of(one):
                     # Other processes have written theirs meanwhile.
-                    _take(KnownRows(results, [one.name]), one, keys, found)
-                    _write(one, found, written)
+                    take(KnownRows(results, [one.name]), one, keys, found)
+                    write(one, found, written)
                 task.advance()
         # What says by what the rows were made stays where all of them are in the file already.
-        if written["results"].is_file() and read_rows(written["results"]) == _flat(found):
-            page_of(one, _flat(found), _count(found)).write(written["page"])
+        if written["results"].is_file() and read_rows(written["results"]) == flat(found):
+            page_of(one, flat(found), count(found)).write(written["page"])
         else:
-            _write(one, found, written)
+            write(one, found, written)
         return {"name": one.name, "cells": len(one.cells), **written}
 
     def _put_aside(self, rows: Sequence[Row], path: Path) -> None:
@@ -254,13 +253,6 @@ class Queue:
         ]
 
 
-def _take(known: KnownRows, one: Study, keys: Sequence[str], found: list[list[Row] | None]) -> None:
-    """Fill in the rows of cells that are known already."""
-    for index, (cell, key) in enumerate(zip(one.cells, keys, strict=True)):
-        if found[index] is None:
-            found[index] = known.of(one, cell, key)
-
-
 def _judged(made: Recipe) -> Path:
     """The file of a cell's rows: a run may be judged in several ways."""
     ways = (part.model_dump_json(exclude_none=True) for part in (made.sampling, made.evaluation))
@@ -269,45 +261,3 @@ def _judged(made: Recipe) -> Path:
 
 def _digest(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:20]
-
-
-def _rewrite(one: Study, results: Path, pages: Path) -> dict[str, Any]:
-    """The page of a study again, from its rows."""
-    written = {"results": results / f"{one.name}.json", "page": pages / f"{one.name}.md"}
-    page_of(one, read_rows(written["results"]), read_json(written["results"])["finished"]).write(written["page"])
-    return {"name": one.name, "cells": len(one.cells), **written}
-
-
-def page_of(one: Study, rows: Sequence[Row], done: int) -> StudyPage:
-    """The page of a study from the rows of its first `done` cells."""
-    return StudyPage(
-        name=one.name,
-        title=one.title,
-        source=one.source,
-        claim=one.claim,
-        down=one.down,
-        metrics=one.metrics,
-        curves=one.curves,
-        rows=tuple(rows),
-        finished=done,
-        cells=len(one.cells),
-    )
-
-
-def _write(one: Study, found: Sequence[Sequence[Row] | None], written: Mapping[str, Path]) -> None:
-    """The rows that there are, one a line, with what they were made by, and the page of them."""
-    rows, done = _flat(found), _count(found)
-    written["results"].parent.mkdir(parents=True, exist_ok=True)
-    base = recipe.load(one.recipe, []).model_dump(mode="json")
-    head = {"study": one.name, "cells": len(one.cells), "finished": done, **provenance(), "recipe": base}
-    lines = ",\n".join(to_json(row.model_dump(mode="json", exclude_defaults=True)) for row in rows)
-    write_text(written["results"], f'{to_json(head)[:-1]},\n"rows": [\n{lines}\n]}}\n')
-    page_of(one, rows, done).write(written["page"])
-
-
-def _flat(found: Sequence[Sequence[Row] | None]) -> list[Row]:
-    return list(chain.from_iterable(rows for rows in found if rows is not None))
-
-
-def _count(found: Sequence[Sequence[Row] | None]) -> int:
-    return sum(rows is not None for rows in found)
