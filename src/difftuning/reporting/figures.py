@@ -72,8 +72,10 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "difftuning",
 }
 U_LABEL = "forgetting clock u   (0: data, 1: noise)"
-LONGEST = 32
+LONGEST = 44
 """Characters of a name beside a row of a figure."""
+LETTER = 0.075
+"""Inches that a letter of such a name takes beyond the first few."""
 
 
 def training_curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
@@ -199,9 +201,10 @@ def changes(values: Mapping[str, Mapping[str, Sequence[float]]], baseline: str, 
         axes.set_yticks(range(len(cases)), [case if len(case) <= LONGEST else f"…{case[-LONGEST:]}" for case in cases])
         axes.set_ylim(len(cases) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel(f"{what}: change against {baseline} in %")
+        axes.set_xlabel(f"{what}:\nchange against {baseline} in %")
 
-    return _svg(draw, height=1.2 + 0.3 * len(cases) * max(1.0, len(values) / 2))
+    wide = 5.4 + LETTER * max(0, min(max(map(len, cases), default=0), LONGEST) - 16)
+    return _svg(draw, width=wide, height=1.2 + 0.3 * len(cases) * max(1.0, len(values) / 2))
 
 
 def coefficients(u: Sequence[float], psi: Sequence[float], xi: Sequence[float]) -> bytes:
