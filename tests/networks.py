@@ -9,11 +9,11 @@ import torch
 from diffusers import (
     FluxTransformer2DModel,
     SD3Transformer2DModel,
-    UNet2DConditionModel,
 )
 from torch import Tensor, nn
 
 from tiny import tiny_dit
+from tiny_text import unet
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,7 @@ def _dit() -> nn.Module:
 
 def _unet() -> nn.Module:
     torch.manual_seed(0)
-    return _random(
-        UNet2DConditionModel(
-            sample_size=8,
-            in_channels=4,
-            out_channels=4,
-            block_out_channels=(16, 32),
-            layers_per_block=1,
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-            cross_attention_dim=16,
-            attention_head_dim=8,
-            norm_num_groups=8,
-        )
-    )
+    return _random(unet(16))
 
 
 def _sd3() -> nn.Module:
