@@ -29,10 +29,6 @@ class ClassConditional(Backbone):
     def embedding_width(self) -> int:
         """Numbers in a row of the table."""
 
-    def check_labels(self, change: LabelChange, target: tuple[str, ...]) -> None:
-        """Raise what `change_labels` would."""
-        change_labels(change, self.labels, torch.zeros(len(self.labels) + 1, 1), target)
-
     def change_labels(self, change: LabelChange, target: tuple[str, ...]) -> Tensor:
         """Bring the class table to the target's classes, in place; a model without one gets one of zeros, which changes nothing.
 

@@ -72,7 +72,7 @@ class TextToImage(Backbone):
             raise ModelError(f"{name}: a {self.pipeline} without a text encoder; put its `text_encoder` folder back")
         for encoder in self.encoders.values():
             encoder.eval().requires_grad_(False)
-        self.embeddings = Prompts(partial(_encode, pipe, self.family))
+        self.embeddings = Prompts(partial(_encode, pipe, self.family, next(iter(self.encoders.values()))))
         self._asked: tuple[tuple[torch.device, tuple[str, ...]], Embedding] | None = None
         self._encoder_digests = ""
         self.labels = LabelSpace(prompts)
@@ -121,8 +121,8 @@ class TextToImage(Backbone):
 
     def _prompt(self, rows: list[int], device: torch.device) -> Embedding:
         """The embeddings of some rows; those of the last call are kept there, since each step of a solver asks for the same."""
-        names = (*self.labels.names, "", self.default_prompt)
-        key = device, tuple(names[row] for row in rows)
+        known, beyond = self.labels.names, ("", self.default_prompt)
+        key = device, tuple(known[row] if row < len(known) else beyond[row - len(known)] for row in rows)
         if self._asked is None or self._asked[0] != key:
             self._asked = key, self.embeddings(key[1]).to(device)
         return self._asked[1]
@@ -192,10 +192,9 @@ class TextToImage(Backbone):
         (Path(folder) / TEXT).write_text(json.dumps(text, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def _encode(pipe: Any, family: Family, prompt: str) -> Embedding:
+def _encode(pipe: Any, family: Family, encoder: Any, prompt: str) -> Embedding:
     """In float32, whatever precision asks: what is kept must not depend on who was the first to ask."""
-    device = next(one for part in ENCODERS if (one := getattr(pipe, part, None)) is not None).device
-    with torch.autocast(device.type, enabled=False), only_errors():
+    with torch.autocast(encoder.device.type, enabled=False), only_errors():
         return family.encode(pipe, prompt)
 
 

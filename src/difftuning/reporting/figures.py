@@ -72,10 +72,12 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "difftuning",
 }
 U_LABEL = "forgetting clock u   (0: data, 1: noise)"
+SIGNS = 20
+"""At most about so many on a curve, so that a long one stays a line."""
 LONGEST = 44
 """Characters of a name beside a row of a figure."""
 LETTER = 0.075
-"""Inches that a letter of such a name takes beyond the first few."""
+"""Inches that a letter of a name takes, give or take."""
 
 
 def training_curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
@@ -93,7 +95,7 @@ def training_curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
                 for points in runs:
                     axes.plot(*_columns(points), color=look["color"], linewidth=0.9, alpha=0.5)
             mean = _mean(runs)
-            axes.plot(*_columns(mean), label=_legend(method, len(runs)), markevery=_every(len(mean)), **look)
+            axes.plot(*_columns(mean), label=_legend(method, len(runs)), markevery=max(1, len(mean) // SIGNS), **look)
             lowest = min(mean, key=lambda point: point[1])
             axes.plot(*lowest, marker="v", markersize=11, color=look["color"], markeredgecolor=INK, zorder=4)
         # The fall of the first steps would press all that matters later into a line.
@@ -235,8 +237,8 @@ def _svg(*draws: Callable[[Axes], None], width: float = 5.4, height: float = 3.6
             handles, names = axes.get_legend_handles_labels()
             shown |= dict(zip(names, handles, strict=True))
         if shown:
-            # Above the plot, where it hides no point; a name takes some 0.075 inches a letter, and its sign half an inch.
-            columns = int(width // (0.5 + 0.075 * max(map(len, shown))))
+            # Above the plot, where it hides no point; the sign before a name takes half an inch.
+            columns = int(width // (0.5 + LETTER * max(map(len, shown))))
             figure.legend(
                 shown.values(),
                 shown,
@@ -294,8 +296,3 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
 
 def _legend(method: str, runs: int) -> str:
     return method if runs == 1 else f"{method}, mean of {runs} seeds"
-
-
-def _every(count: int) -> int:
-    """One sign in so many points, so that a long curve stays a line."""
-    return max(1, count // 20)

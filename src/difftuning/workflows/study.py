@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,17 +119,23 @@ class Queue:
         with self.display.progress(f"study {one.name}", len(one.cells), len(one.cells) - len(todo)) as task:
             for index, rows in self._each(one, keys, todo):
                 found[index] = rows
-                with self._rows_of(one):
-                    # Other processes have written theirs meanwhile.
-                    take(KnownRows(results, [one.name]), one, keys, found)
-                    write(one, found, written)
+                self._write(one, keys, found, written)
                 task.advance()
-        # What says by what the rows were made stays where all of them are in the file already.
-        if written["results"].is_file() and read_rows(written["results"]) == flat(found):
-            page_of(one, flat(found), count(found)).write(written["page"])
-        else:
-            write(one, found, written)
+        self._write(one, keys, found, written)
         return {"name": one.name, "cells": len(one.cells), **written}
+
+    def _write(
+        self, one: Study, keys: Sequence[str], found: list[list[Row] | None], written: Mapping[str, Path]
+    ) -> None:
+        """The result file and the page, with the rows that other processes have written meanwhile."""
+        file = written["results"]
+        with self._rows_of(one):
+            take(KnownRows(file.parent, [one.name]), one, keys, found)
+            # What says by what the rows were made stays where all of them are in the file already.
+            if file.is_file() and read_rows(file) == flat(found):
+                page_of(one, flat(found), count(found)).write(written["page"])
+            else:
+                write(one, found, written)
 
     def _put_aside(self, rows: Sequence[Row], path: Path) -> None:
         """Keep rows of cells that a study does not have any more, behind those that lie there already."""
