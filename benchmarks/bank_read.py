@@ -25,7 +25,7 @@ from difftuning.bank.card import CARD, BankCard, BankConfig, BankModel
 from difftuning.bank.read import Bank
 from difftuning.bank.store import Shard, shard_spans, write_shard, write_whole
 from difftuning.config.provenance import provenance
-from difftuning.results import write_json
+from difftuning.json_files import write_json
 
 SHAPE = (4, 32, 32)
 BATCH = 32

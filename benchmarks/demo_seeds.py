@@ -13,9 +13,10 @@ from pathlib import Path
 
 from difftuning.cli.display import make_display
 from difftuning.config.provenance import provenance
+from difftuning.json_files import read_json, write_json
 from difftuning.reporting.sections import METRICS
 from difftuning.reporting.tables import pivot, verdict
-from difftuning.results import Row, read_json, write_json
+from difftuning.results import Row
 from difftuning.workflows.demo import demo
 from difftuning.workflows.report import report
 

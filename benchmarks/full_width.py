@@ -47,8 +47,8 @@ from difftuning.backbones.prompts import Embedding, Prompts
 from difftuning.backbones.text_to_image import TextToImage
 from difftuning.coefficients.realisation import build_realisation
 from difftuning.config.provenance import provenance
+from difftuning.json_files import write_json
 from difftuning.objectives.diff_tuning import DiffTuning
-from difftuning.results import write_json
 from difftuning.training.ema import EMA
 from difftuning.training.optim import make_optimizer
 from difftuning.tuning import build

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from difftuning.config.provenance import provenance
-from difftuning.results import write_json
+from difftuning.json_files import write_json
 
 BOUND_SECONDS = 0.5
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 
 from difftuning.config.provenance import provenance
+from difftuning.json_files import write_json
 from difftuning.objectives.finetune import finetune_loss
-from difftuning.results import write_json
 from difftuning.types import Batch, Condition, Draw
 from difftuning.workflows import bank, recipe
 from difftuning.workflows.assemble import assemble, prepare, pretrained

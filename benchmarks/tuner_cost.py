@@ -29,9 +29,9 @@ from difftuning.backbones.labels import Replace
 from difftuning.backbones.switched_off import SwitchedOff
 from difftuning.coefficients.families import Power
 from difftuning.config.provenance import provenance
+from difftuning.json_files import write_json
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.objectives.distillation import Distillation
-from difftuning.results import write_json
 from difftuning.training.ema import EMA, EMAConfig
 from difftuning.training.optim import OptimConfig, make_optimizer
 from difftuning.tuning import KINDS, build

@@ -17,8 +17,8 @@ from icon_model import read
 from difftuning.backbones.loading import load
 from difftuning.evaluation.features import feature_network
 from difftuning.evaluation.fidelity import Reference, evaluate
+from difftuning.json_files import read_json, write_json
 from difftuning.reporting.images import image_grid
-from difftuning.results import read_json, write_json
 from difftuning.workflows.drawing import draw_images, spread
 from difftuning.workflows.recipe import SamplingConfig
 

@@ -21,7 +21,7 @@ from difftuning.backbones.dit import DiT
 from difftuning.backbones.loading import load
 from difftuning.data.sources import DataConfig, open_source
 from difftuning.data.transforms import Transform
-from difftuning.results import read_json, write_json
+from difftuning.json_files import read_json, write_json
 
 STEPS, SIZE = 3_000, 256
 """Of the fit."""

@@ -16,10 +16,10 @@ from epochs import Epochs
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
+from difftuning.json_files import MetricsLog, write_json
 from difftuning.noise.clock import Clock
 from difftuning.objectives.denoising import denoise, denoising_error
 from difftuning.objectives.diff_tuning import DiffTuning
-from difftuning.results import MetricsLog, write_json
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from difftuning.results import MetricsLog, read_rows, write_json
+from difftuning.json_files import MetricsLog, write_json
+from difftuning.results import read_rows
 from difftuning.run_folder import RunFolder
 from difftuning.workflows.runs import open_run
 

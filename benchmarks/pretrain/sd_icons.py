@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from difftuning.backbones.text_to_image import TEXT
+from difftuning.json_files import MetricsLog, write_json
 from difftuning.noise.clock import default_clock
 from difftuning.noise.prediction import from_scheduler_config as prediction_of
 from difftuning.noise.process import from_scheduler_config as process_of
 from difftuning.objectives.denoising import denoise, denoising_error
 from difftuning.objectives.diff_tuning import DiffTuning
-from difftuning.results import MetricsLog, write_json
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook

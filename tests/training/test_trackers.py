@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from difftuning.errors import ConfigError
-from difftuning.results import MetricsLog
+from difftuning.json_files import MetricsLog
 from difftuning.training import trackers
 from difftuning.training.trackers import TrackedLog, open_trackers
 

@@ -14,9 +14,9 @@ from difftuning.coefficients.chain import ChainOfForgetting
 from difftuning.coefficients.families import Power
 from difftuning.coefficients.realisation import Source
 from difftuning.errors import CheckpointError, TrainingError
+from difftuning.json_files import MetricsLog
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.objectives.finetune import finetune_loss
-from difftuning.results import MetricsLog
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook

@@ -16,8 +16,9 @@ import pytest
 
 from difftuning.config.loading import load_recipe
 from difftuning.errors import BusyError, ConfigError
+from difftuning.json_files import write_json
 from difftuning.lock import alone
-from difftuning.results import Row, read_rows, write_json
+from difftuning.results import Row, read_rows
 from difftuning.studies.base import Cell, Study
 from difftuning.workflows.display import Silent
 from difftuning.workflows.study import Queue, study

@@ -18,7 +18,8 @@ from difftuning.backbones.loading import load as load_model
 from difftuning.bank.read import Bank
 from difftuning.data.target import Target, open_target
 from difftuning.errors import BankError, CheckpointError, ConfigError, DataError, DifftuningError
-from difftuning.results import MetricsLog, Row
+from difftuning.json_files import MetricsLog
+from difftuning.results import Row
 from difftuning.training.checkpoints import Checkpoints, read
 from difftuning.workflows import bank
 from difftuning.workflows.assemble import assemble, prepare, pretrained

@@ -18,7 +18,7 @@ from difftuning.cli.data import data_app
 from difftuning.cli.display import make_display, plain_table
 from difftuning.cli.recipes import recipes_app
 from difftuning.cli.running import SETTINGS, Json, Overrides, Quiet, RecipeName, Run, on_stderr, perform
-from difftuning.results import to_json
+from difftuning.json_files import to_json
 
 app = typer.Typer(
     name="difftuning",

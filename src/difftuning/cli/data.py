@@ -8,7 +8,7 @@ import typer
 
 from difftuning.cli.display import plain_table
 from difftuning.cli.running import SETTINGS, Json, perform
-from difftuning.results import to_json
+from difftuning.json_files import to_json
 
 data_app = typer.Typer(help="The targets that are known by name.", context_settings=SETTINGS)
 

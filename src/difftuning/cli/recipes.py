@@ -9,7 +9,7 @@ import typer
 
 from difftuning.cli.display import plain_table
 from difftuning.cli.running import SETTINGS, Json, RecipeName
-from difftuning.results import to_json
+from difftuning.json_files import to_json
 
 recipes_app = typer.Typer(help="The recipes that ship with difftuning.", context_settings=SETTINGS)
 

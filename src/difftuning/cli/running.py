@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from difftuning.cli.display import make_display
-from difftuning.results import to_json
+from difftuning.json_files import to_json
 from difftuning.workflows.display import Display
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}

@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import fmean
 
 from difftuning.atomic import write_bytes
+from difftuning.json_files import write_text
 from difftuning.reporting import figures
 from difftuning.reporting.settings_table import BASELINE, heading, place, settings_table
 from difftuning.reporting.tables import LABELS
-from difftuning.results import Row, write_text
+from difftuning.results import Row
 
 CURVE = "heldout_curve"
 """The metric whose rows are the held-out error while training."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from difftuning.atomic import sync
 from difftuning.errors import CheckpointError
-from difftuning.results import read_json, write_json
+from difftuning.json_files import read_json, write_json
 
 FORMAT = 1
 

@@ -29,10 +29,10 @@ from difftuning.data.order import Order
 from difftuning.data.target import Target, open_target
 from difftuning.errors import ConfigError
 from difftuning.evaluation.features import feature_network
+from difftuning.json_files import MetricsLog
 from difftuning.noise.clock import build_clock
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.objectives.distillation import Distillation
-from difftuning.results import MetricsLog
 from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.training.interfaces import Objective

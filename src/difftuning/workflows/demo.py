@@ -10,9 +10,10 @@ from difftuning.coefficients.families import PowerConfig
 from difftuning.config.loading import dump_recipe
 from difftuning.data.target import open_target
 from difftuning.errors import ConfigError
+from difftuning.json_files import write_json, write_text
 from difftuning.reporting.sections import METRICS
 from difftuning.reporting.tables import pivot, verdict
-from difftuning.results import Row, read_rows, write_json, write_text
+from difftuning.results import Row, read_rows
 from difftuning.run_folder import RunFolder
 from difftuning.workflows import recipe as recipes
 from difftuning.workflows.assemble import open_heldout_bank, pretrained

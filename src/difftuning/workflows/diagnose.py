@@ -14,7 +14,7 @@ from difftuning.diagnosis.swap_curve import swap_curve
 from difftuning.errors import ConfigError
 from difftuning.evaluation.features import extract
 from difftuning.evaluation.fidelity import frechet, kid
-from difftuning.results import MetricsLog, write_json
+from difftuning.json_files import MetricsLog, write_json
 from difftuning.run_folder import RunFolder
 from difftuning.sampling.denoiser import Unconditional
 from difftuning.types import Condition

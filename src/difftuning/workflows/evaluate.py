@@ -18,7 +18,8 @@ from difftuning.data.target import Target
 from difftuning.evaluation import fidelity
 from difftuning.evaluation.features import FeatureNetwork, feature_network
 from difftuning.evaluation.fidelity import Measures, Reference
-from difftuning.results import MetricsLog, Row, write_results
+from difftuning.json_files import MetricsLog
+from difftuning.results import Row, write_results
 from difftuning.workflows.assemble import device_of, open_heldout_bank
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.drawing import draw_images

@@ -7,7 +7,8 @@ from typing import Any
 
 from difftuning.backbones.loading import load, zoo_names
 from difftuning.config.loading import load_recipe
-from difftuning.results import MetricsLog, read_json, read_rows
+from difftuning.json_files import MetricsLog, read_json
+from difftuning.results import read_rows
 from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints
 

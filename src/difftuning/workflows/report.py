@@ -17,10 +17,11 @@ from difftuning.config.loading import dump_recipe
 from difftuning.errors import CheckpointError
 from difftuning.evaluation.features import extract
 from difftuning.evaluation.fidelity import nearest_training
+from difftuning.json_files import MetricsLog, read_json, write_text
 from difftuning.reporting.images import image_grid, image_strip
 from difftuning.reporting.model import ReportData
 from difftuning.reporting.page import render
-from difftuning.results import MetricsLog, Row, read_json, read_rows, write_text
+from difftuning.results import Row, read_rows
 from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.workflows.assemble import chain_of

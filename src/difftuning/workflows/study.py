@@ -19,8 +19,9 @@ from typing import Any
 
 from difftuning.config.provenance import provenance
 from difftuning.errors import BusyError, ConfigError, did_you_mean
+from difftuning.json_files import read_json, write_json
 from difftuning.lock import alone
-from difftuning.results import Row, read_json, read_rows, write_json, write_results
+from difftuning.results import Row, read_rows, write_results
 from difftuning.studies import KINDS
 from difftuning.studies.base import Cell, Study
 from difftuning.workflows import bank, recipe

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from difftuning.config.provenance import provenance
+from difftuning.json_files import read_json, to_json, write_text
 from difftuning.reporting.study_page import StudyPage
-from difftuning.results import Row, read_json, read_rows, to_json, write_text
+from difftuning.results import Row, read_rows
 from difftuning.studies.base import Study
 from difftuning.workflows import recipe
 from difftuning.workflows.study_rows import KnownRows

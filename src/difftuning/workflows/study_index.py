@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from difftuning.json_files import read_json, write_text
 from difftuning.reporting.text_table import TextTable
-from difftuning.results import read_json, read_rows, write_text
+from difftuning.results import read_rows
 from difftuning.studies import KINDS
 
 UNTESTED = "not tested"

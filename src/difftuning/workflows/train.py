@@ -12,8 +12,8 @@ from difftuning.bank.mix import coverage
 from difftuning.config.loading import dump_recipe
 from difftuning.config.precision import SLOW, native_bf16
 from difftuning.config.provenance import provenance
+from difftuning.json_files import MetricsLog, write_json, write_text
 from difftuning.reporting.images import image_grid
-from difftuning.results import MetricsLog, write_json, write_text
 from difftuning.training.checkpoints import tensors_digest
 from difftuning.training.hooks import Hook
 from difftuning.tuning.store import save_tuner
