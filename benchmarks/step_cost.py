@@ -25,7 +25,8 @@ from difftuning.json_files import write_json
 from difftuning.objectives.finetune import finetune_loss
 from difftuning.types import Batch, Condition, Draw
 from difftuning.workflows import bank, recipe
-from difftuning.workflows.assemble import assemble, prepare, pretrained
+from difftuning.workflows.assemble import assemble, prepare
+from difftuning.workflows.pretrained import pretrained
 
 BOUND = 1.05
 """The first two ratios must stay below this; a teacher costs a forward pass more."""

@@ -19,6 +19,7 @@ from difftuning.evaluation.features import feature_network
 from difftuning.evaluation.fidelity import Reference, evaluate
 from difftuning.json_files import read_json, write_json
 from difftuning.reporting.images import image_grid
+from difftuning.types import Condition
 from difftuning.workflows.drawing import draw_images, spread
 from difftuning.workflows.recipe import SamplingConfig
 
@@ -39,7 +40,7 @@ def main() -> None:
     images, _, _ = read(options.data.with_stem(f"{options.data.stem}-train"))
     real = images[spread(len(images), options.count)]
     sampling = SamplingConfig(solver="dpm++", steps=options.steps, guidance=options.guidance, precision="auto")
-    samples = draw_images(model, spread(len(model.labels), options.count), sampling)
+    samples = draw_images(model, Condition(spread(len(model.labels), options.count)), sampling)
     network = feature_network("efficientnet-lite0")
     measures = evaluate(samples, Reference.of(real, network), None, network)
     found = {

@@ -10,7 +10,7 @@ the forgetting clock `u` is in [0, 1].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -23,25 +23,32 @@ class Condition:
 
     Attributes:
         labels: (B,) int64, a row of the model's own class table; the null label stands for "no condition".
+        control: (B, K, S, S) float32 in [0, 1], the control map of each image at its size in pixels; None where there is none.
     """
 
     labels: Tensor
+    control: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor | slice) -> Condition:
         """The conditions of the samples that `index` picks."""
-        return Condition(self.labels[index])
+        return Condition(self.labels[index], None if self.control is None else self.control[index])
+
+    def under(self, label: int) -> Condition:
+        """The same controls, all under one label."""
+        return replace(self, labels=torch.full_like(self.labels, label))
 
     def to(self, device: torch.device | str) -> Condition:
         """The same condition on another device."""
-        return Condition(self.labels.to(device))
+        return Condition(self.labels.to(device), None if self.control is None else self.control.to(device))
 
     @staticmethod
     def cat(parts: list[Condition]) -> Condition:
-        """One condition of the samples of all parts, in order."""
-        return Condition(torch.cat([part.labels for part in parts]))
+        """One condition of the samples of all parts, in order; either all of them have a control or none has."""
+        controls = [part.control for part in parts if part.control is not None]
+        return Condition(torch.cat([part.labels for part in parts]), torch.cat(controls) if controls else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def test_cached_or_not_is_the_same_bit_for_bit(tmp_path: Path) -> None:
     assert same(plain, second)
     assert codec.calls == 0
     assert (first.report, second.report) == (
-        "reused 0, computed 6, because nothing was cached for this codec, transform and version",
+        "reused 0, computed 6, because nothing was cached for these settings",
         "reused 6, computed 0",
     )
     assert plain.report.endswith("because no cache was asked for")

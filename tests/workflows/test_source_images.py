@@ -16,7 +16,7 @@ from difftuning.data.sources import DataConfig, open_source
 from difftuning.data.transforms import Transform
 from difftuning.errors import BankError, DataError
 from difftuning.workflows import bank
-from difftuning.workflows.assemble import pretrained
+from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import load
 from difftuning.workflows.train import train
 

@@ -12,9 +12,10 @@ from difftuning.backbones.loading import load as load_model
 from difftuning.errors import CheckpointError, ConfigError, ModelError
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.types import Condition
-from difftuning.workflows.assemble import assemble, prepare, pretrained
+from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.evaluate import evaluate
+from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import load
 from difftuning.workflows.runs import model_of, models_of, open_run
 from difftuning.workflows.sample import sample

@@ -22,10 +22,11 @@ from difftuning.json_files import MetricsLog
 from difftuning.results import Row
 from difftuning.training.checkpoints import Checkpoints, read
 from difftuning.workflows import bank
-from difftuning.workflows.assemble import assemble, prepare, pretrained
+from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.evaluate import Judge, evaluate
 from difftuning.workflows.info import info
+from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import load
 from difftuning.workflows.report import report
 from difftuning.workflows.sample import sample

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from difftuning.backbones import text_families
+from difftuning.backbones import controlnet, text_families
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.class_unet import load_class_unet
 from difftuning.backbones.dit import load_dit
@@ -19,6 +20,7 @@ KINDS: dict[str, Callable[[Path, str], Backbone]] = {
     "DDIMPipeline": load_class_unet,
     "EDMPipeline": load_class_unet,
     **dict.fromkeys(text_families.KINDS, load_text_to_image),
+    **dict.fromkeys(controlnet.PIPELINES.values(), partial(load_text_to_image, made=controlnet.Controlled)),
 }
 """diffusers' pipeline class, as `model_index.json` names it, to the function that loads its folder."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -59,7 +60,7 @@ class SwitchedOff(Backbone):
         if bool((rows < 0).any()):
             raise ModelError(f"{self.name}: its classes were replaced, so it can be asked under no condition only")
         with self.off():
-            return self.tuned(x_t, t, Condition(rows))
+            return self.tuned(x_t, t, replace(condition, labels=rows))
 
     def change_labels(self, change: LabelChange, target: tuple[str, ...]) -> Tensor:
         """Refused: it shares its weights."""

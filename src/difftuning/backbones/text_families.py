@@ -46,6 +46,7 @@ class Family:
         divisor: what the sides of its latents are multiples of, from the network's config.
         most: the longest side of its latents, from the network's config; None for no limit.
         tokens: of a prompt, where that is not what its tokenizers say.
+        words: what a UNet and its ControlNet are told of the prompt; None where there are no ControlNets for it here.
     """
 
     network: str
@@ -56,6 +57,7 @@ class Family:
     divisor: Callable[[Mapping[str, Any]], int] = lambda config: int(config["patch_size"])
     most: Callable[[Mapping[str, Any]], int] | None = None
     tokens: int | None = None
+    words: Callable[[Asked], dict[str, Any]] | None = None
 
 
 def _halvings(config: Mapping[str, Any]) -> int:
@@ -74,8 +76,12 @@ def _sd_encode(pipe: Any, prompt: str) -> Embedding:
     return Embedding(states[0])
 
 
+def _sd_words(asked: Asked) -> dict[str, Any]:
+    return {"encoder_hidden_states": asked.prompt.states}
+
+
 def _sd_ask(unet: Any, asked: Asked) -> Tensor:
-    answer: Tensor = unet(asked.x, asked.time, encoder_hidden_states=asked.prompt.states, return_dict=False)[0]
+    answer: Tensor = unet(asked.x, asked.time, **_sd_words(asked), return_dict=False)[0]
     return answer
 
 
@@ -88,14 +94,16 @@ def _sdxl_encode(pipe: Any, prompt: str) -> Embedding:
     return Embedding(states[0], pooled[0])
 
 
-def _sdxl_ask(unet: Any, asked: Asked) -> Tensor:
+def _sdxl_words(asked: Asked) -> dict[str, Any]:
     # Its micro-conditions: an image that is not cropped and has the size it is drawn at (Podell et al. 2023, section 2.2).
     side = asked.image_size
     times = torch.tensor([[side, side, 0, 0, side, side]], device=asked.x.device, dtype=asked.x.dtype)
     added = {"text_embeds": asked.prompt.pooled, "time_ids": times.expand(len(asked.x), -1)}
-    answer: Tensor = unet(
-        asked.x, asked.time, encoder_hidden_states=asked.prompt.states, added_cond_kwargs=added, return_dict=False
-    )[0]
+    return {"encoder_hidden_states": asked.prompt.states, "added_cond_kwargs": added}
+
+
+def _sdxl_ask(unet: Any, asked: Asked) -> Tensor:
+    answer: Tensor = unet(asked.x, asked.time, **_sdxl_words(asked), return_dict=False)[0]
     return answer
 
 
@@ -175,10 +183,14 @@ def _flux_shape(config: Mapping[str, Any]) -> tuple[int, int, int]:
     return int(config["in_channels"]) // 4, 128, 128
 
 
+_SD = Family("unet", _sd_encode, _sd_ask, _square, divisor=_halvings, words=_sd_words)
+_SDXL = Family("unet", _sdxl_encode, _sdxl_ask, _square, divisor=_halvings, words=_sdxl_words)
 KINDS: Mapping[str, Family] = MappingProxyType(
     {
-        "StableDiffusionPipeline": Family("unet", _sd_encode, _sd_ask, _square, divisor=_halvings),
-        "StableDiffusionXLPipeline": Family("unet", _sdxl_encode, _sdxl_ask, _square, divisor=_halvings),
+        "StableDiffusionPipeline": _SD,
+        "StableDiffusionControlNetPipeline": _SD,
+        "StableDiffusionXLPipeline": _SDXL,
+        "StableDiffusionXLControlNetPipeline": _SDXL,
         "PixArtAlphaPipeline": Family("transformer", _pixart_encode, _pixart_ask, _square, tokens=120),
         "PixArtSigmaPipeline": Family("transformer", _pixart_encode, _pixart_ask, _square, tokens=300),
         "StableDiffusion3Pipeline": Family(

@@ -115,9 +115,18 @@ class TextToImage(Backbone):
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
         """The network's answer."""
+        return self.family.ask(self.base, self.asked(x_t, t, condition))
+
+    @property
+    def base(self) -> Any:
+        """The pipeline's own network, which is the one that trains unless something is put upon it."""
+        return self.network
+
+    def asked(self, x_t: Tensor, t: Tensor, condition: Condition) -> Asked:
+        """What a network of the family is asked."""
         prompt = self._prompt(condition.labels.tolist(), x_t.device)
         x, time = self.process.network_input(x_t, t), self.process.network_time(t).to(x_t.dtype)
-        return self.family.ask(self.network, Asked(x, time, prompt, self.image_size, self.distilled_guidance))
+        return Asked(x, time, prompt, self.image_size, self.distilled_guidance)
 
     def _prompt(self, rows: list[int], device: torch.device) -> Embedding:
         """The embeddings of some rows; those of the last call are kept there, since each step of a solver asks for the same."""
@@ -165,27 +174,31 @@ class TextToImage(Backbone):
 
     def resize(self, side: int) -> None:
         """Draw and train at another size."""
-        config = self.network.config
+        config = self.base.config
         most = None if self.family.most is None else self.family.most(config)
         self.sample_shape = self.shape_of(side, self.family.divisor(config), most)
         self._shift()
 
     def digest(self) -> str:
-        """Of the network and the text encoders."""
+        """Of the pipeline's own network and the text encoders."""
         if not self._encoder_digests:  # frozen, and large
             configs = [encoder.config.to_dict() for encoder in self.encoders.values()]
             told = [{key: value for key, value in config.items() if key not in VERSIONED} for config in configs]
             parts = [digest_module(*part) for part in zip(self.encoders.values(), told, strict=True)]
             self._encoder_digests = "/".join(parts)
-        whole = f"{digest_module(self.network, self.network.config)}/{self._encoder_digests}"
+        whole = f"{digest_module(self.base, self.base.config)}/{self._encoder_digests}"
         return hashlib.sha256(whole.encode()).hexdigest()
+
+    def beside(self, dtype: torch.dtype) -> dict[str, nn.Module]:
+        """The parts of the pipeline, besides its own network, that training moved, on the CPU."""
+        return {}
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write the pipeline's folder, and what its config does not hold beside it."""
-        saved, network = copy.copy(self.pipe), in_dtype(self.network, dtype)
+        saved, network = copy.copy(self.pipe), in_dtype(self.base, dtype)
         if self.family.network == "unet":  # for diffusers; in a transformer it is what positions are counted by
             network.register_to_config(sample_size=self.sample_shape[-1])
-        saved.register_modules(**{self.family.network: network})
+        saved.register_modules(**{self.family.network: network, **self.beside(dtype)})
         with no_bars():
             saved.save_pretrained(folder)
         text = {"image_size": self.image_size, "prompts": list(self.labels.names)}
@@ -198,8 +211,13 @@ def _encode(pipe: Any, family: Family, encoder: Any, prompt: str) -> Embedding:
         return family.encode(pipe, prompt)
 
 
-def load_text_to_image(folder: Path, name: str) -> TextToImage:
+def load_text_to_image(folder: Path, name: str, made: type[TextToImage] = TextToImage) -> TextToImage:
     """Read a pipeline folder. Weights become float32; a safety checker is not needed and not read.
+
+    Args:
+        folder: of the pipeline.
+        name: for cards and messages.
+        made: what becomes of it.
 
     Raises:
         ModelError: a part is missing or unreadable.
@@ -221,7 +239,7 @@ def load_text_to_image(folder: Path, name: str) -> TextToImage:
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.float()
-    model = TextToImage(pipe, prompts, name=name)
+    model = made(pipe, prompts, name=name)
     if side is not None:
         model.resize(int(side))
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +34,14 @@ class BankItems(Protocol):
         ...
 
 
+class ControlItems(Protocol):
+    """The control maps of a stream; a `difftuning.data.control_maps.ControlMaps` is one."""
+
+    def get(self, indices: Tensor, flip: Tensor | None = None) -> Tensor:
+        """Maps by indices (n,) int64, flip (n,) bool: mirrored left to right -> (n, K, S, S) float32 in [0, 1]."""
+        ...
+
+
 class Positions(Protocol):
     """An endless order of items; a `difftuning.data.order.Order` is one."""
 
@@ -56,6 +65,8 @@ class TwoStreams:
         bank_order: over all of it.
         retention_labels: in [0, 1], the share of bank items that come under a random row of `rows` instead of the default one.
         default_label: the row of bank items: the default condition; None for the null label.
+        target_maps: the target's control maps, item by item; None where there are no controls.
+        bank_maps: the bank's.
     """
 
     target: TargetItems
@@ -68,6 +79,8 @@ class TwoStreams:
     bank_order: Positions | None = None
     retention_labels: float = 0.0
     default_label: int | None = None
+    target_maps: ControlItems | None = None
+    bank_maps: ControlItems | None = None
 
     def batch(self, draw: Draw, target_position: int, bank_position: int, generator: torch.Generator) -> Batch:
         """Fill a draw; a pure function of its arguments.
@@ -90,11 +103,14 @@ class TwoStreams:
         mirror = (torch.rand(size, generator=generator) < 0.5) & self.flip
         labels = torch.full((size,), self.null_label if self.default_label is None else self.default_label)
         parts: list[tuple[Tensor, Tensor]] = []
+        controls: list[tuple[Tensor, Tensor]] = []
         if bool(from_target.any()):
             indices = self.target_order.indices(target_position, int(from_target.sum()))
             parts.append((from_target, self.target.get(indices, mirror[from_target])))
             labels[from_target] = self.rows[self.target.labels[indices]]
             labels[drop & from_target] = self.null_label
+            if self.target_maps is not None:
+                controls.append((from_target, self.target_maps.get(indices, mirror[from_target])))
         if bool(from_bank.any()):
             if self.bank is None or self.bank_order is None:
                 raise BankError(
@@ -102,16 +118,23 @@ class TwoStreams:
                 )
             indices = self.bank_order.indices(bank_position, int(from_bank.sum()))
             parts.append((from_bank, self.bank.get(indices)))
-        shape = parts[0][1].shape[1:]
-        x0 = torch.empty(size, *shape)
-        for where, items in parts:
-            x0[where] = items
-        noise = torch.randn(size, *shape, generator=generator)
+            if self.bank_maps is not None:
+                controls.append((from_bank, self.bank_maps.get(indices)))
+        x0 = _joined(parts)
+        noise = torch.randn(x0.shape, generator=generator)
         if self.retention_labels > 0:  # after the noise, so that it is the same with and without
             under = self.rows[torch.randint(len(self.rows), (size,), generator=generator)]
             labelled = from_bank & (torch.rand(size, generator=generator) < self.retention_labels)
             labels = torch.where(labelled, under, labels)
-        return Batch(x0, noise, Condition(labels), draw)
+        return Batch(x0, noise, Condition(labels, _joined(controls) if controls else None), draw)
+
+
+def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The items of each part, at the places of a batch that are its."""
+    joined = torch.empty(len(parts[0][0]), *parts[0][1].shape[1:])
+    for where, items in parts:
+        joined[where] = items
+    return joined
 
 
 def coverage(used: int, length: int) -> float:

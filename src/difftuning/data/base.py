@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from difftuning.data.decoding import decode
+from difftuning.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,14 @@ class ImageSource(ABC):
     def caption(self, index: int) -> str | None:
         """Its caption; None where there is none."""
         return None
+
+    def in_column(self, column: str, index: int) -> bytes:
+        """Another picture of the same row of a data set, as a file.
+
+        Raises:
+            DataError: these images are no data set, it has no such column, or nothing is there.
+        """
+        raise DataError(f"{self.name} is no data set, so it has no column {column!r}; give its maps in a folder")
 
 
 class EncodedSource(ImageSource):

@@ -3,8 +3,9 @@
     name           channels  what it is
     edge           1         Canny's edges, 0 or 1
     sketch         1         a soft edge, made 0 or 1
-    segmentation   3         regions of one colour each, the nearest of a fixed palette
-    normal         3         surface normals, from a depth map
+    depth          1         near is dark or light, as whoever measured it has it
+    normal         3         surface normals, (n + 1) / 2: a flat wall is (.5, .5, 1)
+    segmentation   3         regions of one colour each
 
 Maps are float32 in [0, 1] of the image's size. An annotator is a pure function of one image, so the control of a target image and
 that of a bank item are made alike, and a drawn image can be annotated again to see whether it obeys.
@@ -12,6 +13,10 @@ that of a bank item are made alike, and a drawn image can be annotated again to 
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -21,7 +26,9 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+
+from difftuning.errors import ConfigError
 
 Image = NDArray[np.uint8]
 """(H, W, 3)"""
@@ -50,13 +57,15 @@ PALETTE: Mapping[str, tuple[int, int, int]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Annotator:
-    """A kind of control.
+    """Makes controls.
 
     Attributes:
+        spec: all that decides its maps, for cache keys.
         channels: of its maps.
         annotate: (H, W, 3) uint8 to (H, W, channels) float32 in [0, 1].
     """
 
+    spec: str
     channels: int
     annotate: Callable[[Image], NDArray[np.float32]]
 
@@ -121,6 +130,97 @@ def normals(depth: Tensor, scale: float = 8.0) -> Tensor:
 
 
 ANNOTATORS: Mapping[str, Annotator] = MappingProxyType(
-    {"edge": Annotator(1, _edge), "sketch": Annotator(1, _sketch), "segmentation": Annotator(3, _segmentation)}
+    {
+        "edge": Annotator(f"canny-{CANNY}-v1", 1, _edge),
+        "sketch": Annotator(f"soft-edge-{SOFT_SIGMA}-{SKETCH_AT}-v1", 1, _sketch),
+        "segmentation": Annotator(f"colours-{len(PALETTE)}-v1", 3, _segmentation),
+    }
 )
-"""Those that need nothing but the image; depth and normals come with the data, or from a network."""
+"""Kind to those of ours, which need nothing but the image; depth and normals come with the data, or from a network."""
+
+
+CHANNELS: Mapping[str, int] = MappingProxyType({"edge": 1, "sketch": 1, "depth": 1, "normal": 3, "segmentation": 3})
+"""Kind of control to the channels of its maps."""
+
+
+def annotator_of(kind: str, name: str | None) -> Annotator | None:
+    """What makes the controls of a kind.
+
+    Args:
+        kind: a key of `CHANNELS`.
+        name: `module:package.module:Class`, a `torch.nn.Module` made without arguments, (N, 3, H, W) uint8 to (N, channels, H, W)
+            in [0, 1]; `aux:Class`, a detector of the package controlnet-aux; None for ours.
+
+    Returns:
+        The annotator; None where none is asked for and we have none for the kind.
+
+    Raises:
+        ConfigError: it cannot be had.
+    """
+    if name is None:
+        return ANNOTATORS.get(kind)
+    scheme, _, where = name.partition(":")
+    if scheme == "module":
+        return _from_module(where, CHANNELS[kind])
+    if scheme == "aux":
+        return _from_controlnet_aux(where, CHANNELS[kind])
+    raise ConfigError(
+        f"control.annotator={name!r} is none; write module:package.module:Class, aux:Class, or null for ours"
+    )
+
+
+def _from_module(where: str, channels: int) -> Annotator:
+    module_name, _, class_name = where.partition(":")
+    try:
+        made = getattr(importlib.import_module(module_name), class_name)
+        network = made().eval()
+    except (ImportError, AttributeError, TypeError, ValueError, OSError) as reason:
+        raise ConfigError(
+            f"control.annotator=module:{where}: {reason}; write module:package.module:Class, a torch.nn.Module that is made "
+            "without arguments"
+        ) from reason
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"control.annotator=module:{where} is no torch.nn.Module")
+    # Its source too: a user edits it between two runs without touching the weights.
+    content = hashlib.sha256(inspect.getsource(made).encode())
+    for key, value in sorted(network.state_dict().items()):
+        content.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
+
+    @torch.no_grad()
+    def annotate(image: Image) -> NDArray[np.float32]:
+        answer = network(torch.from_numpy(image).permute(2, 0, 1)[None])
+        if answer.shape != (1, channels, *image.shape[:2]):
+            raise ConfigError(
+                f"control.annotator=module:{where} answered {tuple(answer.shape)} to an image of {image.shape[:2]}; "
+                f"it must give {(1, channels, *image.shape[:2])}"
+            )
+        found: NDArray[np.float32] = answer[0].float().clamp(0, 1).permute(1, 2, 0).numpy()
+        return found
+
+    return Annotator(f"{where}-{content.hexdigest()}", channels, annotate)
+
+
+def _from_controlnet_aux(where: str, channels: int) -> Annotator:
+    try:
+        package = importlib.import_module("controlnet_aux")
+        detector = getattr(package, where).from_pretrained("lllyasviel/Annotators")
+    except ImportError as reason:
+        raise ConfigError(
+            f"control.annotator=aux:{where} needs the package controlnet-aux ({reason}); pip install controlnet-aux"
+        ) from reason
+    except AttributeError as reason:
+        raise ConfigError(f"control.annotator=aux:{where}: controlnet-aux has no detector of that name") from reason
+    except Exception as reason:  # whatever the hub's client raises without its weights
+        raise ConfigError(
+            f"control.annotator=aux:{where}: its weights could not be had ({type(reason).__name__}: {reason}); "
+            "connect to the hub once, or use another annotator"
+        ) from reason
+
+    def annotate(image: Image) -> NDArray[np.float32]:
+        side = image.shape[0]
+        drawn = detector(image, detect_resolution=side, image_resolution=side, output_type="np")
+        sized = cv2.resize(np.asarray(drawn), (side, side), interpolation=cv2.INTER_AREA)
+        return np.asarray(sized.reshape(side, side, -1)[..., :channels] / 255, np.float32)
+
+    version = importlib.metadata.version("controlnet-aux")
+    return Annotator(f"{where}-controlnet-aux-{version}", channels, annotate)

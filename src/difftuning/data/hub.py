@@ -120,11 +120,21 @@ class DatasetSource(EncodedSource):
         )
         self._captions: list[Any] | None = list(rows[caption][:]) if caption else None
         # Undecoded, so that one bad image does not end the reading of the others.
-        self._rows = rows.cast_column(image, ImageFeature(decode=False)) if image in images else rows
+        for column in images:
+            rows = rows.cast_column(column, ImageFeature(decode=False))
+        self._rows = rows
 
     def encoded(self, index: int) -> bytes:
         """The content of the file."""
-        value = self._rows[index][self._image]
+        return self.in_column(self._image, index)
+
+    def in_column(self, column: str, index: int) -> bytes:
+        """The content of the file in a column."""
+        if column not in self._rows.features:
+            raise DataError(
+                f"the data set {self.name} has no column {column!r}{did_you_mean(column, self._rows.features)}"
+            )
+        value = self._rows[index][column]
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes):

@@ -15,7 +15,7 @@ from difftuning.coefficients.families import Family
 from difftuning.config.section import Section
 from difftuning.objectives.denoising import denoise
 from difftuning.objectives.diff_tuning import DiffTuning
-from difftuning.types import Batch, Condition, Errors, Network
+from difftuning.types import Batch, Errors, Network
 
 
 class DistillationConfig(Section):
@@ -48,7 +48,7 @@ class Distillation:
         errors = self.objective.errors(batch, x_t, y)
         asked = batch.condition
         if self.null_label is not None:
-            asked = Condition(torch.full_like(asked.labels, self.null_label))
+            asked = asked.under(self.null_label)
         with torch.no_grad():
             taught = self.teacher(x_t, batch.draw.t, asked)
         apart = (y.float() - taught.float()).square().flatten(1).mean(1)

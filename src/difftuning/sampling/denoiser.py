@@ -78,4 +78,4 @@ class Unconditional:
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
         """x0-hat under the null label, (B, C, H, W)."""
-        return self.denoiser(x_t, t, Condition(torch.full_like(condition.labels, self.null_label)))
+        return self.denoiser(x_t, t, condition.under(self.null_label))

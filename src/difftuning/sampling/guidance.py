@@ -54,7 +54,7 @@ class ClassifierFreeGuidance:
         """x_t (B, C, H, W), t (B,) -> guided x0-hat (B, C, H, W)."""
         if self.scale == 1:
             return self.denoiser(x_t, t, condition)
-        null = Condition(torch.full_like(condition.labels, self.null_label))
+        null = condition.under(self.null_label)
         both = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), Condition.cat([condition, null]))
         conditional, unconditional = both.chunk(2)
         return unconditional + self.scale * (conditional - unconditional)

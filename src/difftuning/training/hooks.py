@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,13 +13,13 @@ class Hook:
 
     Attributes:
         every: in steps; 0 never.
-        action: gets the number of steps done and returns metrics to log, by name; it must not change the model.
+        action: gets the number of steps done and returns metrics to log, by name, numbers or lists; it must not change the model.
         at_start: also before the first step.
         at_end: also after the last one, if it is not due anyway.
     """
 
     every: int
-    action: Callable[[int], dict[str, float]]
+    action: Callable[[int], Mapping[str, Any]]
     at_start: bool = False
     at_end: bool = True
 

@@ -62,10 +62,11 @@ class TrackedLog:
         self.log, self.trackers = log, tuple(trackers)
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Record the metrics of a step everywhere."""
+        """Record the metrics of a step everywhere; trackers draw numbers, and not lists of them."""
         self.log.write(step, metrics)
+        numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
         for tracker in self.trackers:
-            tracker.log(dict(metrics), step=step)
+            tracker.log(numbers, step=step)
 
     def rewind(self, step: int) -> None:
         """Forget the record after a step."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from pydantic import Field, model_validator
@@ -193,7 +194,7 @@ class Trainer:
             self.accelerator.backward(self.penalty())
         return Errors.cat(parts, batch.draw)
 
-    def _after_step(self) -> dict[str, float]:
+    def _after_step(self) -> dict[str, Any]:
         step, metrics = self.state.step, {}
         save = step % self.config.save_every == 0 or step == self.config.steps
         if step % self.config.log_every == 0 or save:
@@ -220,8 +221,8 @@ class Trainer:
                 f"checkpoint is of step {self.checkpoints.last_step()}. Lower optim.lr, or use training.precision=bf16 or no"
             )
 
-    def _run_hooks(self) -> dict[str, float]:
-        found: dict[str, float] = {}
+    def _run_hooks(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
         due = [hook for hook in self.hooks if hook.due(self.state.step, self.config.steps)]
         if due:
             self.network.eval()

@@ -8,16 +8,20 @@ import torch
 from torch import nn
 
 from difftuning.backbones.base import Backbone
-from difftuning.bank.read import Bank
 from difftuning.data.order import step_generator
 from difftuning.objectives.anchor import Anchor, fisher
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.types import Batch, Draw
+from difftuning.workflows.controls import BankItems, default_condition
 from difftuning.workflows.recipe import Recipe
 
 
 def anchor_of(
-    recipe: Recipe, objective: DiffTuning, parameters: Mapping[str, nn.Parameter], backbone: Backbone, bank: Bank | None
+    recipe: Recipe,
+    objective: DiffTuning,
+    parameters: Mapping[str, nn.Parameter],
+    backbone: Backbone,
+    bank: BankItems | None,
 ) -> Anchor | None:
     """The anchor of a run, at the weights as they are now; None where the recipe has none."""
     config = recipe.anchor
@@ -29,11 +33,12 @@ def anchor_of(
     return Anchor(parameters, config.strength, fisher(objective, parameters, bank_items(bank, backbone, config.draws)))
 
 
-def bank_items(bank: Bank, backbone: Backbone, draws: int) -> Iterator[Batch]:
-    """Single bank items under the null label, each at the middle of an equal part of u."""
+def bank_items(bank: BankItems, backbone: Backbone, draws: int) -> Iterator[Batch]:
+    """Single bank items under the default condition, each at the middle of an equal part of u."""
     for index in range(draws):
-        x0 = bank.get(torch.tensor([index % len(bank)]))
+        item = torch.tensor([index % len(bank)])
+        x0 = bank.get(item)
         noise = torch.randn(x0.shape, generator=step_generator(0, index, "fisher"))
         t = backbone.clock.t(torch.tensor([(index + 0.5) / draws], dtype=torch.float64))
         draw = Draw(t.float(), backbone.clock.u(t).float(), torch.ones(1, dtype=torch.bool), torch.ones(1))
-        yield Batch(x0, noise, backbone.default_condition(1).to("cpu"), draw).to(backbone.device)
+        yield Batch(x0, noise, default_condition(bank, item, backbone).to("cpu"), draw).to(backbone.device)

@@ -10,12 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
-from difftuning.backbones.loading import load
-from difftuning.backbones.prompts import TextConfig
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.backbones.switched_off import SwitchedOff
 from difftuning.bank.card import CARD, check_matches
@@ -27,10 +24,8 @@ from difftuning.coefficients.realisation import build_realisation
 from difftuning.coefficients.weighting import loss_weight
 from difftuning.data.order import Order
 from difftuning.data.target import Target, open_target
-from difftuning.errors import ConfigError
 from difftuning.evaluation.features import feature_network
 from difftuning.json_files import MetricsLog
-from difftuning.noise.clock import build_clock
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.objectives.distillation import Distillation
 from difftuning.run_folder import RunFolder
@@ -42,6 +37,8 @@ from difftuning.training.trainer import Trainer
 from difftuning.tuning import Tuner
 from difftuning.tuning import build as build_tuner
 from difftuning.workflows.anchoring import anchor_of
+from difftuning.workflows.controls import BankItems, ControlledBank, Controls, items_of, with_controls
+from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import Recipe
 
 TARGET_STREAM, BANK_STREAM = 1, 2
@@ -57,12 +54,14 @@ class Prepared:
         backbone: the pretrained model, with its own labels.
         chain: psi and xi.
         target: the images, split.
+        controls: their maps; None where no ControlNet is trained.
     """
 
     recipe: Recipe
     backbone: Backbone
     chain: ChainOfForgetting
     target: Target
+    controls: Controls | None
 
     @property
     def needs_bank(self) -> bool:
@@ -86,6 +85,7 @@ class Assembly:
         tuner: what says which of it, attached.
         base: the digest of the model before.
         target: the images, split.
+        controls: their maps; None where no ControlNet is trained.
         rows: (K,) int64, the model's row of each target class.
         chain: psi and xi.
         bank: the knowledge bank; None where training does not read it.
@@ -100,52 +100,13 @@ class Assembly:
     tuner: Tuner
     base: str
     target: Target
+    controls: Controls | None
     rows: Tensor
     chain: ChainOfForgetting
-    bank: Bank | None
+    bank: BankItems | None
     heldout_bank: Bank | None
     log: TrackedLog
     trainer: Trainer
-
-
-def pretrained(recipe: Recipe) -> Backbone:
-    """The model as it was published, on the device, with its own labels."""
-    if recipe.threads is not None:
-        torch.set_num_threads(recipe.threads)
-    model = configured(load(recipe.model), recipe)
-    model.ask_under(recipe.bank.prompts)
-    return model.to(device_of(recipe.device))
-
-
-def configured(model: Backbone, recipe: Recipe) -> Backbone:
-    """A model, told what the recipe says of its text, its law of t and its size.
-
-    Raises:
-        ModelError: it cannot be told so.
-        ConfigError: the law is none of its process.
-    """
-    model.configure(recipe.text or TextConfig())
-    if recipe.clock is not None:
-        model.clock = build_clock(recipe.clock, model.process)
-    if recipe.resolution is not None:
-        model.resize(recipe.resolution)
-    return model
-
-
-def device_of(name: str | None) -> torch.device:
-    """The device of that name, or the best there is."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name is None:
-        return torch.device("cuda" if there["cuda"] else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as reason:
-        raise ConfigError(
-            f"device {name!r} is none that PyTorch knows; use cpu, cuda, cuda:1, mps, or null"
-        ) from reason
-    if not there.get(device.type, True):
-        raise ConfigError(f"device {name!r}: PyTorch finds no such device here; use cpu, or null for the best there is")
-    return device
 
 
 def chain_of(recipe: Recipe, backbone: Backbone) -> ChainOfForgetting:
@@ -203,9 +164,19 @@ def prepare(recipe: Recipe) -> Prepared:
     check_installed(recipe.trackers)
     feature_network(recipe.evaluation.network, recipe.evaluation.weights)
     build_tuner(recipe.tuner).attach(backbone.skeleton())
-    target = open_target(recipe.data, backbone.image_size, backbone.codec, by_prompt=backbone.by_prompt)
+    target, controls = target_of(recipe, backbone)
     backbone.check_labels(recipe.labels, target.class_names)
-    return Prepared(recipe, backbone, chain, target)
+    return Prepared(recipe, backbone, chain, target, controls)
+
+
+def target_of(recipe: Recipe, backbone: Backbone) -> tuple[Target, Controls | None]:
+    """The images of a recipe as this model takes them, and their control maps where it is told of any.
+
+    Raises:
+        DataError: there are no usable ones.
+    """
+    target = open_target(recipe.data, backbone.image_size, backbone.codec, by_prompt=backbone.by_prompt)
+    return (target, None) if recipe.control is None else with_controls(recipe.control, target)
 
 
 def assemble(prepared: Prepared) -> Assembly:
@@ -217,6 +188,7 @@ def assemble(prepared: Prepared) -> Assembly:
         open_heldout_bank(recipe, backbone),
     )
     tuner = build_tuner(recipe.tuner)
+    items = None if bank is None else items_of(bank, recipe.control, backbone)
     labels, digest = backbone.labels, backbone.digest()
     teacher = copy.deepcopy(backbone) if recipe.distillation is not None and not tuner.reversible else None
     rows = backbone.change_labels(recipe.labels, target.class_names)
@@ -228,9 +200,11 @@ def assemble(prepared: Prepared) -> Assembly:
         default_label=backbone.default_label,
         label_dropout=recipe.training.label_dropout,
         flip=recipe.data.flip,
-        bank=bank,
-        bank_order=Order(recipe.seed * 4 + BANK_STREAM, len(bank)) if bank is not None else None,
+        bank=items,
+        bank_order=Order(recipe.seed * 4 + BANK_STREAM, len(items)) if items is not None else None,
         retention_labels=recipe.training.retention_labels or 0.0,
+        target_maps=None if prepared.controls is None else prepared.controls.train,
+        bank_maps=items.maps if isinstance(items, ControlledBank) else None,
     )
     plain = DiffTuning(backbone, backbone.process, backbone.prediction, backbone.learned_variance)
     parameters = tuner.attach(backbone.network, trained_besides(recipe, backbone), recipe.seed)
@@ -250,7 +224,7 @@ def assemble(prepared: Prepared) -> Assembly:
         network=backbone.network,
         parameters=parameters,
         objective=objective,
-        penalty=anchor_of(recipe, plain, parameters, backbone, bank),
+        penalty=anchor_of(recipe, plain, parameters, backbone, items),
         streams=DrawnStreams(
             prepared.drawn,
             backbone.clock,
@@ -268,8 +242,17 @@ def assemble(prepared: Prepared) -> Assembly:
         seed=recipe.seed,
         identity={
             "recipe_digest": recipe.digest(),
-            "bank_digest": "" if bank is None else bank.digest,
-            "data_digest": target.train.digest,
+            "bank_digest": "" if items is None else items.digest,
+            "data_digest": data_digest(prepared),
         },
     )
-    return Assembly(recipe, folder, backbone, tuner, digest, target, rows, chain, bank, heldout_bank, log, trainer)
+    controls = prepared.controls
+    return Assembly(
+        recipe, folder, backbone, tuner, digest, target, controls, rows, chain, items, heldout_bank, log, trainer
+    )
+
+
+def data_digest(prepared: Prepared) -> str:
+    """The sha256 of what is trained on: of the images, and of their maps where there are any."""
+    images = prepared.target.train.digest
+    return images if prepared.controls is None else f"{images}/{prepared.controls.train.digest}"

@@ -12,10 +12,10 @@ from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank import audit, generate
 from difftuning.bank.card import CARD, BankCard, read_card
 from difftuning.lock import alone
-from difftuning.workflows.assemble import device_of, pretrained
 from difftuning.workflows.display import Display, Silent, Task, total
 from difftuning.workflows.drawing import clip_of
 from difftuning.workflows.heldout import BANK_ITEMS
+from difftuning.workflows.pretrained import device_of, pretrained
 from difftuning.workflows.recipe import Recipe, heldout_of
 from difftuning.workflows.source_images import source_images
 

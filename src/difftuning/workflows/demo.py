@@ -16,11 +16,12 @@ from difftuning.reporting.tables import pivot, verdict
 from difftuning.results import Row, read_rows
 from difftuning.run_folder import RunFolder
 from difftuning.workflows import recipe as recipes
-from difftuning.workflows.assemble import open_heldout_bank, pretrained
+from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import Judge, evaluate
 from difftuning.workflows.heldout import bank_heldout, target_heldout
+from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import CoefficientsConfig, Recipe
 from difftuning.workflows.report import report
 from difftuning.workflows.train import train

@@ -17,7 +17,6 @@ from difftuning.evaluation.fidelity import frechet, kid
 from difftuning.json_files import MetricsLog, write_json
 from difftuning.run_folder import RunFolder
 from difftuning.sampling.denoiser import Unconditional
-from difftuning.types import Condition
 from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.display import Display, Silent, total
 from difftuning.workflows.drawing import denoiser_of
@@ -58,7 +57,7 @@ def diagnose(
     recipe, before = recipe or run.recipe, run.before
     model = drawn_from(run, recipe.sampling)
     advice = advice_of(recipe) if advise else None
-    judge = Judge(recipe, run.target)
+    judge = Judge(recipe, run.target, run.controls)
 
     def distance(images: Tensor) -> dict[str, float]:
         features = extract(images, judge.network)
@@ -72,7 +71,7 @@ def diagnose(
             Unconditional(denoiser_of(before, recipe.sampling, guidance=1), before.labels.null),
             model.process,
             make_scheduler(recipe.sampling.solver, model.scheduler_config),
-            Condition(judge.labels(run.rows, samples).to(model.device)),
+            judge.conditions(run.rows, samples)[0:samples].to(model.device),
             model.sample_shape,
             recipe.sampling.steps,
             distance,
@@ -83,7 +82,8 @@ def diagnose(
             progress=total(task),
         )
     draws = recipe.evaluation.heldout_draws
-    on_target = target_heldout(run.target.heldout, run.rows, model, draws)
+    maps = None if run.controls is None else run.controls.heldout
+    on_target = target_heldout(run.target.heldout, run.rows, model, draws, maps)
     found: dict[str, Any] = {
         "swap": [{"share": point.share, **point.metrics} for point in curve.points],
         "network": judge.network.name,
@@ -95,8 +95,8 @@ def diagnose(
     }
     if (bank := open_heldout_bank(recipe, before)) is not None:
         found["bank"] = {
-            "pretrained": bank_heldout(bank, before, draws).curve(before).error.tolist(),
-            "run": bank_heldout(bank, model, draws).curve(model).error.tolist(),
+            "pretrained": bank_heldout(bank, before, draws, recipe.control).curve(before).error.tolist(),
+            "run": bank_heldout(bank, model, draws, recipe.control).curve(model).error.tolist(),
         }
     if advice is not None:
         found["advice"] = advice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -70,19 +71,31 @@ def images_of(backbone: Backbone, latents: Tensor) -> Tensor:
     return torch.cat([to_uint8(part).cpu() for part in parts]).contiguous()
 
 
+class Conditions(Protocol):
+    """What images are drawn under; a `Condition` is one."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def __getitem__(self, index: slice, /) -> Condition:
+        """Some of them."""
+        ...
+
+
 @torch.no_grad()
 def draw_images(
     backbone: Backbone,
-    labels: Tensor,
+    conditions: Conditions,
     config: SamplingConfig,
     progress: Callable[[int], None] = lambda done: None,
     before: Backbone | None = None,
 ) -> Tensor:
-    """One image for each label, (N, 3, H, W) uint8; image i depends on (seed, i, label i) alone.
+    """One image for each condition, (N, 3, H, W) uint8; image i depends on (seed, i, condition i) alone.
 
     Args:
         backbone: drawn from; its mode comes back.
-        labels: (N,) int64 rows of its class table.
+        conditions: N of them, rows of its class table.
         config: solver, steps, guidance, seed.
         progress: told how many images each batch brought.
         before: the pretrained model, for `negative: pretrained`.
@@ -95,15 +108,15 @@ def draw_images(
     was_training = backbone.network.training
     backbone.network.eval()
     images = []
-    for start in range(0, len(labels), config.batch_size):
-        part = labels[start : start + config.batch_size].to(backbone.device)
+    for start in range(0, len(conditions), config.batch_size):
+        part = conditions[start : start + config.batch_size].to(backbone.device)
         indices = range(start, start + len(part))
         noise = sample_noise(config.seed, indices, backbone.sample_shape).to(backbone.device)
         latents = sample(
             denoiser,
             backbone.process,
             scheduler,
-            Condition(part),
+            part,
             noise,
             config.steps,
             generators(config.seed, indices),

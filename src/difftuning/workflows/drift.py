@@ -7,6 +7,7 @@ from difftuning.objectives.anchor import fisher
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.workflows.anchoring import bank_items
 from difftuning.workflows.assemble import open_heldout_bank
+from difftuning.workflows.controls import items_of
 from difftuning.workflows.runs import FinishedRun
 
 
@@ -33,6 +34,8 @@ def drift_of(run: FinishedRun, fisher_draws: int | None = None) -> dict[str, flo
     found = {"drift": drift, "drift_per_parameter": drift / sum(value.numel() for value in tunable)}
     if fisher_draws is not None and (bank := open_heldout_bank(run.recipe, run.before)) is not None:
         objective = DiffTuning(source, source.process, source.prediction, source.learned_variance)
-        importance = fisher(objective, before, bank_items(bank, source, fisher_draws))
+        importance = fisher(
+            objective, before, bank_items(items_of(bank, run.recipe.control, source), source, fisher_draws)
+        )
         found["drift_fisher"] = sum(weight_drift(before, after, importance).values())
     return found

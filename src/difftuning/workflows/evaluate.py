@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,15 +17,19 @@ from difftuning.config.provenance import provenance
 from difftuning.data.latents import LatentSet
 from difftuning.data.target import Target
 from difftuning.evaluation import fidelity
+from difftuning.evaluation.control_consistency import MEASURES
 from difftuning.evaluation.features import FeatureNetwork, feature_network
 from difftuning.evaluation.fidelity import Measures, Reference
 from difftuning.json_files import MetricsLog
 from difftuning.results import Row, write_results
-from difftuning.workflows.assemble import device_of, open_heldout_bank
+from difftuning.workflows.assemble import open_heldout_bank
+from difftuning.workflows.consistency import ITEMS, MEAN
+from difftuning.workflows.controls import Controls, asked
 from difftuning.workflows.display import Display, Silent
-from difftuning.workflows.drawing import draw_images
+from difftuning.workflows.drawing import Conditions, draw_images
 from difftuning.workflows.drift import drift_of
 from difftuning.workflows.heldout import HeldOut, bank_heldout, target_heldout
+from difftuning.workflows.pretrained import device_of
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import FinishedRun, drawn_from, open_run
 
@@ -81,7 +86,7 @@ def measure(run: FinishedRun, recipe: Recipe, display: Display) -> Measured:
     Interpolated weights have neither a drift nor a past of their own.
     """
     step = recipe.training.steps
-    judge = Judge(recipe, run.target)
+    judge = Judge(recipe, run.target, run.controls)
     drawn = drawn_from(run, recipe.sampling)
     own = drawn is run.model
     images = judge.draw(drawn, run.rows, display, run.before)
@@ -99,11 +104,13 @@ class Judge:
     Attributes:
         recipe: its evaluation and sampling settings.
         target: the images.
+        controls: their maps, which samples are drawn under; None where there are none.
         network: the feature network of the recipe.
     """
 
     recipe: Recipe
     target: Target
+    controls: Controls | None = None
     network: FeatureNetwork = field(init=False)
 
     def __post_init__(self) -> None:
@@ -123,16 +130,17 @@ class Judge:
     def _reference(self, part: LatentSet) -> Reference:
         return Reference.of(self.target.pictures(part, self.recipe.evaluation.references), self.network)
 
-    def labels(self, rows: Tensor, count: int) -> Tensor:
-        """(count,) rows of the model's table, the classes in the proportions of the held-out images."""
+    def conditions(self, rows: Tensor, count: int) -> Conditions:
+        """What `count` images are drawn under: the classes in the proportions of the held-out images, and their maps."""
         labels = rows[self.target.heldout.labels]
-        return labels[torch.arange(count) * len(labels) // count]
+        places = torch.arange(count) * len(labels) // count
+        return asked(labels[places], self.controls, places)
 
     def draw(self, model: Backbone, rows: Tensor, display: Display, before: Backbone | None = None) -> Tensor:
         """As many samples as the recipe says; `before` is the pretrained model, for domain guidance."""
         count = self.recipe.evaluation.samples
         with display.progress(f"samples of {self.recipe.name}", count) as task:
-            return draw_images(model, self.labels(rows, count), self.recipe.sampling, task.advance, before)
+            return draw_images(model, self.conditions(rows, count), self.recipe.sampling, task.advance, before)
 
     def distances(self, images: Tensor, display: Display) -> Measures:
         """Distances, precision, recall and memorised share of (N, 3, H, W) uint8 images."""
@@ -174,19 +182,36 @@ class Judge:
 def heldout_rows(judge: Judge, run: FinishedRun, step: int, log: MetricsLog | None) -> list[Row]:
     """The held-out error by u on target and bank, their means, and the mean while training and at its best, if there is a log."""
     draws, method = judge.recipe.evaluation.heldout_draws, method_of(judge.recipe)
-    where: dict[str, HeldOut] = {"heldout": target_heldout(judge.target.heldout, run.rows, run.model, draws)}
+    maps = None if run.controls is None else run.controls.heldout
+    where: dict[str, HeldOut] = {"heldout": target_heldout(judge.target.heldout, run.rows, run.model, draws, maps)}
     if (bank := open_heldout_bank(run.recipe, run.before)) is not None:
-        where["heldout_bank"] = bank_heldout(bank, run.model, draws)
+        where["heldout_bank"] = bank_heldout(bank, run.model, draws, run.recipe.control)
     found = []
     for metric, place in where.items():
         curve = place.curve(run.model)
         found.append(judge.row(method, metric, curve.mean, step, n=draws))
         for u, error in zip(curve.u.tolist(), curve.error.tolist(), strict=True):
             found.append(judge.row(method, f"{metric}_by_u", error, step, {"u": round(u, 4)}, n=draws))
-    logged = [] if log is None else [record for record in log.read().records if "heldout" in record]
+    records = [] if log is None else log.read().records
+    logged = [record for record in records if "heldout" in record]
     for record in logged:
         found.append(judge.row(method, "heldout_curve", float(record["heldout"]), int(record["step"]), n=draws))
+    found += consistency_rows(judge, records)
     if logged:
         best = min(logged, key=lambda record: float(record["heldout"]))
         found.append(judge.row(method, "heldout_best", float(best["heldout"]), int(best["step"]), n=draws))
     return found
+
+
+def consistency_rows(judge: Judge, records: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """How far the controls were obeyed while a ControlNet trained, and at the end; none for other runs."""
+    logged = [record for record in records if MEAN in record]
+    if judge.controls is None or not logged:
+        return []
+    kind, method = judge.controls.config.kind, method_of(judge.recipe)
+    setting = {"control": kind, "measure": MEASURES[kind].name}
+    rows = [
+        judge.row(method, "consistency_curve", record[MEAN], int(record["step"]), setting, n=len(record[ITEMS]))
+        for record in logged
+    ]
+    return [*rows, rows[-1].model_copy(update={"metric": "consistency"})]

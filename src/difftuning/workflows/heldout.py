@@ -10,9 +10,12 @@ from torch import Tensor
 
 from difftuning.backbones.base import Backbone
 from difftuning.bank.read import Bank
+from difftuning.data.control_maps import ControlConfig, ControlMaps
 from difftuning.data.latents import LatentSet
 from difftuning.diagnosis.denoising_curve import DenoisingCurve, denoising_curve
 from difftuning.types import Condition
+from difftuning.workflows.controls import default_condition, items_of
+from difftuning.workflows.drawing import spread
 
 BANK_ITEMS = 256
 """Items of the held-out bank: drawn like the bank from another seed, and never trained on."""
@@ -46,22 +49,25 @@ class HeldOut:
 
     def without_condition(self, backbone: Backbone) -> HeldOut:
         """The same, asked under the null label of a model."""
-        nothing = torch.full((len(self.latents),), backbone.labels.null, device=self.latents.device)
-        return HeldOut(self.latents, Condition(nothing), self.draws)
+        return HeldOut(self.latents, self.condition.under(backbone.labels.null), self.draws)
 
 
-def target_heldout(heldout: LatentSet, rows: Tensor, backbone: Backbone, draws: int) -> HeldOut:
-    """The held-out images of the target, under their labels."""
-    everything = torch.arange(len(heldout))
-    latents = heldout.get(everything, torch.zeros(len(heldout), dtype=torch.bool))
-    labels = rows[heldout.labels]
-    return HeldOut(latents.to(backbone.device), Condition(labels.to(backbone.device)), draws)
+def target_heldout(
+    heldout: LatentSet, rows: Tensor, backbone: Backbone, draws: int, maps: ControlMaps | None = None
+) -> HeldOut:
+    """The held-out images of the target, under their labels and maps; of maps, which are large, only as many as are drawn."""
+    chosen = torch.arange(len(heldout)) if maps is None else spread(len(heldout), min(draws, len(heldout)))
+    latents = heldout.get(chosen, torch.zeros(len(chosen), dtype=torch.bool))
+    condition = Condition(rows[heldout.labels[chosen]], None if maps is None else maps.get(chosen))
+    return HeldOut(latents.to(backbone.device), condition.to(backbone.device), draws)
 
 
-def bank_heldout(bank: Bank, backbone: Backbone, draws: int) -> HeldOut:
+def bank_heldout(bank: Bank, backbone: Backbone, draws: int, control: ControlConfig | None = None) -> HeldOut:
     """The items of the held-out bank, under the default condition, which is how retention sees a bank."""
-    latents = bank.get(torch.arange(len(bank))).to(backbone.device)
-    return HeldOut(latents, backbone.default_condition(len(latents)), draws)
+    items = items_of(bank, control, backbone)
+    everything = torch.arange(len(items))
+    latents = items.get(everything).to(backbone.device)
+    return HeldOut(latents, default_condition(items, everything, backbone), draws)
 
 
 def measurement(backbone: Backbone, on_target: HeldOut, on_bank: HeldOut | None) -> Callable[[int], dict[str, float]]:

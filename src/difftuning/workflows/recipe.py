@@ -21,6 +21,7 @@ from difftuning.config.precision import Precision
 from difftuning.config.reference import reference
 from difftuning.config.section import Section
 from difftuning.config.validate import validate
+from difftuning.data.control_maps import ControlConfig
 from difftuning.data.sources import DataConfig
 from difftuning.noise.clock import ClockConfig
 from difftuning.objectives.anchor import AnchorConfig
@@ -115,6 +116,8 @@ class Recipe(Section):
     """The side of images in pixels, for UNets and text-to-image models; null for what the model was trained at."""
     text: TextConfig | None = None
     """What only text-to-image models are told; null for what is usual."""
+    control: ControlConfig | None = None
+    """Train a ControlNet upon the model, which is then told of a map of each image; null for none."""
     bank: BankConfig = BankConfig()
     """How the knowledge bank is drawn."""
     bank_folder: str | None = None

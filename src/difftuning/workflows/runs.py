@@ -16,13 +16,15 @@ from difftuning.backbones.switched_off import SwitchedOff
 from difftuning.coefficients.families import build
 from difftuning.config.loading import load_recipe
 from difftuning.config.validate import validate
-from difftuning.data.target import Target, open_target
+from difftuning.data.target import Target
 from difftuning.errors import CheckpointError, ModelError
 from difftuning.run_folder import RunFolder
 from difftuning.tuning import Tuner
 from difftuning.tuning import build as build_tuner
 from difftuning.tuning.store import SETTINGS, read_tuner
-from difftuning.workflows.assemble import configured, pretrained, trained_besides
+from difftuning.workflows.assemble import target_of, trained_besides
+from difftuning.workflows.controls import Controls
+from difftuning.workflows.pretrained import configured, pretrained
 from difftuning.workflows.recipe import Recipe, SamplingConfig
 
 
@@ -66,11 +68,13 @@ class FinishedRun(Models):
     Attributes:
         folder: where it lives.
         target: the images, split.
+        controls: their maps; None where no ControlNet was trained.
         rows: (K,) int64, the model's row of each target class.
     """
 
     folder: RunFolder
     target: Target
+    controls: Controls | None
     rows: Tensor
 
 
@@ -83,9 +87,9 @@ def open_run(run: Path) -> FinishedRun:
     recipe = recipe_of(run)
     models = models_of(recipe)
     model = models.model
-    target = open_target(recipe.data, model.image_size, model.codec, by_prompt=model.by_prompt)
+    target, controls = target_of(recipe, model)
     rows = target_rows(recipe.labels, model.labels, target.class_names)
-    return FinishedRun(**vars(models), folder=RunFolder(run), target=target, rows=rows)
+    return FinishedRun(**vars(models), folder=RunFolder(run), target=target, controls=controls, rows=rows)
 
 
 def is_finished(recipe: Recipe) -> bool:

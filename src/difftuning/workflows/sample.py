@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from difftuning.backbones.loading import load
-from difftuning.workflows.assemble import device_of
+from difftuning.types import Condition
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.drawing import draw_images, spread
+from difftuning.workflows.pretrained import device_of
 from difftuning.workflows.recipe import SamplingConfig
 from difftuning.workflows.runs import drawn_from, model_of, models_of, recipe_of
 
@@ -68,7 +69,7 @@ def sample(
             spread(len(backbone.labels), count) if len(backbone.labels) else torch.full((count,), backbone.labels.null)
         )
     with display.progress("sample", count) as task:
-        images = draw_images(backbone, drawn, config, task.advance, before)
+        images = draw_images(backbone, Condition(drawn), config, task.advance, before)
     out.mkdir(parents=True, exist_ok=True)
     files = []
     for index, (image, row) in enumerate(zip(images, drawn.tolist(), strict=True)):

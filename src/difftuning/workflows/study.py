@@ -25,10 +25,10 @@ from difftuning.results import Row, read_rows, write_results
 from difftuning.studies import KINDS
 from difftuning.studies.base import Cell, Study
 from difftuning.workflows import bank, recipe
-from difftuning.workflows.assemble import pretrained
 from difftuning.workflows.diagnose import advice_of, diagnose
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import measure
+from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import is_finished, open_run
 from difftuning.workflows.study_files import count, flat, page_of, rewrite, take, write

@@ -18,9 +18,11 @@ from difftuning.training.checkpoints import tensors_digest
 from difftuning.training.hooks import Hook
 from difftuning.tuning.store import save_tuner
 from difftuning.workflows import bank as bank_workflow
+from difftuning.workflows import consistency
 from difftuning.workflows.assemble import Assembly, Prepared, assemble, prepare
+from difftuning.workflows.controls import ControlledBank, asked
 from difftuning.workflows.display import Display, Silent, total
-from difftuning.workflows.drawing import draw_images, spread
+from difftuning.workflows.drawing import Conditions, draw_images, spread
 from difftuning.workflows.heldout import bank_heldout, measurement, target_heldout
 from difftuning.workflows.recipe import Recipe
 
@@ -44,6 +46,8 @@ def train(recipe: Recipe, display: Display | None = None) -> dict[str, Any]:
     if prepared.needs_bank:
         bank_workflow.draw(recipe, prepared.backbone, display)
     run = assemble(prepared)
+    if isinstance(run.bank, ControlledBank) and (line := run.bank.left_out()):
+        display.note(line)
     trainer = run.trainer
     trainer.check_identity()
     write_text(run.folder.recipe, dump_recipe(recipe.model_dump(mode="json")))
@@ -97,15 +101,16 @@ def _list_set_aside(run: Assembly) -> None:
 def _hooks(run: Assembly) -> list[Hook]:
     recipe, backbone, bank = run.recipe, run.backbone, run.bank
     draws = recipe.evaluation.heldout_draws
-    on_target = target_heldout(run.target.heldout, run.rows, backbone, draws)
-    on_bank = None if run.heldout_bank is None else bank_heldout(run.heldout_bank, backbone, draws)
-    labels = run.rows[spread(len(run.rows), GRID)]
+    maps = None if run.controls is None else run.controls.heldout
+    on_target = target_heldout(run.target.heldout, run.rows, backbone, draws, maps)
+    on_bank = None if run.heldout_bank is None else bank_heldout(run.heldout_bank, backbone, draws, recipe.control)
+    shown = _shown(run, GRID)
     # The pretrained model is not beside the one that trains, so grids are guided by its own answer.
     sampling = recipe.sampling.model_copy(update={"negative": None})
 
     def grid(step: int) -> dict[str, float]:
         run.folder.samples.mkdir(exist_ok=True)
-        picture = image_grid(draw_images(backbone, labels, sampling), columns=8, scale=2)
+        picture = image_grid(draw_images(backbone, shown, sampling), columns=8, scale=2)
         (run.folder.samples / f"step-{step:08d}.png").write_bytes(picture)
         return {}
 
@@ -113,11 +118,23 @@ def _hooks(run: Assembly) -> list[Hook]:
         used = run.trainer.state.positions[1]
         return {} if bank is None else {"bank_coverage": coverage(used, len(bank))}
 
-    return [
+    hooks = [
         Hook(recipe.training.heldout_every, measurement(backbone, on_target, on_bank), at_start=True),
         Hook(recipe.training.sample_every, grid, at_start=True),
         Hook(recipe.training.heldout_every, covered, at_start=True),
     ]
+    if (controls := run.controls) is not None and controls.config.measure_every:
+        obeys = consistency.measurement(backbone, run.target, run.rows, controls, sampling, run.folder.samples)
+        hooks.append(Hook(controls.config.measure_every, obeys, at_start=True))
+    return hooks
+
+
+def _shown(run: Assembly, count: int) -> Conditions:
+    """What a grid shows: classes from all over the target, or held-out images' maps under their prompts."""
+    if run.controls is None:
+        return asked(run.rows[spread(len(run.rows), count)], None, ())
+    places = spread(len(run.controls.heldout), count)
+    return asked(run.rows[run.target.heldout.labels[places]], run.controls, places)
 
 
 def _preflight(run: Assembly) -> None:
@@ -125,7 +142,7 @@ def _preflight(run: Assembly) -> None:
     trainer = run.trainer
     trainer.backward(trainer.streams.batch(0, (0, 0)))
     trainer.optimizer.zero_grad()
-    draw_images(run.backbone, run.rows[:1], run.recipe.sampling.model_copy(update={"steps": 2, "negative": None}))
+    draw_images(run.backbone, _shown(run, 1), run.recipe.sampling.model_copy(update={"steps": 2, "negative": None}))
     trainer.save()
 
 

@@ -1,0 +1,59 @@
+"""How far a ControlNet obeys while it trains: always under the same held-out controls and prompts and from the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from difftuning.backbones.base import Backbone
+from difftuning.data.control_maps import required_annotator
+from difftuning.data.target import Target
+from difftuning.evaluation.control_consistency import consistency
+from difftuning.reporting.images import image_grid
+from difftuning.workflows.controls import Asked, Controls
+from difftuning.workflows.drawing import draw_images, spread
+from difftuning.workflows.recipe import SamplingConfig
+
+COLUMNS = 16
+"""Items that a picture shows: their controls above, what was drawn of them below."""
+MEAN, ITEMS = "consistency", "consistency_items"
+"""The names of the mean, and of the list of all items, in metrics.jsonl."""
+
+
+def consistency_of(
+    backbone: Backbone, target: Target, rows: Tensor, controls: Controls, sampling: SamplingConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw under held-out controls, make maps of what was drawn, and compare.
+
+    Returns:
+        (N,) the measure of each item, their wanted maps (N, K, S, S) in [0, 1], and the images (N, 3, S, S) uint8.
+
+    Raises:
+        ConfigError: nothing makes maps of this kind.
+    """
+    config, count = controls.config, len(controls.heldout)
+    places = spread(count, min(config.items, count))
+    asked = Asked(rows[target.heldout.labels[places]], controls.heldout, places)
+    images = draw_images(backbone, asked, sampling)
+    wanted = controls.heldout.get(places)
+    return consistency(config.kind, wanted, images, required_annotator(config)), wanted, images
+
+
+def measurement(
+    backbone: Backbone, target: Target, rows: Tensor, controls: Controls, sampling: SamplingConfig, pictures: Path
+) -> Callable[[int], dict[str, Any]]:
+    """A hook's action: the mean and the items, and a picture of some of them in a folder."""
+
+    def measure(step: int) -> dict[str, Any]:
+        items, wanted, images = consistency_of(backbone, target, rows, controls, sampling)
+        maps = (wanted[:COLUMNS] * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
+        pictures.mkdir(exist_ok=True)
+        sheet = image_grid(torch.cat([maps, images[:COLUMNS]]), columns=len(maps), scale=2)
+        (pictures / f"control-step-{step:08d}.png").write_bytes(sheet)
+        return {MEAN: float(items.mean()), ITEMS: [round(value, 6) for value in items.tolist()]}
+
+    return measure

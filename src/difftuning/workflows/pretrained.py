@@ -1,0 +1,59 @@
+"""The model that a recipe starts from."""
+
+from __future__ import annotations
+
+import torch
+
+from difftuning.backbones.base import Backbone
+from difftuning.backbones.controlnet import Controlled, controlled
+from difftuning.backbones.loading import load
+from difftuning.backbones.prompts import TextConfig
+from difftuning.errors import ConfigError, ModelError
+from difftuning.noise.clock import build_clock
+from difftuning.workflows.recipe import Recipe
+
+
+def pretrained(recipe: Recipe) -> Backbone:
+    """The model as it was published, on the device, with its own labels."""
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    model = configured(load(recipe.model), recipe)
+    model.ask_under(recipe.bank.prompts)
+    return model.to(device_of(recipe.device))
+
+
+def configured(model: Backbone, recipe: Recipe) -> Backbone:
+    """A model, told what the recipe says of its text, its law of t and its size.
+
+    Raises:
+        ModelError: it cannot be told so.
+        ConfigError: the law is none of its process.
+    """
+    model.configure(recipe.text or TextConfig())
+    if recipe.clock is not None:
+        model.clock = build_clock(recipe.clock, model.process)
+    if recipe.resolution is not None:
+        model.resize(recipe.resolution)
+    if recipe.control is not None:
+        return controlled(model, recipe.control.unlocked, recipe.seed)
+    if isinstance(model, Controlled):
+        raise ModelError(
+            f"{model.name} has a ControlNet; say in the recipe what it is told, for instance control.kind=edge"
+        )
+    return model
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device of that name, or the best there is."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name is None:
+        return torch.device("cuda" if there["cuda"] else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as reason:
+        raise ConfigError(
+            f"device {name!r} is none that PyTorch knows; use cpu, cuda, cuda:1, mps, or null"
+        ) from reason
+    if not there.get(device.type, True):
+        raise ConfigError(f"device {name!r}: PyTorch finds no such device here; use cpu, or null for the best there is")
+    return device
