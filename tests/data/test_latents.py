@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from difftuning.data import latents
+from difftuning.data import tensor_cache
 from difftuning.data.folder import FolderSource
 from difftuning.data.latents import LatentSet, encode
 from difftuning.data.sources import DataConfig
@@ -178,8 +178,8 @@ def test_only_the_files_of_its_images_are_read(tmp_path: Path, monkeypatch: pyte
     encoded(one, Pooling(), tmp_path / "cache")
     encoded(other, Pooling(), tmp_path / "cache")
     read: list[Path] = []
-    whole = latents.read_tensors
-    monkeypatch.setattr(latents, "read_tensors", lambda path: (read.append(path), whole(path))[1])
+    whole = tensor_cache.read_tensors
+    monkeypatch.setattr(tensor_cache, "read_tensors", lambda path: (read.append(path), whole(path))[1])
     assert encoded(other, Pooling(), tmp_path / "cache").report == "reused 3, computed 0"
     assert len(read) == 1
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 2

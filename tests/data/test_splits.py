@@ -49,3 +49,15 @@ def test_one_image_cannot_be_split() -> None:
 def test_something_stays_to_train_on() -> None:
     parts = split(KEYS[:4], [0, 0, 1, 1], heldout=10, per_class=None, seed=0)
     assert (len(parts.train), len(parts.heldout)) == (2, 2)
+
+
+def test_what_belongs_together_stays_together() -> None:
+    scenes = [f"scene {index // 7}" for index in range(60)]  # 8 of 7 images and one of 4
+    parts = split(KEYS, [0] * 60, heldout=0.3, per_class=None, seed=0, groups=scenes)
+    assert sorted(parts.train + parts.heldout) == list(range(60))
+    assert {scenes[index] for index in parts.train}.isdisjoint(scenes[index] for index in parts.heldout)
+    assert abs(len(parts.heldout) - 18) <= 3.5  # the nearest border of groups
+    each = split(KEYS, LABELS, 0.2, 5, seed=0, groups=[str(index) for index in range(60)])
+    assert [len(part) for part in (each.train, each.heldout, each.test)] == [15, 12, 33]
+    with pytest.raises(DataError, match="too few to hold any out"):
+        split(KEYS, [0] * 60, 0.3, None, seed=0, groups=["one scene"] * 60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,16 @@ from PIL import Image
 from backbones.families import text
 from difftuning.backbones.controlnet import Controlled
 from difftuning.backbones.loading import load
+from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank.read import Bank
 from difftuning.data.controls import ANNOTATORS
+from difftuning.errors import ConfigError, DataError, ModelError
 from difftuning.json_files import MetricsLog
 from difftuning.results import read_rows
-from difftuning.workflows import recipe
+from difftuning.sampling.guidance import guided
+from difftuning.sampling.loop import sample as solve
+from difftuning.types import Condition
+from difftuning.workflows import bank, recipe
 from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.controls import ControlledBank
 from difftuning.workflows.diagnose import diagnose
@@ -27,6 +31,7 @@ from difftuning.workflows.drawing import images_of
 from difftuning.workflows.evaluate import evaluate
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.report import report
+from difftuning.workflows.sample import sample
 from difftuning.workflows.train import train
 
 SIDE = 16
@@ -39,11 +44,6 @@ def picture(index: int, blank: bool = False) -> Image.Image:
         left = 2 + index % 7
         pixels[3:11, left : left + 6] = (240, 220 - 10 * index, 90)
     return Image.fromarray(pixels)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DIFFTUNING_CACHE", str(tmp_path / "cache"))
 
 
 def made(tmp_path: Path, *overrides: str) -> Recipe:
@@ -74,10 +74,18 @@ def made(tmp_path: Path, *overrides: str) -> Recipe:
     return recipe.load("own-images", settings)
 
 
-def test_a_run_from_recipe_to_report(tmp_path: Path) -> None:
-    made_recipe = made(tmp_path)
-    before = load(made_recipe.model)
-    done = train(made_recipe)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A run of `made`, and the folder that its model and images are in; read and not trained again."""
+    folder = tmp_path_factory.mktemp("control")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFTUNING_CACHE", str(folder / "cache"))
+        return folder, train(made(folder))
+
+
+def test_a_run_from_recipe_to_report(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, done = trained
+    before = load(str(folder / "model"))
     assert done["step"] == 6
     # The base is as it was, bit for bit; the ControlNet has moved.
     after = load(done["model"])
@@ -108,8 +116,10 @@ def test_a_run_from_recipe_to_report(tmp_path: Path) -> None:
     assert report([Path(done["run"])], tmp_path / "page.html")
 
 
-def test_what_is_written_is_a_pipeline_of_diffusers_that_draws_what_we_draw(tmp_path: Path) -> None:
-    done = train(made(tmp_path))
+def test_what_is_written_is_a_pipeline_of_diffusers_that_draws_what_we_draw(
+    trained: tuple[Path, dict[str, Any]],
+) -> None:
+    done = trained[1]
     pipe: Any = StableDiffusionControlNetPipeline.from_pretrained(done["model"])
     assert isinstance(ControlNetModel.from_pretrained(f"{done['model']}/controlnet"), ControlNetModel)
     pipe.set_progress_bar_config(disable=True)
@@ -120,18 +130,14 @@ def test_what_is_written_is_a_pipeline_of_diffusers_that_draws_what_we_draw(tmp_
         "a square", image=edges.expand(-1, 3, -1, -1), latents=noise, num_inference_steps=3, guidance_scale=2.0,
         height=SIDE, width=SIDE, output_type="latent",
     ).images  # fmt: skip
-    from difftuning.backbones.solvers import make_scheduler
-    from difftuning.sampling.guidance import guided
-    from difftuning.sampling.loop import sample as loop
-    from difftuning.types import Condition
 
     rows = model.rows(["a square"])
-    ours = loop(
+    ours = solve(
         guided(model, model.labels.null, 2.0), model.process, make_scheduler("ddim", model.scheduler_config),
         Condition(rows, edges), noise, 3,
     )  # fmt: skip
     assert float((ours - drawn).abs().max()) < 2e-4
-    without = loop(
+    without = solve(
         guided(model, model.labels.null, 2.0), model.process, make_scheduler("ddim", model.scheduler_config),
         Condition(rows), noise, 3,
     )  # fmt: skip
@@ -161,32 +167,89 @@ def test_bank_items_train_under_the_default_prompt_and_the_map_of_their_own_imag
             assert any(torch.equal(batch.condition.control[place : place + 1], one) for one in (*maps, *mirrored))
 
 
-def test_a_run_that_is_interrupted_ends_as_one_that_is_not(tmp_path: Path) -> None:
-    whole = train(made(tmp_path))
-    part = made(tmp_path, f"out={tmp_path / 'again'}", f"bank_folder={tmp_path / 'run' / 'bank'}")
+def test_a_run_that_is_interrupted_ends_as_one_that_is_not(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, whole = trained
+    part = made(folder, f"out={tmp_path / 'again'}", f"bank_folder={folder / 'run' / 'bank'}")
     run = assemble(prepare(part))
     run.trainer.run(until=4)
     again = train(part)
     assert again["weights_digest"] == whole["weights_digest"]
-    last = [MetricsLog(tmp_path / name / "metrics.jsonl").read().records for name in ("run", "again")]
+    last = [MetricsLog(run / "metrics.jsonl").read().records for run in (folder / "run", tmp_path / "again")]
     items = [[one["consistency_items"] for one in records if "consistency" in one] for records in last]
     assert items[0][-1] == items[1][-1]
 
 
-def test_the_bank_is_that_of_the_model_without_a_control(tmp_path: Path) -> None:
-    with_control = made(tmp_path)
-    train(with_control)
-    plain = recipe.load("own-images", [*_plain(tmp_path)])
-    train(plain)
-    banks = [Bank(one.bank_path) for one in (with_control, plain)]
-    assert banks[0].digest == banks[1].digest
+def test_the_bank_is_that_of_the_model_without_a_control(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, _ = trained
+    plain = made(folder, "control=null", f"out={tmp_path / 'plain'}")
+    bank.build(plain)
+    assert Bank(plain.bank_path).digest == Bank(folder / "run" / "bank").digest
 
 
-def _plain(tmp_path: Path) -> list[str]:
-    settings = made(tmp_path).model_dump(mode="json")
-    keep = {"model": settings["model"], "bank": {k: v for k, v in settings["bank"].items() if v is not None}}
-    return [
-        f"out={tmp_path / 'plain'}", f"model={keep['model']}", f"data.target={settings['data']['target']}", "data.heldout=3",
-        "text.default_prompt=a picture", f"bank={json.dumps(keep['bank'])}", "threads=1", "sampling={solver: ddim, steps: 2}",
-        "training={steps: 1, batch_size: 2, heldout_every: 0}",
-    ]  # fmt: skip
+def test_drawing_under_maps_and_what_is_wrong_about_them(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, done = trained
+    run, maps = Path(done["run"]), tmp_path / "maps"
+    maps.mkdir()
+    for index in range(2):
+        edges = ANNOTATORS["edge"](torch.from_numpy(np.array(picture(index))).permute(2, 0, 1)[None])[0, 0]
+        Image.fromarray((edges * 255).to(torch.uint8).numpy()).save(maps / f"{index}.png")
+    heldout = sample(run, tmp_path / "a", count=3)
+    assert all("a-square--number" in file for file in heldout["files"])
+    told = [
+        sample(run, tmp_path / f"{name}", 2, ["a square"], control=maps / which)["files"]
+        for name, which in (("b", "0.png"), ("c", "."), ("d", "1.png"))
+    ]
+    pixels = [[np.array(Image.open(file)) for file in files] for files in told]
+    # Image 0 has its map from 0.png in both, image 1 from another.
+    assert np.array_equal(pixels[0][0], pixels[1][0])
+    assert np.array_equal(pixels[2][1], pixels[1][1])
+    with pytest.raises(ModelError, match="has a ControlNet; say what it is told: --control"):
+        sample(Path(done["model"]), tmp_path / "e")
+    with pytest.raises(ModelError, match="has no ControlNet, so it takes no control"):
+        sample(folder / "model", tmp_path / "e", control=maps)
+    (maps / "2.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"2\.png"):
+        sample(run, tmp_path / "e", control=maps)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (["control={kind: depth}"], ConfigError, "control.kind=depth: nothing here makes such maps"),
+        (["control={kind: egde}"], ConfigError, "egde"),
+        (["control={kind: edge, folder: nowhere}"], DataError, "'nowhere' is no folder"),
+        (["control={kind: edge, column: depth}"], DataError, "is no data set"),
+        (["model=dit-icons-32", "text=null"], ModelError, "takes no ControlNet here"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_long(
+    tmp_path: Path, overrides: list[str], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        prepare(made(tmp_path, *overrides))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_trained_controlnet_goes_on_and_is_refused_without_a_control(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, done = trained
+    further = f"model={done['model']}", f"out={tmp_path / 'more'}"
+    run = assemble(prepare(made(folder, *further, "coefficients.psi={kind: constant, value: 1}")))
+    before = load(done["model"])
+    assert all(
+        torch.equal(one, before.network.state_dict()[name]) for name, one in run.backbone.network.state_dict().items()
+    )
+    with pytest.raises(ModelError, match="has a ControlNet; say in the recipe what it is told"):
+        prepare(made(folder, *further, "control=null"))
+
+
+def test_unlocking_trains_the_second_half_of_the_unet_too(tmp_path: Path) -> None:
+    made_recipe = made(tmp_path, "control={kind: edge, unlocked: true}", "training.gradient_checkpointing=true")
+    before = load(made_recipe.model).network.state_dict()
+    after = load(train(made_recipe)["model"])
+    assert isinstance(after, Controlled)
+    moved = {name.split(".")[0] for name, one in after.unet.state_dict().items() if not torch.equal(one, before[name])}
+    assert moved == {"up_blocks", "conv_norm_out", "conv_out"}

@@ -103,6 +103,9 @@ def sample(
         float | None, typer.Option(min=0.0, help="Guidance scale, 1 is off; the recipe's without it.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of image i, with i; the recipe's without it.")] = None,
+    control: Annotated[
+        Path | None, typer.Option(help="A control map, or a folder of them; those of held-out images without it.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -113,7 +116,7 @@ def sample(
     folder = RunFolder(run)
     # A model that is not a run of ours is an input, which is never written to.
     images = out or (folder.samples / "drawn" if folder.recipe.is_file() else Path("samples"))
-    perform(lambda display: work(run, images, count, label, steps, guidance, seed, display), json, quiet)
+    perform(lambda display: work(run, images, count, label, steps, guidance, seed, display, control), json, quiet)
 
 
 @app.command()

@@ -72,6 +72,14 @@ class ImageSource(ABC):
         """Its caption; None where there is none."""
         return None
 
+    def group(self, index: int) -> str:
+        """What it must stay together with when the images are split, by the name of the group.
+
+        Raises:
+            DataError: these images are no data set with a column of groups.
+        """
+        raise DataError(f"{self.name} is no data set, so it has no column of groups; set data.group_column to null")
+
     def in_column(self, column: str, index: int) -> bytes:
         """Another picture of the same row of a data set, as a file.
 

@@ -21,7 +21,7 @@ from difftuning.data.controls import CHANNELS, Annotator, annotator_of
 from difftuning.data.decoding import decode
 from difftuning.data.tensor_cache import TensorCache
 from difftuning.data.transforms import Transform
-from difftuning.errors import DataError
+from difftuning.errors import ConfigError, DataError
 
 Kind = Literal["edge", "sketch", "depth", "normal", "segmentation"]
 ASPECT = 0.01
@@ -127,6 +127,22 @@ def annotated(
     return ControlMaps(kind, tuple(found))
 
 
+def read_maps(path: Path, kind: str, size: int, max_pixels: int) -> ControlMaps:
+    """The map in a file, or those in a folder in the order of their names.
+
+    Raises:
+        DataError: there is none, or one cannot be read.
+    """
+    files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path} holds no control maps")
+    try:
+        read = [decode(one.read_bytes(), str(one), max_pixels) for one in files]
+    except OSError as reason:
+        raise DataError(f"the control map {path} cannot be read ({reason.strerror or reason})") from reason
+    return ControlMaps(kind, tuple(_encoded(fitted(one, kind, size)) for one in read))
+
+
 def _encoded(pixels: Tensor) -> Tensor:
     """(1 or 3, S, S) uint8 as a PNG file."""
     # OpenCV has colours from blue to red.
@@ -139,6 +155,14 @@ def _decoded(file: Tensor) -> Tensor:
     """`_encoded` the other way."""
     found = np.asarray(cv2.imdecode(file.numpy(), cv2.IMREAD_UNCHANGED))
     return torch.from_numpy(found.reshape(*found.shape[:2], -1)).permute(2, 0, 1).flip(0)
+
+
+def fitted(drawn: Image.Image, kind: str, size: int) -> Tensor:
+    """A map from a file as the model takes it, cropped as its image is: (K, size, size) uint8."""
+    # Classes must not be mixed; all else is averaged.
+    how = Image.Resampling.NEAREST if kind == "segmentation" else Image.Resampling.BOX
+    square = ImageOps.fit(drawn.convert("L" if CHANNELS[kind] == 1 else "RGB"), (size, size), how)
+    return torch.from_numpy(np.array(square)).reshape(size, size, -1).permute(2, 0, 1)
 
 
 class GivenMaps:
@@ -191,11 +215,7 @@ class GivenMaps:
                 f"{origin}: its map is of {drawn.width}x{drawn.height} pixels and it of {image.width}x{image.height}, "
                 "another proportion; they must show the same"
             )
-        size = (self.transform.size, self.transform.size)
-        # Classes must not be mixed; all else is averaged.
-        how = Image.Resampling.NEAREST if kind == "segmentation" else Image.Resampling.BOX
-        fitted = ImageOps.fit(drawn.convert("L" if CHANNELS[kind] == 1 else "RGB"), size, how)
-        return _encoded(torch.from_numpy(np.array(fitted)).reshape(*size, -1).permute(2, 0, 1))
+        return _encoded(fitted(drawn, kind, self.transform.size))
 
 
 def target_maps(
@@ -263,7 +283,7 @@ def required_annotator(config: ControlConfig) -> Annotator:
     """
     found = annotator_of(config.kind, config.annotator)
     if found is None:
-        raise DataError(
+        raise ConfigError(
             f"control.kind={config.kind}: nothing here makes such maps of drawn images; set control.annotator, for instance to "
             "aux:MidasDetector (package controlnet-aux)"
         )

@@ -83,6 +83,7 @@ class DatasetSource(EncodedSource):
         caption_column: None for one of a usual name, if there is one.
         max_pixels: images above it are refused.
         base: what relative paths in an image column start from.
+        group_column: what must stay together when the images are split; None for nothing.
 
     Raises:
         DataError: there are no rows, a column is missing, or a label is outside the space.
@@ -97,6 +98,7 @@ class DatasetSource(EncodedSource):
         caption_column: str | None,
         max_pixels: int,
         base: Path | None = None,
+        group_column: str | None = None,
     ) -> None:
         self.name = name
         self.max_pixels = max_pixels
@@ -118,6 +120,8 @@ class DatasetSource(EncodedSource):
         self.class_names, self.labels = (
             _labels(name, rows[label][:], features[label], label) if label else (("images",), [0] * len(rows))
         )
+        group = _column(name, "group", group_column, features, [], ())
+        self._groups = [str(value) for value in rows[group][:]] if group else None
         self._captions: list[Any] | None = list(rows[caption][:]) if caption else None
         # Undecoded, so that one bad image does not end the reading of the others.
         for column in images:
@@ -149,6 +153,10 @@ class DatasetSource(EncodedSource):
     def origin(self, index: int) -> str:
         """The row."""
         return f"row {index}"
+
+    def group(self, index: int) -> str:
+        """Its value in the column of groups."""
+        return super().group(index) if self._groups is None else self._groups[index]
 
     def caption(self, index: int) -> str | None:
         """Its caption; None where there is none."""

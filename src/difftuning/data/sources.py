@@ -34,6 +34,9 @@ class DataConfig(Section):
     """The column of classes; null finds it by kind or name, and without any all images are of one class."""
     caption_column: str | None = None
     """The column of captions; null finds it by name."""
+    group_column: str | None = None
+    """The column that says which images belong together, such as the frames of one scene: none of a group is held out while others
+    of it are trained on. Null for each image by itself."""
     prompt: str | None = None
     """What text-to-image models are asked under: a template with {caption} and {label}. Null for the caption, or the class where
     there is none."""
@@ -100,5 +103,12 @@ def _rows(config: DataConfig, path: Path | None) -> ImageSource:
     rows = load_rows(config.target, path, config.split, config.subset)
     base = None if path is None else path if path.is_dir() else path.parent
     return DatasetSource(
-        config.target, rows, config.image_column, config.label_column, config.caption_column, config.max_pixels, base
+        config.target,
+        rows,
+        config.image_column,
+        config.label_column,
+        config.caption_column,
+        config.max_pixels,
+        base,
+        config.group_column,
     )

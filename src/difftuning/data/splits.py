@@ -31,6 +31,7 @@ def split(
     per_class: int | None,
     seed: int,
     name: str = "the data set",
+    groups: Sequence[str] | None = None,
 ) -> Split:
     """Split each class: the images of lowest rank are held out, the next ones trained on, the rest kept for tests.
 
@@ -44,6 +45,8 @@ def split(
         per_class: how many distinct images of each class to train on; None for all that are not held out.
         seed: of the ranks.
         name: of the data set, for messages.
+        groups: N names; images of one group, such as the frames of one scene, are not both trained on and held out. None for each
+            image by itself.
 
     Raises:
         DataError: there are too few images to hold any out.
@@ -55,10 +58,15 @@ def split(
     for key, indices in copies.items():
         classes.setdefault(labels[indices[0]], []).append(key)
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
+
+    def rank(text: str) -> bytes:
+        return hashlib.sha256(f"{seed}/{text}".encode()).digest()
+
     for members in classes.values():
-        ranked = sorted(members, key=lambda key: hashlib.sha256(f"{seed}/{key}".encode()).digest())
+        group = {key: key if groups is None else groups[copies[key][0]] for key in members}
+        ranked = sorted(members, key=lambda key: (rank(group[key]), group[key], rank(key)))
         wanted = max(1, round(heldout * len(ranked))) if heldout < 1 else int(heldout)
-        held = min(wanted, len(ranked) - 1)
+        held = _border([group[key] for key in ranked], min(wanted, len(ranked) - 1))
         stop = len(ranked) if per_class is None else held + per_class
         for part, chosen in zip(parts, (ranked[held:stop], ranked[:held], ranked[stop:]), strict=True):
             part.extend(index for key in chosen for index in copies[key])
@@ -69,3 +77,9 @@ def split(
         )
     train, held_out, test = (tuple(sorted(part)) for part in parts)
     return Split(train, held_out, test)
+
+
+def _border(groups: Sequence[str], wanted: int) -> int:
+    """The place nearest to `wanted` at which a group ends, and not that at the very end; 0 where there is one group alone."""
+    borders = [place for place in range(1, len(groups)) if groups[place] != groups[place - 1]]
+    return min(borders, key=lambda place: abs(place - wanted), default=0)

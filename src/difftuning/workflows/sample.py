@@ -7,15 +7,23 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
+from difftuning.backbones.controlnet import Controlled
 from difftuning.backbones.loading import load
+from difftuning.data.control_maps import read_maps
+from difftuning.data.sources import DataConfig
+from difftuning.errors import ModelError
 from difftuning.types import Condition
+from difftuning.workflows.controls import Asked
 from difftuning.workflows.display import Display, Silent
-from difftuning.workflows.drawing import draw_images, spread
+from difftuning.workflows.drawing import Conditions, draw_images, spread
 from difftuning.workflows.pretrained import device_of
 from difftuning.workflows.recipe import SamplingConfig
-from difftuning.workflows.runs import drawn_from, model_of, models_of, recipe_of
+from difftuning.workflows.runs import drawn_from, model_of, models_of, open_run, recipe_of
 
+KIND = "normal"
+"""How maps from files are read where nobody says of which kind they are: in colour, and averaged when they are made smaller."""
 NAME_BYTES = 120
 """Of a class or a prompt in the name of a file, which may have 255."""
 
@@ -29,6 +37,7 @@ def sample(
     guidance: float | None = None,
     seed: int | None = None,
     display: Display | None = None,
+    control: Path | None = None,
 ) -> dict[str, Any]:
     """Write `count` PNG files into `out`, named by item, class and seed; files of the same name are replaced.
 
@@ -41,9 +50,11 @@ def sample(
         guidance: 1 is off; None takes the recipe's.
         seed: image i depends on (seed, i) and its class; None takes the recipe's.
         display: shows progress.
+        control: for ControlNets, a map or a folder of maps, used in turn; None takes those of a run's held-out images, with their
+            prompts where `labels` names none.
 
     Raises:
-        ModelError: a label is not in the model, or there is no such model.
+        ModelError: a label is not in the model, there is no such model, or it takes no control or needs one.
     """
     display = display or Silent()
     is_run = (run / "recipe.yaml").is_file()
@@ -68,8 +79,15 @@ def sample(
         drawn = (
             spread(len(backbone.labels), count) if len(backbone.labels) else torch.full((count,), backbone.labels.null)
         )
+    if isinstance(backbone, Controlled):
+        conditions: Conditions = _controlled(backbone, run if is_run else None, drawn, labels, control)
+        drawn = conditions[0:count].labels
+    elif control is not None:
+        raise ModelError(f"{backbone.name} has no ControlNet, so it takes no control; leave --control out")
+    else:
+        conditions = Condition(drawn)
     with display.progress("sample", count) as task:
-        images = draw_images(backbone, Condition(drawn), config, task.advance, before)
+        images = draw_images(backbone, conditions, config, task.advance, before)
     out.mkdir(parents=True, exist_ok=True)
     files = []
     for index, (image, row) in enumerate(zip(images, drawn.tolist(), strict=True)):
@@ -80,3 +98,21 @@ def sample(
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
         files.append(str(file))
     return {"out": str(out), "count": count, "files": files, "sampling": config.model_dump()}
+
+
+def _controlled(
+    model: Controlled, run: Path | None, drawn: Tensor, labels: list[str] | None, control: Path | None
+) -> Conditions:
+    """The labels under maps from files, or else under those of a run's held-out images."""
+    opened = open_run(run) if run is not None else None
+    if control is not None:
+        kind = KIND if opened is None or opened.controls is None else opened.controls.config.kind
+        maps = read_maps(control, kind, model.image_size, DataConfig().max_pixels)
+        return Asked(drawn, maps, torch.arange(len(drawn)) % len(maps))
+    if opened is None or opened.controls is None:
+        raise ModelError(
+            f"{model.name} has a ControlNet; say what it is told: --control with a map or a folder of maps"
+        )
+    places = spread(len(opened.controls.heldout), len(drawn))
+    prompts = [opened.target.class_names[label] for label in opened.target.heldout.labels[places].tolist()]
+    return Asked(drawn if labels else model.rows(prompts), opened.controls.heldout, places)

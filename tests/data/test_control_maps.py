@@ -1,0 +1,182 @@
+"""Control maps: made once, given in a folder or a column, mirrored right, and set aside with a reason where they are of no use."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Features
+from datasets import Image as ImageFeature
+from PIL import Image
+from torch import Tensor, nn
+
+from difftuning.data.base import ImageSource
+from difftuning.data.control_maps import ControlConfig, ControlMaps, annotated, required_annotator, target_maps
+from difftuning.data.controls import ANNOTATORS, Annotator, annotator_of
+from difftuning.data.folder import FolderSource
+from difftuning.data.sources import DataConfig, open_source
+from difftuning.data.transforms import Transform
+from difftuning.errors import ConfigError, DataError
+
+SIDE = 16
+FLIPPED, PLAIN = torch.tensor([True]), torch.tensor([False])
+
+
+def squares(folder: Path, count: int = 4) -> FolderSource:
+    """Light squares on dark ground, each at another place; the last image is dark all over."""
+    folder.mkdir(parents=True)
+    for index in range(count):
+        pixels = np.full((SIDE, SIDE, 3), 30, np.uint8)
+        if index < count - 1:
+            pixels[4:11, 2 + index : 8 + index] = (250, 220, 70)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return FolderSource(folder, 10**6)
+
+
+def found(
+    config: ControlConfig, source: ImageSource, cache: Path | None = None
+) -> tuple[ControlMaps, list[int], list[str]]:
+    maps, kept, skipped = target_maps(config, source, Transform(SIDE), range(len(source)), 10**6, cache)
+    return maps, kept, [f"{one.origin}: {one.reason}" for one in skipped]
+
+
+@pytest.mark.parametrize("kind", ["edge", "sketch", "segmentation"])
+def test_maps_are_those_of_the_annotator_and_an_image_without_any_is_set_aside(kind: str, tmp_path: Path) -> None:
+    source = squares(tmp_path / "images")
+    maps, kept, skipped = found(ControlConfig(kind=kind), source)
+    assert kept == [0, 1, 2]
+    assert skipped == [f"3.png: its {kind} map is of one value all over, so there is nothing to obey"]
+    for place in kept:
+        wanted = ANNOTATORS[kind](Transform(SIDE).pixels(source.read(place))[None])
+        assert float((maps.get(torch.tensor([place])) - wanted).abs().max()) <= 0.5 / 255
+        assert torch.equal(maps.get(torch.tensor([place]), FLIPPED), maps.get(torch.tensor([place]), PLAIN).flip(-1))
+
+
+def test_the_mirror_image_of_a_slope_points_to_the_other_side() -> None:
+    normals = torch.full((3, 4, 4), 0.5)
+    normals[0] = 1.0  # all to the right
+    maps = annotated(
+        Annotator("right", 3, lambda image: normals.permute(1, 2, 0).numpy()), "normal", ["a"], nothing, None
+    )
+    plain, mirrored = maps.get(torch.tensor([0])), maps.get(torch.tensor([0]), FLIPPED)
+    assert float(plain[:, 0].min()) == 1
+    assert float(mirrored[:, 0].max()) == 0
+    assert torch.equal(plain[:, 1:], mirrored[:, 1:])
+
+
+def nothing(index: int) -> Tensor:
+    return torch.zeros(3, 4, 4, dtype=torch.uint8)
+
+
+def test_a_map_is_made_once(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def image(index: int) -> Tensor:
+        asked.append(index)
+        return torch.full((3, SIDE, SIDE), 40 * index, dtype=torch.uint8)
+
+    first = annotated(ANNOTATORS["segmentation"], "segmentation", ["a", "b", "c"], image, tmp_path)
+    again = annotated(ANNOTATORS["segmentation"], "segmentation", ["c", "a", "d"], image, tmp_path)
+    assert asked == [0, 1, 2, 2]
+    everything = torch.arange(3)
+    assert torch.equal(again.get(everything)[:2], first.get(everything)[[2, 0]])
+    assert first.digest != again.digest
+    assert first.subset(torch.tensor([2])).digest == again.subset(torch.tensor([0])).digest
+
+
+def test_a_folder_of_maps_is_read_by_the_names_of_the_images(tmp_path: Path) -> None:
+    source = squares(tmp_path / "images", 5)
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    ramp = np.tile(np.arange(SIDE, dtype=np.uint8) * 16, (SIDE, 1))
+    Image.fromarray(ramp).save(maps / "0.webp", lossless=True)
+    Image.fromarray(np.repeat(np.repeat(ramp, 2, 0), 2, 1)).save(
+        maps / "1.png"
+    )  # twice as large, of the same proportions
+    Image.fromarray(ramp[:, :8]).save(maps / "2.png")
+    (maps / "3.png").write_bytes(b"no picture")
+    found_maps, kept, skipped = found(ControlConfig(kind="depth", folder=str(maps)), source)
+    assert kept == [0, 1]
+    for place in range(2):
+        assert torch.equal(found_maps.get(torch.tensor([place]))[0, 0] * 255, torch.from_numpy(ramp).float())
+    assert skipped[0] == "2.png: its map is of 8x16 pixels and it of 16x16, another proportion; they must show the same"
+    assert skipped[1].startswith("3.png: the map of 3.png")
+    assert skipped[2] == f"4.png: no map 4.* in control.folder {maps}"
+
+
+def test_classes_of_a_segmentation_are_not_mixed(tmp_path: Path) -> None:
+    source = squares(tmp_path / "images", 2)
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    large = np.zeros((40, 40, 3), np.uint8)
+    large[:, 19:] = (255, 0, 0)
+    for index in range(2):
+        Image.fromarray(large).save(maps / f"{index}.png")
+    values = found(ControlConfig(kind="segmentation", folder=str(maps)), source)[0].get(torch.tensor([0]))
+    assert set(values.unique().tolist()) == {0.0, 1.0}
+
+
+def test_a_column_of_maps(tmp_path: Path) -> None:
+    def file(value: int) -> dict[str, bytes]:
+        out = io.BytesIO()
+        Image.fromarray(np.tile(np.arange(SIDE, dtype=np.uint8) * value, (SIDE, 1))).save(out, "PNG")
+        return {"bytes": out.getvalue()}
+
+    rows = {"image": [file(3), file(5)], "depth": [file(7), file(9)]}
+    features = Features({"image": ImageFeature(), "depth": ImageFeature()})
+    Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "rooms.parquet"))
+    source = open_source(DataConfig(target=str(tmp_path / "rooms.parquet"), image_column="image"))
+    maps = found(ControlConfig(kind="depth", column="depth"), source)[0]
+    assert float(maps.get(torch.tensor([1])).max()) == pytest.approx(9 * 15 / 255)
+    with pytest.raises(DataError, match=r"has no column 'dpeth'.*did you mean 'depth'"):
+        found(ControlConfig(kind="depth", column="dpeth"), source)
+    with pytest.raises(DataError, match="is no data set, so it has no column 'depth'"):
+        found(ControlConfig(kind="depth", column="depth"), squares(tmp_path / "images"))
+
+
+class Brightness(nn.Module):
+    """A user's own annotator."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float().mean(1, keepdim=True) / 255
+
+
+class Wrong(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float() / 255
+
+
+def test_an_annotator_of_ones_own(tmp_path: Path) -> None:
+    source = squares(tmp_path / "images")
+    name = f"module:{__name__}:Brightness"
+    maps = found(ControlConfig(kind="depth", annotator=name), source)[0]
+    wanted = Transform(SIDE).pixels(source.read(0)).float().mean(0) / 255
+    assert float((maps.get(torch.tensor([0]))[0, 0] - wanted).abs().max()) <= 0.5 / 255
+    with pytest.raises(ConfigError, match=r"answered \(1, 3, 16, 16\).*it must give \(1, 1, 16, 16\)"):
+        found(ControlConfig(kind="depth", annotator=f"module:{__name__}:Wrong"), source)
+
+
+@pytest.mark.parametrize(
+    ("annotator", "message"),
+    [
+        ("canny", "control.annotator='canny' is none"),
+        ("module:no.such:Thing", "No module named 'no'"),
+        ("module:pathlib:Path", "write module:package.module:Class"),
+        ("aux:MidasDetector", "pip install controlnet-aux|its weights could not be had"),
+    ],
+)
+def test_an_annotator_that_cannot_be_had_says_what_to_do(annotator: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        annotator_of("depth", annotator)
+
+
+def test_depth_has_no_annotator_of_ours_and_a_folder_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"control.kind=depth: nothing here makes such maps.*control.annotator"):
+        required_annotator(ControlConfig(kind="depth"))
+    with pytest.raises(DataError, match="is no folder"):
+        found(ControlConfig(kind="depth", folder=str(tmp_path / "nowhere")), squares(tmp_path / "images"))
+    with pytest.raises(ValueError, match="two places"):
+        ControlConfig(kind="depth", folder="a", column="b")
