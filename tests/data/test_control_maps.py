@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from difftuning.data.base import ImageSource
 from difftuning.data.control_maps import ControlConfig, ControlMaps, annotated, required_annotator, target_maps
@@ -137,26 +137,13 @@ def test_a_column_of_maps(tmp_path: Path) -> None:
         found(ControlConfig(kind="depth", column="depth"), squares(tmp_path / "images"))
 
 
-class Brightness(nn.Module):
-    """A user's own annotator."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images.float().mean(1, keepdim=True) / 255
-
-
-class Wrong(nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
-        return images.float() / 255
-
-
 def test_an_annotator_of_ones_own(tmp_path: Path) -> None:
     source = squares(tmp_path / "images")
-    name = f"module:{__name__}:Brightness"
-    maps = found(ControlConfig(kind="depth", annotator=name), source)[0]
+    maps = found(ControlConfig(kind="depth", annotator="module:tiny_annotators:Grey"), source)[0]
     wanted = Transform(SIDE).pixels(source.read(0)).float().mean(0) / 255
     assert float((maps.get(torch.tensor([0]))[0, 0] - wanted).abs().max()) <= 0.5 / 255
     with pytest.raises(ConfigError, match=r"answered \(1, 3, 16, 16\).*it must give \(1, 1, 16, 16\)"):
-        found(ControlConfig(kind="depth", annotator=f"module:{__name__}:Wrong"), source)
+        found(ControlConfig(kind="depth", annotator="module:tiny_annotators:Colour"), source)
 
 
 @pytest.mark.parametrize(

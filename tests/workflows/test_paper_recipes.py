@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,6 +17,7 @@ from difftuning.backbones.base import Backbone
 from difftuning.backbones.text_to_image import TextToImage
 from difftuning.coefficients.chain import build_chain
 from difftuning.coefficients.realisation import build_realisation
+from difftuning.data.controls import CHANNELS
 from difftuning.noise.clock import UniformIndex
 from difftuning.noise.process import VariancePreserving
 from difftuning.workflows import bank, recipe
@@ -55,6 +57,7 @@ def small(name: str, tmp_path: Path) -> Recipe:
         folder.mkdir(parents=True)
         for index in range(4):
             pixels = (base + random.integers(-40, 40, (32, 32, 3))).astype(np.uint8)
+            pixels[10:22, 8 + index : 24] = 255 - base  # something to see for controls
             Image.fromarray(pixels).save(folder / f"{index}.png")
     model_of(name, tmp_path / "vocabulary").save(tmp_path / "model")
     given = recipe.load(name, [])
@@ -68,6 +71,12 @@ def small(name: str, tmp_path: Path) -> Recipe:
     ]
     if given.resolution is not None:
         changes.append("resolution=16")
+    if given.control is not None and given.control.annotator is not None:
+        made = "Grey" if CHANNELS[given.control.kind] == 1 else "Colour"
+        changes.append(f"control.annotator=module:tiny_annotators:{made}")
+    if given.control is not None and given.control.folder is not None:
+        shutil.copytree(tmp_path / "images", tmp_path / "maps")
+        changes.append(f"control.folder={tmp_path / 'maps'}")
     return recipe.load(name, changes)
 
 
