@@ -8,12 +8,15 @@ from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
+from torch import Tensor
 
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.class_unet import ClassUNet
+from difftuning.backbones.controlnet import Controlled, controlled
 from difftuning.backbones.dit import DiT
 from difftuning.backbones.edm_unet import EDMUNet
 from difftuning.backbones.text_to_image import TextToImage
+from difftuning.types import Condition
 from tiny import tiny_dit
 from tiny_text import PIPELINES, pipeline
 
@@ -66,6 +69,16 @@ def text(name: str, folder: Path) -> TextToImage:
     return model
 
 
+def controlnet(name: str, folder: Path, unlocked: bool = False) -> Controlled:
+    """Not as it begins: what is zero there is not here."""
+    model = controlled(text(name, folder), unlocked, 0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.network["controlnet"].parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
 FAMILIES: dict[str, Callable[[Path], Backbone]] = {
     **{f"dit, {scheduler}": lambda _, scheduler=scheduler: dit(scheduler) for scheduler in SCHEDULERS},
     **{f"unet, {scheduler}": lambda _, scheduler=scheduler: class_unet(scheduler) for scheduler in SCHEDULERS},
@@ -74,4 +87,14 @@ FAMILIES: dict[str, Callable[[Path], Backbone]] = {
     "ddpmpp, unconditional, edm": lambda _: edm_unet("ddpmpp", 0),
     "adm, edm": lambda _: edm_unet("adm"),
     **{name: lambda folder, name=name: text(name, folder) for name in PIPELINES},
+    "sd, controlnet": lambda folder: controlnet("sd", folder),
+    "sdxl, controlnet, unlocked": lambda folder: controlnet("sdxl", folder, unlocked=True),
 }
+
+
+def condition(model: Backbone, labels: Tensor) -> Condition:
+    """Labels, and for a ControlNet a ramp as the map of each."""
+    if not isinstance(model, Controlled):
+        return Condition(labels)
+    ramp = torch.linspace(0, 1, model.image_size)
+    return Condition(labels, ramp.expand(len(labels), 1, model.image_size, -1))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from backbones.families import FAMILIES
+from backbones.families import FAMILIES, condition
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.codec import IdentityCodec
 from difftuning.backbones.labels import Extend, Keep, Replace
@@ -43,7 +43,7 @@ def answer(model: Backbone, labels: list[int], seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     x_t = torch.randn(len(labels), *model.sample_shape, generator=generator)
     with torch.no_grad():
-        return model(x_t, times(model, len(labels)), Condition(torch.tensor(labels)))
+        return model(x_t, times(model, len(labels)), condition(model, torch.tensor(labels)))
 
 
 def conditional(model: Backbone) -> bool:
@@ -66,8 +66,9 @@ def test_shapes_of_answers(model: Backbone) -> None:
 def test_a_sample_does_not_depend_on_its_batch(model: Backbone) -> None:
     x_t, t, labels = torch.randn(4, *model.sample_shape), times(model, 4), torch.zeros(4, dtype=torch.int64)
     with torch.no_grad():
-        together = model(x_t, t, Condition(labels))
-        alone = torch.cat([model(x_t[i : i + 1], t[i : i + 1], Condition(labels[i : i + 1])) for i in range(4)])
+        asked = condition(model, labels)
+        together = model(x_t, t, asked)
+        alone = torch.cat([model(x_t[i : i + 1], t[i : i + 1], asked[i : i + 1]) for i in range(4)])
     torch.testing.assert_close(together, alone, atol=2e-5, rtol=1e-4)
 
 
@@ -164,7 +165,9 @@ def test_the_objective_falls_in_training(model: Backbone) -> None:
     x0 = 0.5 * torch.randn(8, *model.sample_shape, generator=generator)
     t = times(model, 8)
     draw = Draw(t, model.clock.u(t), torch.zeros(8, dtype=torch.bool), torch.ones(8))
-    batch = Batch(x0, torch.randn(x0.shape, generator=generator), Condition(torch.zeros(8, dtype=torch.int64)), draw)
+    batch = Batch(
+        x0, torch.randn(x0.shape, generator=generator), condition(model, torch.zeros(8, dtype=torch.int64)), draw
+    )
     optimizer = torch.optim.Adam(model.network.parameters(), lr=3e-3)
     errors = []
     for _ in range(12):
@@ -229,7 +232,7 @@ def test_it_is_drawn_by_every_solver_of_its_process(model: Backbone) -> None:
             continue
         noise = sample_noise(0, range(2), model.sample_shape)
         denoiser = guided(model, model.labels.null, 1.5, 1.0)
-        images = sample(denoiser, model.process, scheduler, Condition(torch.tensor([0, 0])), noise, 3)
+        images = sample(denoiser, model.process, scheduler, condition(model, torch.tensor([0, 0])), noise, 3)
         assert images.shape == noise.shape
         assert torch.isfinite(images).all(), solver
         drawn += 1

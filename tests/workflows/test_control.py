@@ -221,6 +221,7 @@ def test_drawing_under_maps_and_what_is_wrong_about_them(trained: tuple[Path, di
         (["control={kind: egde}"], ConfigError, "egde"),
         (["control={kind: edge, folder: nowhere}"], DataError, "'nowhere' is no folder"),
         (["control={kind: edge, column: depth}"], DataError, "is no data set"),
+        (["tuner.kind=lora"], ConfigError, "a ControlNet trains as a whole, and tuner.kind=lora would not"),
         (["model=dit-icons-32", "text=null"], ModelError, "takes no ControlNet here"),
     ],
 )

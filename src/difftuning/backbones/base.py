@@ -102,7 +102,11 @@ class Backbone(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """The sha256 of all that decides its answers: the identity that bank cards compare."""
+        """The sha256 of all that decides its answers."""
+
+    def source_digest(self) -> str:
+        """The identity of what its bank is drawn from: of itself, unless something is put upon it that a bank does not see."""
+        return self.digest()
 
     @abstractmethod
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:

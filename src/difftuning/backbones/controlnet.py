@@ -7,6 +7,7 @@ before training every answer is the UNet's own. Asked without a control it is th
 from __future__ import annotations
 
 import copy
+import hashlib
 from typing import Any
 
 import diffusers
@@ -15,6 +16,7 @@ from diffusers import ControlNetModel
 from torch import Tensor, nn
 
 from difftuning.backbones.base import Backbone
+from difftuning.backbones.codec import digest_module
 from difftuning.backbones.folder import in_dtype, only_errors
 from difftuning.backbones.text_to_image import TextToImage
 from difftuning.errors import ModelError
@@ -55,7 +57,7 @@ class Trained(nn.ModuleDict):
 
 
 class Controlled(TextToImage):
-    """A text-to-image pipeline with a ControlNet. Its digest is that of the pipeline below, from which its bank is drawn.
+    """A text-to-image pipeline with a ControlNet.
 
     Attributes:
         unlocked: the UNet's second half trains too; set by `unlock`.
@@ -123,6 +125,16 @@ class Controlled(TextToImage):
             return_dict=False,
         )[0]
         return answer
+
+    def digest(self) -> str:
+        """Of the pipeline and the ControlNet."""
+        controlnet: Any = self.network["controlnet"]
+        whole = f"{self.source_digest()}/{digest_module(controlnet, controlnet.config)}"
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+    def source_digest(self) -> str:
+        """Of the pipeline alone: a bank is drawn without controls."""
+        return super().digest()
 
     def skeleton(self) -> nn.Module:
         """The same parts on the meta device."""

@@ -123,8 +123,8 @@ class Described(Protocol):
         """What decides its samples besides labels, weights and size; None for nothing."""
         ...
 
-    def digest(self) -> str:
-        """The sha256 of its weights and config."""
+    def source_digest(self) -> str:
+        """The sha256 of the weights and config that a bank is drawn with."""
         ...
 
 
@@ -206,7 +206,7 @@ def describe(model: Described) -> BankModel:
     content = {key: value for key, value in model.scheduler_config.items() if key == "_class_name" or key[0] != "_"}
     return BankModel(
         name=model.name,
-        digest=model.digest(),
+        digest=model.source_digest(),
         sample_shape=model.sample_shape,
         classes=len(model.labels),
         null_label=model.labels.null,

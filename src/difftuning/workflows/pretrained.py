@@ -27,13 +27,17 @@ def configured(model: Backbone, recipe: Recipe) -> Backbone:
 
     Raises:
         ModelError: it cannot be told so.
-        ConfigError: the law is none of its process.
+        ConfigError: the law is none of its process, or a tuner is to train a ControlNet.
     """
     model.configure(recipe.text or TextConfig())
     if recipe.clock is not None:
         model.clock = build_clock(recipe.clock, model.process)
     if recipe.resolution is not None:
         model.resize(recipe.resolution)
+    if recipe.control is not None and recipe.tuner.kind != "full":
+        raise ConfigError(
+            f"a ControlNet trains as a whole, and tuner.kind={recipe.tuner.kind} would not; set it to full"
+        )
     if recipe.control is not None:
         return controlled(model, recipe.control.unlocked, recipe.seed)
     if isinstance(model, Controlled):

@@ -205,7 +205,7 @@ class Queue:
     def _placed(self, one: Study, cell: Cell, *more: str) -> Recipe:
         made = recipe.load(one.recipe, [*cell.overrides, *more, f"seed={cell.seed}"])
         if made.model not in self._digests:
-            self._digests[made.model] = pretrained(made).digest()
+            self._digests[made.model] = pretrained(made).source_digest()
         model, drawn = self._digests[made.model], made.bank.model_dump_json(exclude_none=True)
         drawn += f" clip {made.sampling.clip}"
         besides = made.model_dump_json(include={"text", "resolution"}, exclude_none=True)
