@@ -10,7 +10,7 @@ from difftuning.backbones.loading import load
 from difftuning.backbones.prompts import TextConfig
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank import audit, generate
-from difftuning.bank.card import CARD, BankCard, read_card
+from difftuning.bank.card import CARD, BankCard, read_card, read_plan
 from difftuning.lock import alone
 from difftuning.workflows.assemble import device_of, pretrained
 from difftuning.workflows.display import Display, Silent, Task, total
@@ -30,6 +30,9 @@ def build(recipe: Recipe, display: Display | None = None) -> BankCard:
 
 def draw(recipe: Recipe, backbone: Backbone, display: Display) -> BankCard:
     """`build`, with the pretrained model at hand; draws the held-out bank too, which only measurements read."""
+    there = read_plan(recipe.bank_path)
+    if isinstance(there, BankCard) and there.origins is not None:
+        return there  # composed for a phase of a stream: whoever reads it sees whether it fits
     few = {"count": min(BANK_ITEMS, recipe.bank.count), "seed": recipe.bank.seed + HELDOUT_SEED}
     unseen = recipe.bank.model_copy(update=few)
     if not len(backbone.labels) and recipe.bank.images is None:
