@@ -47,7 +47,7 @@ def test_help_names_every_verb_and_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr.strip() == "[]"
-    verbs = "demo bank train sample evaluate diagnose report info data recipes doctor convert".split()
+    verbs = "demo bank train continual sample evaluate diagnose report info data recipes doctor convert".split()
     assert all(re.search(rf"\b{verb}\b", done.stdout) for verb in verbs)
     assert difftuning().stdout == difftuning("--help").stdout
 

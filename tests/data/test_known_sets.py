@@ -29,6 +29,9 @@ FOLDERS = {
     "flowers102": "flowers102/train",
     "stanford-cars": "stanford_cars/train",
     "cifar10": "cifar10/train",
+    "evis-2009-2012": "evis/2009-2012",
+    "evis-2013-2016": "evis/2013-2016",
+    "evis-2017-2020": "evis/2017-2020",
 }
 """Where a set with a folder a class is."""
 

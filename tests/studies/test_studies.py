@@ -10,9 +10,11 @@ import pytest
 from difftuning.data.catalogue import KINDS as TARGETS
 from difftuning.studies import KINDS
 from difftuning.studies.base import Study
+from difftuning.workflows import phases
 from difftuning.workflows.recipe import Recipe, load
 
-STUDIES = pytest.mark.parametrize("study", KINDS.values(), ids=lambda study: study.name)
+RUNS = [study for study in KINDS.values() if not any(cell.stream for cell in study.cells)]
+STUDIES = pytest.mark.parametrize("study", RUNS, ids=lambda study: study.name)
 
 
 def recipes(study: Study) -> list[Recipe]:
@@ -53,6 +55,18 @@ def test_the_quick_form_has_every_kind_of_cell_once(study: Study) -> None:
     found = recipes(quick)
     assert all(recipe.training.steps <= 24 for recipe in found)
     assert len({recipe.model_dump_json() for recipe in found}) == len(found)
+
+
+def test_the_study_of_streams_has_every_method_on_every_stream_and_a_quick_form() -> None:
+    study = KINDS["continual"]
+    streams = [phases.load(*cell.stream[:1], list(cell.stream[1:]), [f"seed={cell.seed}"]) for cell in study.cells]
+    assert len({phases.identity_of(stream) for stream in streams}) == len(study.cells) == 4 * 7 * 3
+    assert {recipe.data.target for stream in streams for recipe in phases.recipes_of(stream)} <= TARGETS.keys()
+    quick = study.quick()
+    assert [cell.method for cell in quick.cells] == list(dict.fromkeys(cell.method for cell in study.cells))
+    for cell in quick.cells:
+        made = phases.recipes_of(phases.load(cell.stream[0], list(cell.stream[1:]), list(cell.overrides)))
+        assert {(recipe.training.steps, recipe.bank.count) for recipe in made} == {(8, 32)}
 
 
 def test_the_documentation_names_every_study_and_no_other() -> None:

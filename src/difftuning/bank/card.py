@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from difftuning.bank.origin import Origin
 from difftuning.config.precision import Precision
 from difftuning.config.section import Section
 from difftuning.errors import BankError, ConfigError
@@ -181,6 +182,13 @@ class BankPlan(BaseModel):
     """The sha256 of the real images that it holds in order; None where items were drawn."""
     text: dict[str, Any] | None = None
     """What a text-to-image model was told besides the prompts of the config; None for other models."""
+    origins: tuple[Origin, ...] | None = None
+    """Of the first items, where these were copied from another bank; the others were drawn. None where all were drawn."""
+
+    @property
+    def copied(self) -> int:
+        """How many of the first items were copied from another bank."""
+        return self.origins[-1].stop if self.origins else 0
 
 
 class BankCard(BankPlan):
@@ -194,7 +202,7 @@ class BankCard(BankPlan):
     def digest(self) -> str:
         """The sha256 of all that decides or is content; names and versions are left out."""
         # A bank of before there were real images and prompts keeps its digest.
-        unset: dict[str, Any] = {name: True for name in ("images", "text") if getattr(self, name) is None}
+        unset: dict[str, Any] = {name: True for name in ("images", "text", "origins") if getattr(self, name) is None}
         unset["config"] = {name for name in ("images", "prompts") if getattr(self.config, name) is None}
         content = self.model_dump(mode="json", exclude={"versions": True, "model": {"name"}, **unset})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -95,7 +95,7 @@ def build(
         ConfigError: the solver is not known or does not fit the model.
     """
     plan = BankPlan(model=describe(model), clip=clip, config=config, text=model.told)
-    return fill(_Drawer(model, make_scheduler, plan), folder, progress)
+    return fill(Drawer(model, make_scheduler, plan), folder, progress)
 
 
 def fill(maker: Maker, folder: Path, progress: Progress | None = None) -> BankCard:
@@ -138,11 +138,13 @@ def extend(
         raise BankError(
             f"the bank {folder} holds real images ({card.config.images}); build a larger one in another folder"
         )
+    if card.origins is not None:
+        raise BankError(f"the bank {folder} was composed for a phase of a stream; build a larger one by its stream")
     if count < card.config.count:
         raise BankError(f"the bank {folder} has {card.config.count} items, more than {count}; ask for more than it has")
     config = card.config.model_copy(update={"count": count})
     plan = BankPlan(model=card.model, clip=card.clip, config=config, text=card.text)
-    drawer = _Drawer(model, make_scheduler, plan)
+    drawer = Drawer(model, make_scheduler, plan)
     return _finish(drawer, folder, card, progress)
 
 
@@ -214,7 +216,7 @@ class Maker(Protocol):
         ...
 
 
-class _Drawer:
+class Drawer:
     """Draws items; knows nothing of files."""
 
     def __init__(self, model: Model, make_scheduler: MakeScheduler, plan: BankPlan) -> None:

@@ -143,6 +143,25 @@ def diagnose(
 
 
 @app.command()
+def continual(
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="A stream file, or the name of a shipped stream.")],
+    overrides: Overrides = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--change", help="KEY.PATH=VALUE in the recipe of every phase; may be given many times."),
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take a model through a stream of domains, and measure what it keeps of each; a stopped stream is continued."""
+    from difftuning.workflows.continual import continual as work
+    from difftuning.workflows.phases import load
+
+    resolved = load(stream, overrides or [], change)
+    perform(lambda display: work(resolved, display), json, quiet)
+
+
+@app.command()
 def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study, or all.")],
     out: Annotated[Path, typer.Option(help="Where its runs and banks lie; studies share them.")] = Path("runs/studies"),

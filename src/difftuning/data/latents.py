@@ -89,6 +89,33 @@ class LatentSet:
             self.latents[indices], mirrored, self.labels[indices], self.class_names, self.indices[indices], keys
         )
 
+    @staticmethod
+    def cat(parts: Sequence[LatentSet], starts: Sequence[int]) -> LatentSet:
+        """The items of all parts under the classes of all, a class of the same name being one.
+
+        Args:
+            parts: at least one.
+            starts: the place of each part's source in the source of all.
+        """
+        names = together([part.class_names for part in parts])
+        rows = [torch.tensor([names.index(name) for name in part.class_names]) for part in parts]
+        mirrored = [part.mirrored for part in parts if part.mirrored is not None]
+        return LatentSet(
+            latents=torch.cat([part.latents for part in parts]),
+            mirrored=torch.cat(mirrored) if len(mirrored) == len(parts) else None,
+            labels=torch.cat([row[part.labels] for row, part in zip(rows, parts, strict=True)]),
+            class_names=names,
+            indices=torch.cat([part.indices + start for part, start in zip(parts, starts, strict=True)]),
+            keys=tuple(key for part in parts for key in part.keys),
+            skipped=[one for part in parts for one in part.skipped],
+            report="; ".join(part.report for part in parts if part.report),
+        )
+
+
+def together(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """All names of some label spaces, each once, in the order in which they come."""
+    return tuple(dict.fromkeys(name for part in names for name in part))
+
 
 def encode(
     source: ImageSource,

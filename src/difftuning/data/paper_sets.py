@@ -1,4 +1,4 @@
-"""The data sets of the paper: eight targets of its Table 1, and CIFAR-10 of its appendix E.
+"""The data sets of the paper: eight targets of its Table 1, CIFAR-10 of its appendix E, and the three phases of its Fig. 7c.
 
 Where a row says what the authors trained on, the folder is the one in their launch commands. Checksums are md5 of the archives,
 with who publishes them.
@@ -120,5 +120,20 @@ _ROWS = (
         refused={"cifar-10-batches-py": "is pickled, which may run anything when it is read; take the binary version"},
     ),
 )
+_EVOLVING = tuple(
+    Archive(
+        name=f"evis-{years}",
+        title=f"Evolving Image Search, {years} (Zhou et al. 2022)",
+        source="https://lianzhewang.github.io/projects/agda.html",
+        terms="no licence published; photographs from web search, for research",
+        images=None,
+        classes=10,
+        part="one phase of the paper's continual transfer (Fig. 7c), which took all three in the order of their years",
+        places=((f"evis/{years}", CLASSES),),
+    )
+    for years in ("2009-2012", "2013-2016", "2017-2020")
+)
+EVOLVING: Mapping[str, Archive] = MappingProxyType({row.name: row for row in _EVOLVING})
+"""The three phases of Evolving Image Search, each a folder a class, by name."""
 SETS: Mapping[str, Archive] = MappingProxyType({row.name: row for row in _ROWS})
 """By name."""

@@ -9,18 +9,19 @@ from pydantic import Field
 from difftuning.config.section import Section
 from difftuning.data import catalogue
 from difftuning.data.base import ImageSource
+from difftuning.data.drifting import DriftConfig, Drifting
 from difftuning.data.folder import FolderSource
 from difftuning.data.hub import BUILDERS, DatasetSource, load_rows
 from difftuning.errors import DataError, did_you_mean
 
-__all__ = ["DataConfig", "ImageSource", "open_source"]
+__all__ = ["DataConfig", "ImageSource", "SetConfig", "open_source"]
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm"}
 """Suffixes that make a folder a folder of images even where a table lies beside them."""
 
 
-class DataConfig(Section):
-    """The target: where its images are and which of them are used for what."""
+class SetConfig(Section):
+    """One set of images: where they are and which of them are used for what."""
 
     target: str = "openmoji"
     """A folder of images or of classes, parquet, arrow, jsonl or csv files, a catalogue name, or OWNER/NAME (hub)."""
@@ -50,9 +51,21 @@ class DataConfig(Section):
     """Mirror half of the images left to right in training."""
     max_pixels: int = Field(2**26, gt=0)
     """Images of more pixels are set aside undecoded."""
+    class_prefix: str | None = None
+    """What is put before the name of each class, so that classes of two sets with one name stay apart; null for nothing."""
+    drift: DriftConfig | None = None
+    """Take those images that arrive in a span of time, over which looks and classes move; null for all as they are."""
 
 
-def open_source(config: DataConfig, size: int = 128, cache: Path | None = None) -> ImageSource:
+class DataConfig(SetConfig):
+    """The target: where its images are and which of them are used for what."""
+
+    also: tuple[SetConfig, ...] | None = None
+    """Further sets to train on and be judged by besides, each with the keys of `data` and split by itself; a class of the same name
+    is shared. Null for none."""
+
+
+def open_source(config: SetConfig, size: int = 128, cache: Path | None = None) -> ImageSource:
     """Open the target of a config.
 
     Args:
@@ -63,6 +76,13 @@ def open_source(config: DataConfig, size: int = 128, cache: Path | None = None) 
     Raises:
         DataError: there is no such path, name or data set, it is empty, or a column or label is wrong.
     """
+    source = _open(config, size, cache)
+    if config.class_prefix is not None:
+        source.class_names = tuple(f"{config.class_prefix}{name}" for name in source.class_names)
+    return source if config.drift is None else Drifting(source, config.drift)
+
+
+def _open(config: SetConfig, size: int, cache: Path | None) -> ImageSource:
     target = config.target
     if target in catalogue.KINDS:
         return catalogue.KINDS[target].open(size, cache, config.max_pixels)
@@ -80,7 +100,7 @@ def open_source(config: DataConfig, size: int = 128, cache: Path | None = None) 
     return _rows(config, None)
 
 
-def _open_path(config: DataConfig, path: Path) -> ImageSource:
+def _open_path(config: SetConfig, path: Path) -> ImageSource:
     if path.is_file():
         if path.suffix.lower() not in BUILDERS:
             raise DataError(
@@ -99,7 +119,7 @@ def _open_path(config: DataConfig, path: Path) -> ImageSource:
     return FolderSource(path, config.max_pixels)
 
 
-def _rows(config: DataConfig, path: Path | None) -> ImageSource:
+def _rows(config: SetConfig, path: Path | None) -> ImageSource:
     rows = load_rows(config.target, path, config.split, config.subset)
     base = None if path is None else path if path.is_dir() else path.parent
     return DatasetSource(

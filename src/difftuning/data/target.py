@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from difftuning.data.base import ImageSource, Skipped
 from difftuning.data.cache import cache_folder
+from difftuning.data.joined import Joined
 from difftuning.data.latents import Encoder, LatentSet, encode
 from difftuning.data.prompted import Prompted
 from difftuning.data.sources import DataConfig, open_source
@@ -138,6 +139,10 @@ def open_target(
     Raises:
         DataError: there is no such target, or too few usable images.
     """
+    if config.also:
+        sets = (config.model_copy(update={"also": None}), *(DataConfig(**dict(one)) for one in config.also))
+        every = [open_target(one, image_size, codec, cache_dir, progress, by_prompt) for one in sets]
+        return replace(join(every), config=config)
     cache = cache_dir or cache_folder()
     source = open_source(config, image_size, cache)
     readable: list[int] = []
@@ -180,3 +185,32 @@ def open_target(
         # A few-shot split has images to spare: the next ones take the places of those that turned out damaged.
         unread += [*train.skipped, *heldout.skipped]
         damaged |= missing
+
+
+def join(targets: Sequence[Target]) -> Target:
+    """One target of several: what is held out of each stays held out. The first one's config and transform stand for all.
+
+    Args:
+        targets: at least one, all for one model.
+    """
+    source = Joined([target.source for target in targets])
+    starts = source.starts[:-1]
+    pairs = list(zip(targets, starts, strict=True))
+    train, heldout, test = (
+        tuple(index + start for target, start in pairs for index in getattr(target.parts, part))
+        for part in ("train", "heldout", "test")
+    )
+
+    def tested(indices: tuple[int, ...], flips: bool) -> LatentSet:
+        there = [(target.test, start) for target, start in pairs if target.test is not None]
+        return LatentSet.cat([part for part, _ in there], [start for _, start in there])
+
+    return replace(
+        targets[0],
+        source=source,
+        parts=Split(train, heldout, test),
+        train=LatentSet.cat([target.train for target in targets], starts),
+        heldout=LatentSet.cat([target.heldout for target in targets], starts),
+        unread=tuple(one for target in targets for one in target.unread),
+        _encode=tested,
+    )

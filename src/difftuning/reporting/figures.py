@@ -106,7 +106,7 @@ def training_curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
         axes.set_ylabel("held-out error of the target")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
-    return _svg(draw)
+    return as_svg(draw)
 
 
 def error_by_u(curves: Mapping[str, Sequence[float]], reference: Sequence[float], what: str) -> bytes:
@@ -128,7 +128,7 @@ def error_by_u(curves: Mapping[str, Sequence[float]], reference: Sequence[float]
         axes.set_xlabel(U_LABEL)
         axes.set_ylabel(f"{what}: change in %")
 
-    return _svg(draw)
+    return as_svg(draw)
 
 
 def heldout_by_u(curves: Mapping[str, Sequence[float]], what: str = "held-out error") -> bytes:
@@ -152,7 +152,7 @@ def swap_curves(curves: Mapping[str, Sequence[tuple[float, float]]], ylabel: str
         # A network's name in brackets gets a line of its own.
         axes.set_ylabel(ylabel.replace(" (", "\n("))
 
-    return _svg(draw)
+    return as_svg(draw)
 
 
 def over_setting(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xlabel: str, ylabel: str) -> bytes:
@@ -176,7 +176,7 @@ def over_setting(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]
 
         return draw
 
-    return _svg(*map(panel, panels), width=max(5.4, 3.4 * len(panels)))
+    return as_svg(*map(panel, panels), width=max(5.4, 3.4 * len(panels)))
 
 
 def changes(values: Mapping[str, Mapping[str, Sequence[float]]], baseline: str, what: str) -> bytes:
@@ -206,7 +206,7 @@ def changes(values: Mapping[str, Mapping[str, Sequence[float]]], baseline: str, 
         axes.set_xlabel(f"{what}:\nchange against {baseline} in %")
 
     wide = 5.4 + LETTER * max(0, min(max(map(len, cases), default=0), LONGEST) - 16)
-    return _svg(draw, width=wide, height=1.2 + 0.3 * len(cases) * max(1.0, len(values) / 2))
+    return as_svg(draw, width=wide, height=1.2 + 0.3 * len(cases) * max(1.0, len(values) / 2))
 
 
 def coefficients(u: Sequence[float], psi: Sequence[float], xi: Sequence[float]) -> bytes:
@@ -220,10 +220,10 @@ def coefficients(u: Sequence[float], psi: Sequence[float], xi: Sequence[float]) 
         axes.set_xlim(0, 1)
         axes.set_ylim(-0.03, 1.03)
 
-    return _svg(draw)
+    return as_svg(draw)
 
 
-def _svg(*draws: Callable[[Axes], None], width: float = 5.4, height: float = 3.6) -> bytes:
+def as_svg(*draws: Callable[[Axes], None], width: float = 5.4, height: float = 3.6) -> bytes:
     """What each of `draws` puts on axes of its own, side by side, as SVG bytes that are the same for the same numbers.
 
     Sizes are in inches.

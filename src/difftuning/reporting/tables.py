@@ -33,6 +33,8 @@ LABELS = {
     "precision": "precision",
     "recall": "recall",
     "memorised": "memorised share",
+    "forgetting": "forgetting: rise of the held-out error of earlier phases",
+    "forward_transfer": "forward transfer: change of the held-out error before a phase",
     "drift": "weight drift",
     "drift_per_parameter": "weight drift by parameter",
     "drift_fisher": "weight drift, Fisher-weighted on the bank",

@@ -48,3 +48,8 @@ class TextTable:
             body += Markup("<tr>{}</tr>\n").format(cells)
         side = Markup(' class="prose"') if self.prose else Markup("")
         return Markup("<table{}>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table>").format(side, head, body)
+
+
+def percent(share: float) -> str:
+    """A change as people write it: a sign, one digit behind the point."""
+    return f"{share:+.1%}".replace("-", "\N{MINUS SIGN}")

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from difftuning.studies import (
     ablation,
     bank_steps,
+    continual,
     convergence,
     distillation,
     drift,
@@ -44,6 +45,7 @@ _ALL = (
     settings,
     tuners,
     retention_map,
+    continual,
 )
 KINDS: Mapping[str, Study] = MappingProxyType({module.STUDY.name: module.STUDY for module in _ALL})
 """Name to study, in the order in which `study all` runs them."""

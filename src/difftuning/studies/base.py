@@ -20,6 +20,8 @@ class Cell:
         seed: of the training.
         setting: what else sets the cell apart, for tables: {"tau": 0.3}.
         advised: psi is the one that the same run with tau = 0 advises, which is made first.
+        stream: a shipped stream and overrides of it, in the place of a single run; `overrides` then change the recipe of every
+            phase. Empty for a single run.
     """
 
     method: str
@@ -27,6 +29,7 @@ class Cell:
     seed: int
     setting: Mapping[str, JsonValue] = field(default_factory=dict)
     advised: bool = False
+    stream: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from difftuning.backbones.loading import load
 from difftuning.backbones.prompts import TextConfig
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank import audit, generate
-from difftuning.bank.card import CARD, BankCard, read_card
+from difftuning.bank.card import CARD, BankCard, BankConfig, read_card, read_plan
 from difftuning.lock import alone
 from difftuning.workflows.display import Display, Silent, Task, total
 from difftuning.workflows.drawing import clip_of
@@ -30,22 +30,29 @@ def build(recipe: Recipe, display: Display | None = None) -> BankCard:
 
 def draw(recipe: Recipe, backbone: Backbone, display: Display) -> BankCard:
     """`build`, with the pretrained model at hand; draws the held-out bank too, which only measurements read."""
-    few = {"count": min(BANK_ITEMS, recipe.bank.count), "seed": recipe.bank.seed + HELDOUT_SEED}
-    unseen = recipe.bank.model_copy(update=few)
+    there = read_plan(recipe.bank_path)
+    if isinstance(there, BankCard) and there.origins is not None:
+        return there  # composed for a phase of a stream: whoever reads it sees whether it fits
+    unseen = unseen_of(recipe.bank)
     if not len(backbone.labels) and recipe.bank.images is None:
         display.note(f"{backbone.name} is asked under no class or prompt, so its bank is drawn without guidance")
     progress = display.progress(f"bank of {backbone.name}", unseen.count + recipe.bank.count)
     with alone(lock_of(recipe.bank_path)), progress as task:
         if recipe.bank.images is not None:
             bank, heldout = source_images(backbone, recipe.bank, unseen)
-            generate.fill(heldout, recipe.heldout_bank_path, _to(task))
-            return generate.fill(bank, recipe.bank_path, _to(task))
+            generate.fill(heldout, recipe.heldout_bank_path, telling(task))
+            return generate.fill(bank, recipe.bank_path, telling(task))
         clip = clip_of(backbone, recipe.sampling.clip)
-        generate.build(backbone, make_scheduler, recipe.heldout_bank_path, unseen, clip, _to(task))
-        return generate.build(backbone, make_scheduler, recipe.bank_path, recipe.bank, clip, _to(task))
+        generate.build(backbone, make_scheduler, recipe.heldout_bank_path, unseen, clip, telling(task))
+        return generate.build(backbone, make_scheduler, recipe.bank_path, recipe.bank, clip, telling(task))
 
 
-def _to(task: Task, done: int = 0) -> generate.Progress:
+def unseen_of(config: BankConfig) -> BankConfig:
+    """How the held-out bank beside a bank is drawn."""
+    return config.model_copy(update={"count": min(BANK_ITEMS, config.count), "seed": config.seed + HELDOUT_SEED})
+
+
+def telling(task: Task, done: int = 0) -> generate.Progress:
     """What the drawing of a bank tells its progress to."""
     tell = total(task, done)
     return lambda now, _: tell(now)
@@ -61,7 +68,7 @@ def extend(folder: Path, count: int, display: Display | None = None) -> BankCard
         if (unseen / CARD).is_file() and read_card(unseen).config.count < (enough := min(BANK_ITEMS, count)):
             generate.extend(model, make_scheduler, unseen, enough)
         with display.progress(f"bank of {card.model.name}", count, card.config.count) as task:
-            return generate.extend(model, make_scheduler, folder, count, _to(task, card.config.count))
+            return generate.extend(model, make_scheduler, folder, count, telling(task, card.config.count))
 
 
 def drawn_by(card: BankCard) -> Backbone:
@@ -94,5 +101,5 @@ def verify(folder: Path, display: Display | None = None) -> dict[str, Any]:
     """Read every item: digests, values that are not finite, duplicates, balance of the classes."""
     count = read_card(folder).config.count
     with (display or Silent()).progress(f"verify {folder.name}", count) as task:
-        found = audit.verify(folder, _to(task))
+        found = audit.verify(folder, telling(task))
     return {"ok": found.ok, **found.model_dump(mode="json")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +50,14 @@ class HeldOut:
     def without_condition(self, backbone: Backbone) -> HeldOut:
         """The same, asked under the null label of a model."""
         return HeldOut(self.latents, self.condition.under(backbone.labels.null), self.draws)
+
+
+def known_rows(backbone: Backbone, names: Sequence[str]) -> Tensor:
+    """(n,) int64: the model's row of each class, the null label for one that it does not know; it knows every prompt."""
+    if backbone.by_prompt:
+        return backbone.rows(names)
+    rows = {name: row for row, name in enumerate(backbone.labels.names)}
+    return torch.tensor([rows.get(name, backbone.labels.null) for name in names], dtype=torch.int64)
 
 
 def target_heldout(

@@ -3,6 +3,7 @@
 A cell lies under the digest of all that decides its training, so studies share cells, and a finished one is never run again:
 
     OUT/banks/DIGEST/   OUT/cells/DIGEST/ (a run folder)   OUT/cells/DIGEST/judged/DIGEST.json   OUT/locks/DIGEST.lock
+    OUT/streams/DIGEST/ (a stream's folder, of a cell that is one)
 
 Nor is one whose rows are in a result file, wherever they were measured.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from difftuning.config.provenance import provenance
+from difftuning.continual.stream import Stream
 from difftuning.errors import BusyError, ConfigError, did_you_mean
 from difftuning.json_files import read_json, write_json
 from difftuning.lock import alone
@@ -34,6 +36,7 @@ from difftuning.workflows.runs import is_finished, open_run
 from difftuning.workflows.study_files import count, flat, page_of, rewrite, take, write
 from difftuning.workflows.study_index import write_index
 from difftuning.workflows.study_rows import SWAP, KnownRows, placed
+from difftuning.workflows.study_streams import placed_stream, stream_rows
 from difftuning.workflows.train import train
 
 SWAP_SAMPLES = 256
@@ -170,6 +173,10 @@ class Queue:
         Raises:
             BusyError: another process is at it, without `wait`.
         """
+        if cell.stream:
+            stream = self._stream(cell)
+            with self._alone(Path(stream.out), wait):
+                return [placed(row, one, cell, key, row.setting) for row in stream_rows(stream, self.display)]
         made = self.recipe(one, cell, wait)
         self._finish(made, wait)
         rows = read_rows(_judged(made))
@@ -187,6 +194,8 @@ class Queue:
 
     def key(self, one: Study, cell: Cell) -> str:
         """The digest of what decides the rows of a cell, which says only of an advised psi that it is one."""
+        if cell.stream:
+            return Path(self._stream(cell).out).name
         made = self._placed(one, cell)
         return _digest(made.folder.name, _judged(made).stem, "advised" if cell.advised else "")
 
@@ -204,9 +213,7 @@ class Queue:
 
     def _placed(self, one: Study, cell: Cell, *more: str) -> Recipe:
         made = recipe.load(one.recipe, [*cell.overrides, *more, f"seed={cell.seed}"])
-        if made.model not in self._digests:
-            self._digests[made.model] = pretrained(made).source_digest()
-        model, drawn = self._digests[made.model], made.bank.model_dump_json(exclude_none=True)
+        model, drawn = self._model(made), made.bank.model_dump_json(exclude_none=True)
         drawn += f" clip {made.sampling.clip}"
         besides = made.model_dump_json(include={"text", "resolution"}, exclude_none=True)
         drawn += "" if besides == "{}" else f" {besides}"
@@ -217,6 +224,16 @@ class Queue:
             "bank_folder": str(self.out / "banks" / _digest(model, drawn)),
         }
         return made.model_copy(update={"name": f"{one.name}/{cell.method}", **folders})
+
+    def _stream(self, cell: Cell) -> Stream:
+        """The stream of a cell, in the folder that its content decides."""
+        return placed_stream(cell, self.out / "streams", lambda first, text: _digest(self._model(first), text))
+
+    def _model(self, made: Recipe) -> str:
+        """The digest of the pretrained model of a recipe."""
+        if made.model not in self._digests:
+            self._digests[made.model] = pretrained(made).source_digest()
+        return self._digests[made.model]
 
     def _finish(self, made: Recipe, wait: bool) -> None:
         """Draw, train and judge, each as far as it is not done yet."""

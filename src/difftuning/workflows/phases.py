@@ -1,0 +1,123 @@
+"""From a stream to the recipe of each phase: an ordinary run, whose model is the one that the phase before has written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, assert_never
+
+from difftuning.backbones.labels import Extend
+from difftuning.coefficients.families import PowerConfig
+from difftuning.config.loading import load_recipe
+from difftuning.config.overrides import apply_overrides
+from difftuning.config.validate import validate
+from difftuning.continual.memory import Refresh, Static
+from difftuning.continual.stream import EWC, L2SP, Joint, Method, Replay, Sequential, Stream
+from difftuning.data.sources import DataConfig, SetConfig
+from difftuning.errors import ConfigError
+from difftuning.objectives.anchor import AnchorConfig, EWCConfig, L2SPConfig
+from difftuning.run_folder import RunFolder
+from difftuning.tuning import build as build_tuner
+from difftuning.workflows.recipe import Recipe
+from difftuning.workflows.recipe import load as load_plain
+from difftuning.workflows.recipes import locate
+
+
+def load(path_or_name: str, overrides: list[str], changes: list[str] | None = None) -> Stream:
+    """Read a stream file (or a shipped stream by name) and apply dotted overrides.
+
+    Args:
+        path_or_name: YAML or TOML.
+        overrides: of the stream.
+        changes: further ones of the recipe of every phase.
+
+    Raises:
+        ConfigError: the file, a key or a value is wrong; the message names it and the nearest known one.
+    """
+    stream = validate(Stream, apply_overrides(load_recipe(locate(path_or_name)), overrides, Stream))
+    return stream.model_copy(update={"changes": (*stream.changes, *(changes or ()))})
+
+
+def recipes_of(stream: Stream) -> list[Recipe]:
+    """The recipe of each phase, in order.
+
+    Raises:
+        ConfigError: a change cannot be applied, a phase trains on further sets of its own, or its tuner leaves no model to go on
+            from.
+    """
+    sets: list[DataConfig] = []
+    found: list[Recipe] = []
+    for number, phase in enumerate(stream.spans(), start=1):
+        own = load_plain(stream.recipe, [*stream.changes, *phase.changes])
+        where = f"phase {phase.name!r} of the stream {stream.name!r}"
+        if own.data.also is not None:
+            raise ConfigError(
+                f"{where} sets data.also, by which its method joins the phases; make it a phase of its own"
+            )
+        if not build_tuner(own.tuner).mergeable:
+            raise ConfigError(
+                f"{where} tunes by {own.tuner.kind}, which cannot be folded into a model that the next phase starts from; "
+                "use lora, or tune all weights"
+            )
+        data = own.data
+        if stream.labels == "apart":
+            data = data.model_copy(update={"class_prefix": f"{phase.name}/{data.class_prefix or ''}"})
+        place = {"name": f"{stream.name}/{phase.name}", "out": str(folder_of(stream, number)), "bank_folder": None}
+        recipe = own.model_copy(update=place | {"data": data} | _of_method(stream.method, own, data, sets))
+        if number > 1:
+            before = RunFolder(folder_of(stream, number - 1)).model
+            recipe = recipe.model_copy(update={"model": str(before), "labels": Extend()})
+        found.append(recipe)
+        sets.append(data)
+    return found
+
+
+def folder_of(stream: Stream, number: int) -> Path:
+    """The run folder of a phase, counted from 1."""
+    return Path(stream.out) / f"phase-{number}"
+
+
+def identity_of(stream: Stream) -> str:
+    """What decides the numbers of a stream besides the pretrained model, as text: not where it lies, nor how it is called."""
+    recipes = [
+        recipe.model_copy(update={"model": recipe.model if place == 0 else ""})
+        for place, recipe in enumerate(recipes_of(stream))
+    ]
+    parts = [json for recipe in recipes for json in (recipe.digest(), *_judged(recipe))]
+    return "\n".join([stream.method.model_dump_json(), *parts])
+
+
+def _judged(recipe: Recipe) -> list[str]:
+    return [part.model_dump_json(exclude_none=True) for part in (recipe.bank, recipe.sampling, recipe.evaluation)]
+
+
+def _of_method(method: Method, own: Recipe, data: DataConfig, earlier: list[DataConfig]) -> dict[str, Any]:
+    """What a method changes in the recipe of a phase that has these earlier sets before it."""
+    plain = {
+        "coefficients": own.coefficients.model_copy(update={"psi": PowerConfig(tau=0), "xi": None}),
+        "distillation": None,
+        "anchor": None,
+    }
+    match method:
+        case Static() | Refresh():
+            return {}
+        case Sequential():
+            return plain
+        case Joint():
+            return plain | {"data": _with(data, earlier)}
+        case Replay():
+            few = {"per_class": method.per_class}
+            return plain | {"data": _with(data, [one.model_copy(update=few) for one in earlier])}
+        case EWC():
+            anchor: AnchorConfig = EWCConfig(strength=method.strength, draws=method.draws)
+        case L2SP():
+            anchor = L2SPConfig(strength=method.strength)
+        case _:
+            assert_never(method)
+    # The first phase has no phase before it.
+    return plain | ({"anchor": anchor} if earlier else {})
+
+
+def _with(data: DataConfig, sets: list[DataConfig]) -> DataConfig:
+    """A set and others besides."""
+    also = tuple(SetConfig(**{name: getattr(one, name) for name in SetConfig.model_fields}) for one in sets)
+    return data.model_copy(update={"also": also or None})

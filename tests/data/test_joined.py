@@ -1,0 +1,60 @@
+"""Several targets as one: nothing that one of them holds out is trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from difftuning.backbones.codec import IdentityCodec
+from difftuning.data.sources import DataConfig, SetConfig
+from difftuning.data.target import Target, open_target
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> tuple[Path, Path]:
+    for place, (name, labels) in enumerate({"one": ("cat", "dog"), "two": ("ant", "cat")}.items()):
+        for label in labels:
+            (tmp_path / name / label).mkdir(parents=True)
+            for index in range(6):
+                colour = (40 * index, 100 * place, 50 * labels.index(label))
+                Image.new("RGB", (4, 4), colour).save(tmp_path / name / label / f"{index}.png")
+    return tmp_path / "one", tmp_path / "two"
+
+
+def opened(config: DataConfig, tmp_path: Path) -> Target:
+    return open_target(config, 4, IdentityCodec(), tmp_path / "cache")
+
+
+def test_each_is_split_by_itself_and_a_shared_class_is_one(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    one, two = (opened(DataConfig(target=str(folder), per_class=2), tmp_path) for folder in sets)
+    config = DataConfig(target=str(sets[0]), per_class=2, also=(SetConfig(target=str(sets[1]), per_class=2),))
+    both = opened(config, tmp_path)
+    assert both.config == config
+    assert both.class_names == ("cat", "dog", "ant")
+    for part in ("train", "heldout", "test"):
+        parts = [getattr(target, part) for target in (one, two, both)]
+        assert parts[2].keys == (*parts[0].keys, *parts[1].keys)
+        assert torch.equal(parts[2].latents, torch.cat([parts[0].latents, parts[1].latents]))
+        names = [
+            [target.class_names[k] for k in part.labels] for target, part in zip((one, two, both), parts, strict=True)
+        ]
+        assert names[2] == [*names[0], *names[1]]
+    assert torch.equal(both.pictures(both.heldout), torch.cat([one.pictures(one.heldout), two.pictures(two.heldout)]))
+    assert "24 images in 3 class(es); 8 to train on, 4 held out, 12 for tests" in both.report()[0]
+    labels = [both.source.class_names[both.source.label(index)] for index in both.train.indices.tolist()]
+    assert labels == [both.class_names[k] for k in both.train.labels]
+    assert both.source.origin(12) == f"{sets[1]}: ant/0.png"
+    assert both.source.key(12) == two.source.key(0)
+
+
+def test_a_prefix_keeps_classes_apart(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    also = (SetConfig(target=str(sets[1]), class_prefix="two/"),)
+    assert opened(DataConfig(target=str(sets[0]), also=also), tmp_path).class_names == (
+        "cat",
+        "dog",
+        "two/ant",
+        "two/cat",
+    )
