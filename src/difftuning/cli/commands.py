@@ -19,6 +19,7 @@ from difftuning.cli.display import make_display, plain_table
 from difftuning.cli.recipes import recipes_app
 from difftuning.cli.running import SETTINGS, Json, Overrides, Quiet, RecipeName, Run, on_stderr, perform
 from difftuning.json_files import to_json
+from difftuning.workflows.display import Display
 
 app = typer.Typer(
     name="difftuning",
@@ -163,14 +164,24 @@ def study(
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One or more run folders.")],
     out: Annotated[Path | None, typer.Option(help="The HTML file; report.html of the first run without it.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write it again until the runs are trained; an open page follows.")
+    ] = False,
+    every: Annotated[int, typer.Option(min=1, help="Seconds between two pages of --watch.")] = 10,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write one page with the tables and pictures of some runs."""
     from difftuning.run_folder import RunFolder
-    from difftuning.workflows.report import report as work
+    from difftuning.workflows import report as workflow
 
     page = out or RunFolder(runs[0]).report
-    perform(lambda display: {"report": work(runs, page)}, json, quiet=True)
+
+    def work(display: Display) -> dict[str, Path]:
+        written = workflow.watch(runs, page, every, display) if watch else workflow.report(runs, page, display=display)
+        return {"report": written}
+
+    perform(work, json, quiet)
 
 
 @app.command()

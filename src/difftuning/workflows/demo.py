@@ -79,7 +79,7 @@ def demo(out: Path, quick: bool, seed: int, overrides: list[str], display: Displ
     runs.reverse()
     start = _pretrained_rows(ours, display)
     rows = [*start, *(row for run in runs for row in read_rows(RunFolder(run).results))]
-    page = report(runs, out / "report.html", start)
+    page = report(runs, out / "report.html", start, display)
     result = {
         "rows": [row.model_dump(mode="json") for row in rows],
         "report": str(page),
