@@ -27,7 +27,6 @@ app = typer.Typer(
     "Start with `difftuning demo --quick`. `--debug`, anywhere on the line, shows the traceback of an error.",
     context_settings=SETTINGS,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
@@ -46,7 +45,7 @@ def _options(
     """Options of difftuning itself; its help stands at the app."""
 
 
-@app.command()
+@app.command(epilog="Example: difftuning demo --quick --out runs/demo")
 def demo(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="The folder for its runs and its report.")] = Path("runs/demo"),
@@ -61,12 +60,15 @@ def demo(
     perform(lambda display: work(out, quick, seed, overrides or [], display), json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning train own-images data.target=./my_images out=runs/mine --report")
 def train(
     recipe: RecipeName,
     overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the resolved recipe and stop.")
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Then evaluate and diagnose the run, and write its report.")
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -85,10 +87,15 @@ def train(
         with redirect_stdout(sys.stderr):
             check(resolved, make_display(json or quiet, sys.stderr))
         return
+    if report:
+        from difftuning.workflows.report import judge_and_report
+
+        perform(lambda display: {**work(resolved, display), **judge_and_report(resolved.folder, display)}, json, quiet)
+        return
     perform(lambda display: work(resolved, display), json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning sample runs/mine --label cat --count 4")
 def sample(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a model as a recipe names it.")],
     out: Annotated[Path | None, typer.Option(help="The folder for the images; RUN/samples/drawn without it.")] = None,
@@ -117,7 +124,7 @@ def sample(
     perform(lambda display: work(run, images, count, label, steps, guidance, seed, display), json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning evaluate runs/mine")
 def evaluate(run: Run, json: Json = False, quiet: Quiet = False) -> None:
     """Measure a run: distances, precision, recall, memorisation, held-out error, drift."""
     from difftuning.workflows.evaluate import evaluate as work
@@ -125,7 +132,7 @@ def evaluate(run: Run, json: Json = False, quiet: Quiet = False) -> None:
     perform(lambda display: work(run, display), json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning diagnose runs/mine")
 def diagnose(
     run: Run,
     advise: Annotated[
@@ -140,7 +147,7 @@ def diagnose(
     perform(lambda display: work(run, display, advise=advise), json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning study targets --quick")
 def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study, or all.")],
     out: Annotated[Path, typer.Option(help="Where its runs and banks lie; studies share them.")] = Path("runs/studies"),
@@ -160,7 +167,7 @@ def study(
     perform(lambda display: work(name, out, results, pages, quick, only_pages, seeds, display), json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning report runs/plain runs/mine --out both.html")
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One or more run folders.")],
     out: Annotated[Path | None, typer.Option(help="The HTML file; report.html of the first run without it.")] = None,
@@ -184,7 +191,7 @@ def report(
     perform(work, json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning info runs/mine --json")
 def info(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a model as a recipe names it.")],
     json: Json = False,
@@ -195,7 +202,7 @@ def info(
     perform(lambda display: work(run), json, quiet=True)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning convert edm-cifar10-32x32-cond-vp.pkl runs/edm-cifar10")
 def convert(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pkl of EDM or a .pt of DiT, as published.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The model folder, which must not exist yet.")],
@@ -211,7 +218,7 @@ def convert(
     perform(lambda display: work(file, out, vae, heads), json, quiet=True)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning doctor --hub")
 def doctor(
     hub: Annotated[bool, typer.Option("--hub", help="Also try to reach the model hub.")] = False, json: Json = False
 ) -> None:

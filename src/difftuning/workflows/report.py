@@ -19,10 +19,11 @@ from difftuning.reporting.model import ReportData
 from difftuning.reporting.page import render
 from difftuning.reporting.text_table import TextTable
 from difftuning.results import Row
+from difftuning.run_folder import RunFolder
 from difftuning.workflows.assemble import chain_of
-from difftuning.workflows.diagnose import FILE
+from difftuning.workflows.diagnose import FILE, diagnose
 from difftuning.workflows.display import Display, Silent
-from difftuning.workflows.evaluate import method_of
+from difftuning.workflows.evaluate import evaluate, method_of
 from difftuning.workflows.run_history import RunHistory
 from difftuning.workflows.run_pictures import RunPictures
 from difftuning.workflows.runs import FinishedRun, open_run
@@ -51,6 +52,20 @@ def report(runs: Sequence[Path], out: Path, extra_rows: Sequence[Row] = (), disp
         (display or Silent()).note(note)
     _write(out, data)
     return out
+
+
+def judge_and_report(run: Path, display: Display | None = None) -> dict[str, Any]:
+    """Evaluate and diagnose a finished run, and write its page.
+
+    Returns:
+        `{"report": path}`.
+
+    Raises:
+        CheckpointError: the run is not finished.
+    """
+    evaluate(run, display)
+    diagnose(run, display)
+    return {"report": report([run], RunFolder(run).report, display=display)}
 
 
 def watch(runs: Sequence[Path], out: Path, every: int = 10, display: Display | None = None) -> Path:
