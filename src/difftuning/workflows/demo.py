@@ -28,6 +28,7 @@ from difftuning.workflows.train import train
 QUICK = (
     "training.steps=90",
     "training.heldout_every=45",
+    "training.sample_every=45",
     "bank.count=192",
     "evaluation.samples=72",
     "evaluation.heldout_draws=64",
