@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format lock clean
+.PHONY: help demo test test-slow browser check docs dist format lock clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,12 +20,26 @@ test: check ## all checks and the fast tests
 test-slow: $(READY) ## the tests that take long
 	$(BIN)/pytest -m "slow and not gpu and not network"
 
-check: $(READY) ## format, lint, types, arrows, spelling
+browser: $(READY) ## the report in a real browser, which is downloaded where none is installed
+	$(BIN)/playwright install --with-deps chromium
+	$(BIN)/pytest tests/reporting/test_browser.py
+
+check: $(READY) docs ## format, lint, types, arrows, spelling, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell src tests docs recipes benchmarks examples *.md
+
+docs: $(READY) ## build the documentation into site/, every warning an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+dist: $(READY) ## wheel and sdist in dist/, and the demo from the wheel in an empty environment
+	rm -rf dist
+	$(BIN)/python -m build
+	$(PYTHON) -m venv dist/try
+	dist/try/bin/python -m pip install --quiet --disable-pip-version-check dist/difftuning-*.whl
+	cd dist && try/bin/difftuning doctor && try/bin/difftuning demo --quick --out try/demo
 
 format: $(READY) ## bring the code into form
 	$(BIN)/ruff check --fix .

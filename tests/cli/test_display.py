@@ -9,7 +9,7 @@ from rich.console import Console
 
 from difftuning.cli import display as displays
 from difftuning.cli.display import PlainDisplay, RichDisplay, make_display, plain_table
-from difftuning.workflows.display import Silent
+from difftuning.workflows.display import Silent, sparkline
 
 
 def test_the_display_fits_the_stream() -> None:
@@ -55,3 +55,9 @@ def test_bars_nest_and_notes_and_tables_stand_beside_them() -> None:
     text = out.getvalue()
     assert all(part in text for part in ("outer [x]", "inner", "a [note]", "2/2", "title", "[x]"))
     assert display._bars is None
+
+
+def test_numbers_as_bars() -> None:
+    assert sparkline([0.0, 0.5, 1.0]) == "▁▅█"
+    assert sparkline([2.0, 2.0]) == "▁▁"
+    assert sparkline([]) == ""

@@ -6,14 +6,19 @@ import json
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from difftuning.cli.commands import app
 from difftuning.cli.main import guarded
 from difftuning.errors import BankError
 from difftuning.json_files import write_json
@@ -194,3 +199,44 @@ def test_a_recipe_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     recipe.write_text("seed: 0\n")
     done = difftuning("train", str(recipe), "optm.lr=1", "--dry-run")
     assert_one_line(done, 2, r"override 'optm\.lr=1': unknown key 'optm'; did you mean 'optim'")
+
+
+def _commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, one in group.commands.items():
+        yield from _commands(one, (*path, name)) if hasattr(one, "commands") else [((*path, name), one)]
+
+
+def test_every_help_fits_a_screen_and_has_an_example_that_can_be_parsed() -> None:
+    root = typer.main.get_command(app)
+    found = dict(_commands(root))
+    assert {("train",), ("bank", "build"), ("recipes", "diff")} <= set(found)
+    for path, command in found.items():
+        done = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"})
+        assert done.exit_code == 0
+        assert len(done.output.splitlines()) <= 45, f"the help of {' '.join(path)} is longer than a screen"
+        words = shlex.split(command.epilog.removeprefix("Example: difftuning ").partition(" > ")[0])
+        assert tuple(words[: len(path)]) == path
+        # Raises where a word or an option is none of the command's.
+        command.make_context(" ".join(path), words[len(path) :])
+
+
+def test_shells_are_told_the_rest_of_a_word() -> None:
+    environment = {
+        **os.environ,
+        "_DIFFTUNING_COMPLETE": "complete_bash",
+        "COMP_WORDS": "difftuning rec",
+        "COMP_CWORD": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "difftuning"], capture_output=True, text=True, env=environment, check=False, timeout=120
+    )
+    assert done.stdout.split() == ["recipes"]
+
+
+def test_the_difference_of_two_recipes(tmp_path: Path) -> None:
+    done = difftuning("recipes", "diff", "demo", "own-images", "--json")
+    found = {one["key"]: (one["one"], one["other"]) for one in json.loads(done.stdout)["differences"]}
+    assert found["coefficients.psi.tau"] == (0.3, 1.0)
+    assert "model" not in found
+    same = difftuning("recipes", "diff", "demo", "demo")
+    assert same.stdout == "demo and demo are the same recipe\n"

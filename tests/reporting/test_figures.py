@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from difftuning.reporting import figures
+from difftuning.reporting import figures, images, study_figures
 
 DRAWN: list[Callable[[], bytes]] = [
     lambda: figures.training_curves({"finetune": [(0, 1.0), (1, 0.5)], "diff-tuning": [(0, 1.0), (1, 0.4)]}),
@@ -18,9 +18,9 @@ DRAWN: list[Callable[[], bytes]] = [
     lambda: figures.error_by_u({"finetune": [1.0, 2.0]}, [1.0, 1.0], "error"),
     lambda: figures.heldout_by_u({"pretrained": [1.0, 1.0], "diff-tuning": [1.0, 0.9]}),
     lambda: figures.swap_curves({"finetune": [(0.0, 3.0), (1.0, 4.0)]}, "Frechet distance (net)"),
-    lambda: figures.changes({"measured": {"near": [-1.0, -3.0], "far": [2.0]}}, "finetune", "error"),
-    lambda: figures.changes({"measured": {"/".join(["a folder far down"] * 9): [1.0]}}, "finetune", "error"),
-    lambda: figures.over_setting(
+    lambda: study_figures.changes({"measured": {"near": [-1.0, -3.0], "far": [2.0]}}, "finetune", "error"),
+    lambda: study_figures.changes({"measured": {"/".join(["a folder far down"] * 9): [1.0]}}, "finetune", "error"),
+    lambda: study_figures.over_setting(
         {
             name: {f"{method} with a long name": [(1.0, 2.0), (2.0, 1.0)] for method in "abcdef"}
             for name in ("near", "far")
@@ -29,6 +29,9 @@ DRAWN: list[Callable[[], bytes]] = [
         "Frechet distance (network, 500 samples)",
     ),
     lambda: figures.coefficients([0, 1], [0, 1], [1, 0]),
+    lambda: figures.layer_drift(
+        {"finetune": {"blocks.0": 1.0, "pos": 2.0}, "diff-tuning": {"blocks.0": 0.5, "pos": 1.0}}
+    ),
 ]
 
 
@@ -61,10 +64,10 @@ def test_a_name_is_no_formula() -> None:
 
 
 def test_a_grid_keeps_every_pixel() -> None:
-    images = torch.randint(0, 256, (5, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    sheet = Image.open(io.BytesIO(figures.image_grid(images, columns=3, scale=2, gap=1)))
+    pictures = torch.randint(0, 256, (5, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    sheet = Image.open(io.BytesIO(images.image_grid(pictures, columns=3, scale=2, gap=1)))
     assert sheet.size == (2 * (3 * 5 - 1), 2 * (2 * 5 - 1))
-    for index, image in enumerate(images):
+    for index, image in enumerate(pictures):
         x, y = index % 3 * 10, index // 3 * 10
         part = sheet.convert("RGB").crop((x, y, x + 8, y + 8)).resize((4, 4), Image.Resampling.NEAREST)
         assert list(part.get_flattened_data()) == [
@@ -73,9 +76,9 @@ def test_a_grid_keeps_every_pixel() -> None:
 
 
 def test_a_strip_is_its_grid_under_a_head_of_shares() -> None:
-    images = torch.randint(0, 256, (2, 3, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    strip = Image.open(io.BytesIO(figures.image_strip(images, [0, 0.5, 1])))
-    grid = Image.open(io.BytesIO(figures.image_grid(images.flatten(0, 1), 3)))
+    pictures = torch.randint(0, 256, (2, 3, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    strip = Image.open(io.BytesIO(images.image_strip(pictures, [0, 0.5, 1])))
+    grid = Image.open(io.BytesIO(images.image_grid(pictures.flatten(0, 1), 3)))
     head = strip.height - grid.height
     assert head > 0
     assert strip.crop((0, head, strip.width, strip.height)).tobytes() == grid.tobytes()
@@ -86,4 +89,13 @@ def test_a_strip_is_its_grid_under_a_head_of_shares() -> None:
 
 def test_a_strip_needs_a_share_a_column() -> None:
     with pytest.raises(ValueError, match="3 columns"):
-        figures.image_strip(torch.zeros(2, 3, 3, 4, 4, dtype=torch.uint8), [0.0, 1.0])
+        images.image_strip(torch.zeros(2, 3, 3, 4, 4, dtype=torch.uint8), [0.0, 1.0])
+
+
+@pytest.mark.parametrize(("edge", "shown"), [(16, 128), (48, 96), (128, 128), (512, 128)])
+def test_images_of_any_size_are_shown_at_about_one(edge: int, shown: int) -> None:
+    pictures = torch.full((2, 3, edge, edge), 200, dtype=torch.uint8)
+    made = images.at_size(pictures)
+    assert made.shape == (2, 3, shown, shown)
+    assert made.dtype == torch.uint8
+    assert bool((made == 200).all())

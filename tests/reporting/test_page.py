@@ -3,69 +3,19 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-import torch
 
-from difftuning.reporting import figures
-from difftuning.reporting.page import Picture, Report, ReportData, Section, render
+from difftuning.reporting import figures, images
+from difftuning.reporting.page import Picture, Report, ReportData, Section, Slides, render
 from difftuning.reporting.tables import pivot
-from difftuning.results import Row
+from difftuning.reporting.text_table import TextTable
+from report_data import ROWS, full, pictures
 
 HOSTILE = "<script>alert(1)</script>\"'"
-MEASURED = {
-    "finetune": {"heldout": 0.131, "frechet": 212.0, "kid": 0.081, "precision": 0.41, "recall": 0.35, "drift": 14.0},
-    "diff-tuning": {"heldout": 0.127, "frechet": 219.0, "kid": 0.078, "precision": 0.42, "recall": 0.38, "drift": 9.0},
-}
-ROWS = [
-    Row(
-        study="demo",
-        target="openmoji",
-        method=method,
-        seed=seed,
-        step=1200,
-        metric=metric,
-        value=value * (1 + 0.001 * seed),
-        network="efficientnet-lite0@128" if metric in ("frechet", "kid") else None,
-        n=360,
-    )
-    for method, metrics in MEASURED.items()
-    for metric, value in metrics.items()
-    for seed in range(3)
-]
-
-
-def images(count: int) -> torch.Tensor:
-    return torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(count))
-
-
-def full(name: str = "diff-tuning", text: str = "words") -> ReportData:
-    """Everything a comparison can hold."""
-    grid = figures.image_grid(images(6), 3)
-    return ReportData(
-        title=text,
-        rows=ROWS,
-        facts=[(text, text)],
-        done=[text],
-        recipes={name: text},
-        grids={text: grid, name: grid},
-        series={f"{name} seed {seed}": [(0, 1.0), (10, 0.5)] for seed in range(3)},
-        coefficients=([0, 0.5, 1], [0, 0.5, 1], [1, 0.5, 0]),
-        by_u_target={"pretrained": [1.0] * 10, name: [0.9] * 10},
-        by_u_bank={"pretrained": [1.0] * 10, name: [1.1] * 10},
-        swap={name: [(0, 3.0), (0.5, 2.0), (1, 4.0)]},
-        swap_distance=f"Frechet distance ({text})",
-        strips={name: figures.image_strip(images(6).reshape(2, 3, 3, 8, 8), [0, 0.5, 1])},
-        bank_picture=grid,
-        bank_card=[(text, text)],
-        nearest={name: grid},
-        seconds={text: {"finetune": 40.0, "diff-tuning": 42.0}},
-        set_aside=[(text, text)],
-        commands=[text],
-        notes=[text],
-    )
 
 
 class Seen(HTMLParser):
@@ -77,13 +27,17 @@ class Seen(HTMLParser):
         self.references: list[str] = []
         self.attributes: set[str] = set()
         self.headings: list[str] = []
+        self.ids: list[str] = []
         self.feed(page)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.ids += [value or "" for name, value in attrs if name == "id"]
         self.attributes |= {name for name, _ in attrs}
-        self.references += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        self.references += [
+            value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "srcset", "data", "action")
+        ]
 
     def handle_data(self, data: str) -> None:
         if self.tags[-1:] == ["h2"] and data.strip():
@@ -92,10 +46,17 @@ class Seen(HTMLParser):
 
 def laid_out(text: str) -> Report:
     """A page put together by hand."""
-    pictures = [Picture(figures.image_grid(images(3), 2), text, text, crisp=True, wide=True)]
+    shown = [Picture(images.image_grid(pictures(3), 2), text, text, crisp=True, wide=True)]
     table = pivot(ROWS, ("heldout",))
     return Report(
-        text, text, [(text, text)], [Section(text, [text], table, pictures, text, text, facts=[(text, text)])]
+        text,
+        text,
+        [(text, text)],
+        [
+            Section(
+                text, [text], table, shown, Slides(text, text, [(text, shown)], text), text, text, facts=[(text, text)]
+            )
+        ],
     )
 
 
@@ -103,19 +64,26 @@ def laid_out(text: str) -> Report:
 def test_nothing_outside_is_referred_to_and_names_are_escaped(page: ReportData | Report) -> None:
     html = render(page)
     seen = Seen(html)
-    assert not {"script", "link", "iframe", "object", "embed", "base"} & set(seen.tags)
-    assert seen.tags.count("img") == len(seen.references) > 0
-    assert all(reference.startswith("data:image/") for reference in seen.references)
+    assert not {"link", "iframe", "object", "embed", "base"} & set(seen.tags)
+    assert seen.tags.count("script") == 1, "its own, and none from a name"
+    within = [reference for reference in seen.references if reference.startswith("#")]
+    assert {reference[1:] for reference in within} <= set(seen.ids)
+    assert len(seen.ids) == len(set(seen.ids)), "two parts of the page have one id"
+    pictures = [reference for reference in seen.references if reference not in within]
+    assert seen.tags.count("img") == len(pictures) > 0
+    assert all(reference.startswith("data:image/") for reference in pictures)
     assert not any(name.startswith("on") for name in seen.attributes)
     assert "@import" not in html
-    assert "url(" not in html
-    for reference in seen.references:
+    assert not re.search(r"url\((?!#)", html.replace("url(#${id})", ""))
+    assert "http" not in html.replace("http://www.w3.org/2000/svg", "")
+    for reference in pictures:
         assert base64.b64decode(reference.partition(",")[2], validate=True)
 
 
 def test_every_section_is_there_in_reading_order() -> None:
     assert Seen(render(full())).headings == [
         "What was done",
+        "What differs between the runs",
         "What was measured",
         "Samples from the same seeds",
         "While training",
@@ -123,6 +91,7 @@ def test_every_section_is_there_in_reading_order() -> None:
         "The chain of forgetting",
         "The knowledge bank",
         "Nearest training images",
+        "Where the weights moved",
         "What it cost",
         "Set aside",
         "To repeat it",
@@ -146,3 +115,21 @@ def test_the_distance_is_not_called_fid() -> None:
     assert "they are not FID" in html
     assert "360 samples is biased" in html
     assert "worse in Frechet distance (219.2 against 212.2)" in html
+
+
+def test_a_curve_is_told_as_a_table_too() -> None:
+    chart = Picture(figures.training_curves({"a": [(0, 1.0), (5, 0.25)], "b": [(5, 0.5)]}), "").chart
+    assert chart is not None
+    assert chart.table() == TextTable(("training steps", "a", "b"), (("0", "1", ""), ("5", "0.25", "0.5")))
+    layers = Picture(figures.layer_drift({"a": {"in": 1.0, "out": 2.0}, "b": {"out": 4.0}}), "").chart
+    assert layers is not None
+    assert layers.table() == TextTable(("layer", "a", "b"), (("in", "1", ""), ("out", "2", "4")))
+    assert Picture(images.image_grid(pictures(1), 1), "").chart is None
+
+
+def test_a_long_curve_is_told_in_short() -> None:
+    chart = Picture(figures.training_curves({"a": [(step, 1.0) for step in range(1000)]}), "").chart
+    assert chart is not None
+    lines = chart.table().lines
+    assert len(lines) == 25
+    assert lines[0][0] == "0"

@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,19 +18,22 @@ import torch
 
 from difftuning.backbones.loading import load as load_model
 from difftuning.bank.read import Bank
+from difftuning.config.loading import dump_recipe
 from difftuning.data.target import Target, open_target
 from difftuning.errors import BankError, CheckpointError, ConfigError, DataError, DifftuningError
 from difftuning.json_files import MetricsLog
 from difftuning.results import Row
+from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints, read
 from difftuning.workflows import bank
 from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
+from difftuning.workflows.display import Silent
 from difftuning.workflows.evaluate import Judge, evaluate
 from difftuning.workflows.info import info
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import load
-from difftuning.workflows.report import report
+from difftuning.workflows.report import report, watch
 from difftuning.workflows.sample import sample
 from difftuning.workflows.train import train
 
@@ -69,7 +74,10 @@ def test_from_recipe_to_report(recipe_file: Path, tmp_path: Path) -> None:
         "heldout_best",
         "drift",
         "drift_per_parameter",
+        "drift_of_layer",
     } <= metrics
+    layers = [row["value"] for row in rows if row["metric"] == "drift_of_layer"]
+    assert sum(layers) == pytest.approx(next(row["value"] for row in rows if row["metric"] == "drift"))
     assert all(Row.model_validate(row) for row in rows)
     assert {row["network"] for row in rows if row["metric"] == "frechet"} == {"efficientnet-lite0@128"}
     found = diagnose(run, samples=4, shares=(0, 0.5, 1))
@@ -187,10 +195,36 @@ def test_half_precision_draws_another_bank_and_is_refused_for_the_old_one(recipe
         bank.build(load(str(recipe_file), [f"bank_folder={tmp_path / 'full'}", "bank.precision=bf16"]))
 
 
-def test_reports_need_results(recipe_file: Path, tmp_path: Path) -> None:
-    train(load(str(recipe_file), ["training.steps=3"]))
-    with pytest.raises(CheckpointError, match="difftuning evaluate"):
-        report([tmp_path / "run"], tmp_path / "page.html")
+def test_a_run_is_reported_as_far_as_it_has_come(recipe_file: Path, tmp_path: Path) -> None:
+    train(load(str(recipe_file), ["training.steps=6"]))
+    page = report([tmp_path / "run"], tmp_path / "page.html").read_text()
+    assert "held-out error of the target" in page
+    assert page.count('data-place="') == 2, "the grids of steps 0 and 6"
+    assert f"run `difftuning evaluate {tmp_path / 'run'}`" in page
+    # A page that cannot change any more does not load itself again.
+    assert "data-reload" not in watch([tmp_path / "run"], tmp_path / "page.html", every=1).read_text()
+
+
+def test_watching_follows_a_run_to_its_end(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load(str(recipe_file), ["training.steps=30"])
+    pages: list[str] = []
+
+    class Looking(Silent):
+        def note(self, text: str) -> None:
+            pages.append(text + (tmp_path / "page.html").read_text() if "step" in text else text)
+
+    train(recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": 3})}))
+    # The folder now says that there is more to do, as that of a run in another process would.
+    RunFolder(tmp_path / "run").recipe.write_text(dump_recipe(recipe.model_dump(mode="json")))
+    shutil.rmtree(tmp_path / "run" / "model")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    trainer = threading.Timer(1.5, train, [recipe])
+    trainer.start()
+    page = watch([tmp_path / "run"], tmp_path / "page.html", every=1, display=Looking())
+    trainer.join()
+    assert 'data-reload="1"' in pages[0]
+    assert "of 30" in pages[0]
+    assert "data-reload" not in page.read_text()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ bank_app = typer.Typer(
 )
 
 
-@bank_app.command("build")
+@bank_app.command("build", epilog="Example: difftuning bank build recipe.yaml bank.count=2000")
 def bank_build(recipe: RecipeName, overrides: Overrides = None, json: Json = False, quiet: Quiet = False) -> None:
     """Draw the bank of a recipe; an unfinished one is continued and ends with the same bytes."""
     from difftuning.workflows.bank import build as work
@@ -26,7 +26,7 @@ def bank_build(recipe: RecipeName, overrides: Overrides = None, json: Json = Fal
     perform(lambda display: work(resolved, display).model_dump(mode="json"), json, quiet)
 
 
-@bank_app.command("extend")
+@bank_app.command("extend", epilog="Example: difftuning bank extend runs/mine/bank 4000")
 def bank_extend(
     folder: BankFolder,
     count: Annotated[int, typer.Argument(min=1, help="How many items the bank has in the end.")],
@@ -39,7 +39,7 @@ def bank_extend(
     perform(lambda display: work(folder, count, display).model_dump(mode="json"), json, quiet)
 
 
-@bank_app.command("info")
+@bank_app.command("info", epilog="Example: difftuning bank info runs/mine/bank")
 def bank_info(folder: BankFolder, json: Json = False) -> None:
     """Show the card of a bank."""
     from difftuning.workflows.bank import info as work
@@ -47,7 +47,7 @@ def bank_info(folder: BankFolder, json: Json = False) -> None:
     perform(lambda display: work(folder), json, quiet=True)
 
 
-@bank_app.command("verify")
+@bank_app.command("verify", epilog="Example: difftuning bank verify runs/mine/bank")
 def bank_verify(folder: BankFolder, json: Json = False, quiet: Quiet = False) -> None:
     """Read a whole bank and check digests, values, duplicates and labels; exit code 1 when something is wrong."""
     from difftuning.workflows.bank import verify as work

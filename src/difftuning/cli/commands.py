@@ -19,6 +19,7 @@ from difftuning.cli.display import make_display, plain_table
 from difftuning.cli.recipes import recipes_app
 from difftuning.cli.running import SETTINGS, Json, Overrides, Quiet, RecipeName, Run, on_stderr, perform
 from difftuning.json_files import to_json
+from difftuning.workflows.display import Display
 
 app = typer.Typer(
     name="difftuning",
@@ -26,7 +27,6 @@ app = typer.Typer(
     "Start with `difftuning demo --quick`. `--debug`, anywhere on the line, shows the traceback of an error.",
     context_settings=SETTINGS,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
@@ -45,7 +45,7 @@ def _options(
     """Options of difftuning itself; its help stands at the app."""
 
 
-@app.command()
+@app.command(epilog="Example: difftuning demo --quick --out runs/demo")
 def demo(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="The folder for its runs and its report.")] = Path("runs/demo"),
@@ -60,12 +60,15 @@ def demo(
     perform(lambda display: work(out, quick, seed, overrides or [], display), json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning train own-images data.target=./my_images out=runs/mine --report")
 def train(
     recipe: RecipeName,
     overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the resolved recipe and stop.")
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Then evaluate and diagnose the run, and write its report.")
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -84,10 +87,15 @@ def train(
         with redirect_stdout(sys.stderr):
             check(resolved, make_display(json or quiet, sys.stderr))
         return
+    if report:
+        from difftuning.workflows.report import judge_and_report
+
+        perform(lambda display: {**work(resolved, display), **judge_and_report(resolved.folder, display)}, json, quiet)
+        return
     perform(lambda display: work(resolved, display), json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning sample runs/mine --label cat --count 4")
 def sample(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a model as a recipe names it.")],
     out: Annotated[Path | None, typer.Option(help="The folder for the images; RUN/samples/drawn without it.")] = None,
@@ -119,7 +127,7 @@ def sample(
     perform(lambda display: work(run, images, count, label, steps, guidance, seed, display, control), json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning evaluate runs/mine")
 def evaluate(run: Run, json: Json = False, quiet: Quiet = False) -> None:
     """Measure a run: distances, precision, recall, memorisation, held-out error, drift."""
     from difftuning.workflows.evaluate import evaluate as work
@@ -127,7 +135,7 @@ def evaluate(run: Run, json: Json = False, quiet: Quiet = False) -> None:
     perform(lambda display: work(run, display), json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning diagnose runs/mine")
 def diagnose(
     run: Run,
     advise: Annotated[
@@ -142,7 +150,7 @@ def diagnose(
     perform(lambda display: work(run, display, advise=advise), json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning continual streams/icons")
 def continual(
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="A stream file, or the name of a shipped stream.")],
     overrides: Overrides = None,
@@ -161,7 +169,7 @@ def continual(
     perform(lambda display: work(resolved, display), json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning study targets --quick")
 def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study, or all.")],
     out: Annotated[Path, typer.Option(help="Where its runs and banks lie; studies share them.")] = Path("runs/studies"),
@@ -181,21 +189,31 @@ def study(
     perform(lambda display: work(name, out, results, pages, quick, only_pages, seeds, display), json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning report runs/plain runs/mine --out both.html")
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One or more run folders.")],
     out: Annotated[Path | None, typer.Option(help="The HTML file; report.html of the first run without it.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write it again until the runs are trained; an open page follows.")
+    ] = False,
+    every: Annotated[int, typer.Option(min=1, help="Seconds between two pages of --watch.")] = 10,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write one page with the tables and pictures of some runs."""
     from difftuning.run_folder import RunFolder
-    from difftuning.workflows.report import report as work
+    from difftuning.workflows import report as workflow
 
     page = out or RunFolder(runs[0]).report
-    perform(lambda display: {"report": work(runs, page)}, json, quiet=True)
+
+    def work(display: Display) -> dict[str, Path]:
+        written = workflow.watch(runs, page, every, display) if watch else workflow.report(runs, page, display=display)
+        return {"report": written}
+
+    perform(work, json, quiet)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning info runs/mine --json")
 def info(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a model as a recipe names it.")],
     json: Json = False,
@@ -206,7 +224,7 @@ def info(
     perform(lambda display: work(run), json, quiet=True)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning convert edm-cifar10-32x32-cond-vp.pkl runs/edm-cifar10")
 def convert(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pkl of EDM or a .pt of DiT, as published.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The model folder, which must not exist yet.")],
@@ -222,7 +240,7 @@ def convert(
     perform(lambda display: work(file, out, vae, heads), json, quiet=True)
 
 
-@app.command()
+@app.command(epilog="Example: difftuning doctor --hub")
 def doctor(
     hub: Annotated[bool, typer.Option("--hub", help="Also try to reach the model hub.")] = False, json: Json = False
 ) -> None:

@@ -13,7 +13,7 @@ from difftuning.json_files import to_json
 data_app = typer.Typer(help="The targets that are known by name.", context_settings=SETTINGS)
 
 
-@data_app.command("list")
+@data_app.command("list", epilog="Example: difftuning data list")
 def data_list(json: Json = False) -> None:
     """List the known targets: how many images and classes, on what terms, where they are looked for, whether they are there."""
     from difftuning.workflows.data import listing
@@ -36,7 +36,7 @@ def data_list(json: Json = False) -> None:
     print(plain_table(("name", "there", "images", "classes", "looked for", "terms"), rows))
 
 
-@data_app.command("show")
+@data_app.command("show", epilog="Example: difftuning data show cub200")
 def data_show(name: Annotated[str, typer.Argument(metavar="NAME", help="A known target.")], json: Json = False) -> None:
     """Show a known target: its source, terms, expected size, checksum, and where it is."""
     from difftuning.workflows.data import show

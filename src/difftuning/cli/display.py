@@ -125,7 +125,10 @@ class RichTask:
     def advance(self, n: int = 1, **info: str) -> None:
         """Move the bar and change the texts beside it."""
         self._info.update(info)
-        self._bars.update(self._bar, advance=n, info="  ".join(f"{name} {text}" for name, text in self._info.items()))
+        self._bars.update(self._bar, advance=n)
+        speed = next((task.speed for task in self._bars.tasks if task.id == self._bar), None)
+        parts = [*([f"{speed:.3g}/s"] if speed else []), *(f"{name} {text}" for name, text in self._info.items())]
+        self._bars.update(self._bar, info="  ".join(parts))
 
 
 class RichDisplay:

@@ -14,7 +14,7 @@ from difftuning.json_files import to_json
 recipes_app = typer.Typer(help="The recipes that ship with difftuning.", context_settings=SETTINGS)
 
 
-@recipes_app.command("list")
+@recipes_app.command("list", epilog="Example: difftuning recipes list")
 def recipes_list(json: Json = False) -> None:
     """List the shipped recipes."""
     from difftuning.workflows.recipes import listing
@@ -27,7 +27,7 @@ def recipes_list(json: Json = False) -> None:
     )
 
 
-@recipes_app.command("show")
+@recipes_app.command("show", epilog="Example: difftuning recipes show own-images > recipe.yaml")
 def recipes_show(name: RecipeName, json: Json = False) -> None:
     """Print a recipe, ready to be copied into a file and changed."""
     from difftuning.workflows.recipes import show
@@ -36,7 +36,24 @@ def recipes_show(name: RecipeName, json: Json = False) -> None:
     print(to_json(found, indent=1) if json else found["text"].rstrip("\n"))
 
 
-@recipes_app.command("keys")
+@recipes_app.command("diff", epilog="Example: difftuning recipes diff runs/plain/recipe.yaml runs/mine/recipe.yaml")
+def recipes_diff(
+    one: RecipeName,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="The recipe that it is compared with.")],
+    json: Json = False,
+) -> None:
+    """Say which keys of two recipes differ, with all the values that they do not set."""
+    from difftuning.workflows.recipe import diff
+
+    found = diff(one, other)
+    if json:
+        print(to_json(found, indent=1))
+        return
+    rows = [(key["key"], str(key["one"]), str(key["other"])) for key in found["differences"]]
+    print(plain_table(("key", one, other), rows) if rows else f"{one} and {other} are the same recipe")
+
+
+@recipes_app.command("keys", epilog="Example: difftuning recipes keys optim")
 def recipes_keys(
     key: Annotated[str, typer.Argument(metavar="[KEY]", help="A key or a section alone, such as optim.")] = "",
     json: Json = False,

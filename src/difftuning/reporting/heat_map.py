@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 
-from difftuning.reporting.figures import as_svg
+from difftuning.reporting.svg import draw_svg
 from difftuning.reporting.text_table import percent
 
 Grid = Sequence[Sequence[float | None]]
@@ -31,7 +31,7 @@ def heat_map(panels: Mapping[str, Grid], models: Sequence[str], phases: Sequence
     """
     width, height = 1.6 + 0.95 * len(phases), 1.3 + 0.42 * len(models)
     draws = [partial(_panel, title, grid, models, phases) for title, grid in panels.items()]
-    return as_svg(*draws, width=width * len(panels), height=height)
+    return draw_svg(*draws, width=width * len(panels), height=height)
 
 
 def _panel(title: str, grid: Grid, models: Sequence[str], phases: Sequence[str], axes: Axes) -> None:

@@ -5,11 +5,28 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn import functional as F
 
 INK = "#85858c"
 """Of labels on a transparent ground: a grey that reads on white and on black."""
+
+
+def at_size(images: Tensor, side: int = 128) -> Tensor:
+    """Images of about `side` pixels: small ones enlarged by whole pixels, large ones averaged down.
+
+    Args:
+        images: (N, 3, H, W) uint8.
+        side: the larger one of height and width, at most; half of it at least.
+    """
+    size = max(images.shape[-2:])
+    if size > side:
+        small = [round(edge * side / size) for edge in images.shape[-2:]]
+        means = F.interpolate(images.float(), size=small, mode="bicubic", antialias=True)
+        return means.round().clamp(0, 255).to(torch.uint8)
+    return images.repeat_interleave(side // size, -1).repeat_interleave(side // size, -2)
 
 
 def image_grid(images: Tensor, columns: int, scale: int = 4, gap: int = 1) -> bytes:

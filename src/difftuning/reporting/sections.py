@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from difftuning.reporting import figures
-from difftuning.reporting.model import Picture, Report, ReportData, Section
+from difftuning.reporting.model import Picture, Report, ReportData, Section, Slides
 from difftuning.reporting.tables import DISTANCES, LABELS, costs, pivot, verdict
 from difftuning.reporting.text_table import TextTable
 
@@ -16,6 +18,7 @@ def compose(data: ReportData) -> Report:
     """The page of a comparison."""
     made = (
         _done(data),
+        _differences(data),
         _measured(data),
         _samples(data),
         _training(data),
@@ -23,13 +26,14 @@ def compose(data: ReportData) -> Report:
         _swap(data),
         _bank(data),
         _nearest(data),
+        _drift(data),
         _costs(data),
         _set_aside(data),
         _repeat(data),
         _notes(data),
     )
     sections = [section for section in made if section is not None]
-    return Report(data.title, verdict(data.rows, data.method, data.baseline), data.facts, sections)
+    return Report(data.title, verdict(data.rows, data.method, data.baseline), data.facts, sections, data.reload)
 
 
 def _done(data: ReportData) -> Section | None:
@@ -37,6 +41,13 @@ def _done(data: ReportData) -> Section | None:
         return None
     listing = "\n\n".join(f"# {name}\n{text.rstrip()}" for name, text in data.recipes.items())
     return Section("What was done", data.done, listing=listing, listing_title="the complete recipes")
+
+
+def _differences(data: ReportData) -> Section | None:
+    if data.differences is None:
+        return None
+    text = ["Every key of the recipes that is not the same in all of these runs, but for where they lie."]
+    return Section("What differs between the runs", text, data.differences)
 
 
 def _measured(data: ReportData) -> Section | None:
@@ -54,14 +65,21 @@ def _measured(data: ReportData) -> Section | None:
 
 
 def _samples(data: ReportData) -> Section | None:
-    if not data.grids:
+    if not data.grids and not data.steps:
         return None
     pictures = [Picture(picture, title, crisp=True) for title, picture in data.grids.items()]
+    slides = [(f"{step:,}", _side_by_side(grids)) for step, grids in data.steps]
+    caption = "Each step draws from the same seeds and classes again."
     return Section(
         "Samples from the same seeds",
         ["Each place in the grids of samples starts from the same noise and asks for the same class."],
         pictures=pictures,
+        slides=Slides("While training", "training step", slides, caption) if slides else None,
     )
+
+
+def _side_by_side(pictures: Mapping[str, bytes]) -> list[Picture]:
+    return [Picture(picture, name, crisp=True) for name, picture in pictures.items()]
 
 
 def _training(data: ReportData) -> Section | None:
@@ -72,6 +90,10 @@ def _training(data: ReportData) -> Section | None:
             "The triangle marks the lowest point. Where a curve turns up, the model starts to forget or to memorise."
         )
         pictures.append(Picture(figures.training_curves(series), "held-out error", caption))
+    losses = {name: points for name, points in data.losses.items() if points}
+    if losses:
+        caption = "The mean of the batches since the point before; a run's own coefficients weigh it, so levels do not compare."
+        pictures.append(Picture(figures.training_curves(losses, "loss"), "loss", caption))
     if data.coefficients:
         caption = "An item of the batch comes from the target with probability ψ, else from the bank."
         pictures.append(Picture(figures.coefficients(*data.coefficients), "coefficients of Diff-Tuning", caption))
@@ -112,7 +134,9 @@ def _swap(data: ReportData) -> Section | None:
         "The trained model takes the noisy steps and hands the last ones to the pretrained model. Where the curve falls, "
         "the pretrained denoiser is the better one at little noise: that knowledge should have been kept.",
     ]
-    return Section("The chain of forgetting", text, pictures=pictures)
+    shares = [(f"{100 * share:g} %", _side_by_side(drawn)) for share, drawn in data.shares]
+    slides = Slides("Share by share", "last steps taken by the pretrained model", shares, always=False)
+    return Section("The chain of forgetting", text, pictures=pictures, slides=slides if shares else None)
 
 
 def _bank(data: ReportData) -> Section | None:
@@ -133,14 +157,21 @@ def _nearest(data: ReportData) -> Section | None:
     return Section("Nearest training images", text, pictures=pictures)
 
 
-def _costs(data: ReportData) -> Section | None:
-    if not data.seconds:
+def _drift(data: ReportData) -> Section | None:
+    drift = {name: layers for name, layers in data.drift.items() if layers}
+    if not drift:
         return None
-    return Section(
-        "What it cost",
-        ["Seconds of wall clock on this machine, other work on it included."],
-        costs(data.seconds, data.method, data.baseline),
-    )
+    text = ["How far training moved each layer from the pretrained weights, from the first layer down to the last."]
+    picture = Picture(figures.layer_drift(drift), "drift by layer")
+    return Section("Where the weights moved", text, pictures=[picture])
+
+
+def _costs(data: ReportData) -> Section | None:
+    if not data.seconds and not data.machine:
+        return None
+    text = ["Wall clock on this machine, other work on it included."]
+    table = costs(data.seconds, data.method, data.baseline) if data.seconds else None
+    return Section("What it cost", text, table, facts=data.machine)
 
 
 def _set_aside(data: ReportData) -> Section | None:

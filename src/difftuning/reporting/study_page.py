@@ -10,7 +10,7 @@ from statistics import fmean
 
 from difftuning.atomic import write_bytes
 from difftuning.json_files import write_text
-from difftuning.reporting import figures
+from difftuning.reporting import figures, study_figures
 from difftuning.reporting.settings_table import BASELINE, heading, place, settings_table
 from difftuning.reporting.tables import LABELS
 from difftuning.results import Row
@@ -114,7 +114,7 @@ class StudyPage:
             target: {name: [(x, fmean(found)) for x, found in sorted(at.items())] for name, at in curves.items()}
             for target, curves in panels.items()
         }
-        return figures.over_setting(means, self.down, heading(shown, metric))
+        return study_figures.over_setting(means, self.down, heading(shown, metric))
 
     def _changes(self, shown: Sequence[Row]) -> bytes | None:
         """Each method against standard fine-tuning, in pairs of the same seed; few methods are signs, many are lines."""
@@ -129,4 +129,4 @@ class StudyPage:
             case = line if self.down == "target" else f"{row.target}, {line}"
             series, case = (row.method, case) if len(methods) <= MOST_SIGNS else (case, row.method)
             found[series][case].append(100 * (row.value / before - 1))
-        return figures.changes(found, BASELINE, LABELS.get(shown[0].metric, shown[0].metric)) if found else None
+        return study_figures.changes(found, BASELINE, LABELS.get(shown[0].metric, shown[0].metric)) if found else None

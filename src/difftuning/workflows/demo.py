@@ -29,6 +29,7 @@ from difftuning.workflows.train import train
 QUICK = (
     "training.steps=90",
     "training.heldout_every=45",
+    "training.sample_every=45",
     "bank.count=192",
     "evaluation.samples=72",
     "evaluation.heldout_draws=64",
@@ -80,7 +81,7 @@ def demo(out: Path, quick: bool, seed: int, overrides: list[str], display: Displ
     runs.reverse()
     start = _pretrained_rows(ours, display)
     rows = [*start, *(row for run in runs for row in read_rows(RunFolder(run).results))]
-    page = report(runs, out / "report.html", start)
+    page = report(runs, out / "report.html", start, display)
     result = {
         "rows": [row.model_dump(mode="json") for row in rows],
         "report": str(page),

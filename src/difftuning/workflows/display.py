@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+BARS = "▁▂▃▄▅▆▇█"
+"""From the lowest to the highest, of which a line of numbers is made."""
+
 Cell = str | int | float | None
 """What a table may hold; None is an empty cell."""
 
@@ -40,6 +43,13 @@ class Total(Protocol):
     def __call__(self, done: int, /, **info: str) -> None:
         """`done` units in all; `info` as in `Task.advance`."""
         ...
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Numbers as a line of bars, from the lowest to the highest of them; nothing for none."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    span = (high - low) or 1.0
+    return "".join(BARS[round((value - low) / span * (len(BARS) - 1))] for value in values)
 
 
 def total(task: Task, done: int = 0) -> Total:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from difftuning.evaluation.drift import weight_drift
+from dataclasses import dataclass
+
+from difftuning.evaluation.drift import drift_by_layer, weight_drift
 from difftuning.objectives.anchor import fisher
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.workflows.anchoring import bank_items
@@ -11,8 +13,21 @@ from difftuning.workflows.controls import items_of
 from difftuning.workflows.runs import FinishedRun
 
 
-def drift_of(run: FinishedRun, fisher_draws: int | None = None) -> dict[str, float]:
-    """The drift in all, by tunable parameter and, if asked for, weighted by what each parameter matters for the bank.
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far weights have moved.
+
+    Attributes:
+        totals: the measures over all weights, by their names in result rows.
+        layers: the share of each layer in the drift, from the first one to the last.
+    """
+
+    totals: dict[str, float]
+    layers: dict[str, float]
+
+
+def drift_of(run: FinishedRun, fisher_draws: int | None = None) -> Drift:
+    """The drift by layer, in all, by tunable parameter and, if asked for, weighted by what each parameter matters for the bank.
 
     The class table is left out where its rows became other classes. A tuner that cannot be folded into the weights moves none.
 
@@ -22,14 +37,15 @@ def drift_of(run: FinishedRun, fisher_draws: int | None = None) -> dict[str, flo
             without a bank.
     """
     if run.tuner is not None and not run.tuner.mergeable:
-        return {}
+        return Drift({}, {})
     source, model = run.plain()
     left_out = set() if source.labels == model.labels else {model.class_table}
     before, after = (
         {name: value for name, value in one.network.named_parameters() if name not in left_out}
         for one in (source, model)
     )
-    drift = sum(weight_drift(before, after).values())
+    moved = weight_drift(before, after)
+    drift = sum(moved.values())
     tunable = model.network.parameters() if run.tuner is None else run.tuner.parameters.values()
     found = {"drift": drift, "drift_per_parameter": drift / sum(value.numel() for value in tunable)}
     if fisher_draws is not None and (bank := open_heldout_bank(run.recipe, run.before)) is not None:
@@ -38,4 +54,4 @@ def drift_of(run: FinishedRun, fisher_draws: int | None = None) -> dict[str, flo
             objective, before, bank_items(items_of(bank, run.recipe.control, source), source, fisher_draws)
         )
         found["drift_fisher"] = sum(weight_drift(before, after, importance).values())
-    return found
+    return Drift(found, drift_by_layer(moved))

@@ -27,7 +27,7 @@ from difftuning.workflows.consistency import ITEMS, MEAN
 from difftuning.workflows.controls import Controls, asked
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.drawing import Conditions, draw_images
-from difftuning.workflows.drift import drift_of
+from difftuning.workflows.drift import Drift, drift_of
 from difftuning.workflows.heldout import HeldOut, bank_heldout, target_heldout
 from difftuning.workflows.pretrained import device_of
 from difftuning.workflows.recipe import Recipe
@@ -35,6 +35,8 @@ from difftuning.workflows.runs import FinishedRun, drawn_from, open_run
 
 SAMPLES = "evaluated.safetensors"
 """In the samples folder of a run: the images that were judged."""
+LAYER_DRIFT = "drift_of_layer"
+"""The metric of rows whose setting names a layer."""
 PASS = 64
 """Images between two movements of the bar."""
 
@@ -61,8 +63,9 @@ def evaluate(path: Path, display: Display | None = None) -> dict[str, Any]:
     save_file({"images": found.images}, run.folder.samples / SAMPLES)
     written = provenance()
     recipe = run.recipe.model_dump(mode="json")
-    write_results(run.folder.results, found.rows, written["machine"], written["commit"], recipe)
-    return {"rows": [row.model_dump(mode="json") for row in found.rows], "warning": found.warning}
+    rows = [*found.rows, *found.layers]
+    write_results(run.folder.results, rows, written["machine"], written["commit"], recipe)
+    return {"rows": [row.model_dump(mode="json") for row in rows], "warning": found.warning}
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,13 @@ class Measured:
 
     Attributes:
         rows: the numbers.
+        layers: the drift of each layer, which is too much of one number for a study.
         images: the samples that were judged, (N, 3, H, W) uint8.
         warning: what to say beside the distance at so many images, if anything.
     """
 
     rows: list[Row]
+    layers: list[Row]
     images: Tensor
     warning: str | None
 
@@ -91,10 +96,15 @@ def measure(run: FinishedRun, recipe: Recipe, display: Display) -> Measured:
     own = drawn is run.model
     images = judge.draw(drawn, run.rows, display, run.before)
     measures = judge.distances(images, display)
-    values = {**measures, **(drift_of(run, recipe.evaluation.fisher_draws) if own else {})}
+    drift = drift_of(run, recipe.evaluation.fisher_draws) if own else Drift({}, {})
+    values = {**measures, **drift.totals}
     rows = [judge.row(method_of(recipe), metric, value, step) for metric, value in values.items()]
     rows += heldout_rows(judge, replace(run, model=drawn), step, MetricsLog(run.folder.metrics) if own else None)
-    return Measured(rows, images, measures.warning)
+    layers = [
+        judge.row(method_of(recipe), LAYER_DRIFT, value, step, {"layer": layer})
+        for layer, value in drift.layers.items()
+    ]
+    return Measured(rows, layers, images, measures.warning)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from difftuning.bank.card import BankConfig
 from difftuning.coefficients.families import PowerConfig, Psi, Xi
 from difftuning.coefficients.realisation import RealisationConfig, SourceConfig
 from difftuning.coefficients.weighting import Weighting
+from difftuning.config.difference import differences
 from difftuning.config.loading import load_recipe
 from difftuning.config.overrides import apply_overrides
 from difftuning.config.precision import Precision
@@ -92,7 +93,7 @@ class EvaluationConfig(Section):
 
 
 class Recipe(Section):
-    """One run."""
+    """One run: the model, the target, and all that decides what comes of them."""
 
     name: str = "run"
     """For tables and pages."""
@@ -186,6 +187,17 @@ def load(path_or_name: str, overrides: list[str]) -> Recipe:
         ConfigError: the file, a key or a value is wrong; the message names it and the nearest known one.
     """
     return validate(Recipe, apply_overrides(load_recipe(locate(path_or_name)), overrides, Recipe))
+
+
+def diff(one: str, other: str) -> dict[str, Any]:
+    """The keys in which two recipes differ, resolved: `{"differences": [{"key", "one", "other"}, ...]}`.
+
+    Raises:
+        ConfigError: one of them cannot be read.
+    """
+    resolved = [load(name, []).model_dump(mode="json") for name in (one, other)]
+    found = differences(resolved)
+    return {"differences": [{"key": key, "one": values[0], "other": values[1]} for key, values in found]}
 
 
 def keys(prefix: str = "") -> dict[str, Any]:

@@ -2,96 +2,158 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
 
-from difftuning.bank.read import Bank
 from difftuning.coefficients.chain import ChainOfForgetting
+from difftuning.config.difference import differences
 from difftuning.config.loading import dump_recipe
-from difftuning.errors import CheckpointError
-from difftuning.evaluation.features import extract
-from difftuning.evaluation.fidelity import nearest_training
-from difftuning.json_files import MetricsLog, read_json, write_text
-from difftuning.reporting.images import image_grid, image_strip
+from difftuning.json_files import read_json, write_text
 from difftuning.reporting.model import ReportData
 from difftuning.reporting.page import render
-from difftuning.results import Row, read_rows
+from difftuning.reporting.text_table import TextTable
+from difftuning.results import Row
 from difftuning.run_folder import RunFolder
-from difftuning.training.checkpoints import Checkpoints
 from difftuning.workflows.assemble import chain_of
-from difftuning.workflows.diagnose import FILE, STRIP
-from difftuning.workflows.drawing import images_of, spread
-from difftuning.workflows.evaluate import SAMPLES, Judge, method_of
-from difftuning.workflows.recipe import Recipe
-from difftuning.workflows.runs import FinishedRun, open_run, recipe_of
+from difftuning.workflows.diagnose import FILE, diagnose
+from difftuning.workflows.display import Display, Silent
+from difftuning.workflows.evaluate import evaluate, method_of
+from difftuning.workflows.run_history import RunHistory
+from difftuning.workflows.run_pictures import RunPictures
+from difftuning.workflows.runs import FinishedRun, open_run
 
-COLUMNS, LINES = 9, 5
-"""Of a grid of samples."""
-PAIRS = 12
-"""Samples that are shown with their nearest training image."""
+PLACES = ("name", "out", "bank_folder")
+"""Keys that say where a run lies and nothing about it."""
 
 
-def report(runs: list[Path], out: Path, extra_rows: list[Row] | None = None) -> Path:
+def report(runs: Sequence[Path], out: Path, extra_rows: Sequence[Row] = (), display: Display | None = None) -> Path:
     """Write the page.
 
+    A run that is not evaluated yet is shown as far as it has come; the page and the display say what is missing.
+
     Args:
-        runs: finished run folders; those of one method and several seeds share a column.
+        runs: run folders; those of one method and several seeds share a column.
         out: the HTML file.
         extra_rows: of models that are no runs, such as the pretrained one.
+        display: is told what is missing.
 
     Raises:
-        CheckpointError: a run has no results yet.
+        CheckpointError: one of the folders is no run.
     """
-    for run in runs:
-        if not RunFolder(run).results.is_file():
-            raise CheckpointError(f"run {run} has no results yet; run `difftuning evaluate {run}` first")
-    recipes = {run: recipe_of(run) for run in runs}
-    names = _names(recipes)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, render(_data(recipes, names, extra_rows or [])))
+    histories = [RunHistory.of(run) for run in runs]
+    data = _data(histories, extra_rows)
+    for note in data.notes:
+        (display or Silent()).note(note)
+    _write(out, data)
     return out
 
 
-def _names(recipes: Mapping[Path, Recipe]) -> dict[Path, str]:
+def judge_and_report(run: Path, display: Display | None = None) -> dict[str, Any]:
+    """Evaluate and diagnose a finished run, and write its page.
+
+    Returns:
+        `{"report": path}`.
+
+    Raises:
+        CheckpointError: the run is not finished.
+    """
+    evaluate(run, display)
+    diagnose(run, display)
+    return {"report": report([run], RunFolder(run).report, display=display)}
+
+
+def watch(runs: Sequence[Path], out: Path, every: int = 10, display: Display | None = None) -> Path:
+    """Write the page again and again until every run has finished its training; an open page follows.
+
+    While one trains, only what its folder tells is shown, so that watching takes little from it.
+
+    Args:
+        runs: run folders.
+        out: the HTML file.
+        every: seconds between two pages.
+        display: shows how far the runs are.
+
+    Raises:
+        CheckpointError: one of the folders is no run.
+    """
+    display = display or Silent()
+    while True:
+        histories = [RunHistory.of(run) for run in runs]
+        if all(history.finished for history in histories):
+            return report(runs, out, display=display)
+        _write(out, replace(_history_data(histories, _names(histories)), reload=every))
+        steps = (f"{one.path}: step {one.step} of {one.recipe.training.steps}" for one in histories)
+        display.note(f"{'; '.join(steps)}; {out}")
+        time.sleep(every)
+
+
+def _write(out: Path, data: ReportData) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, render(data))
+
+
+def _names(histories: Sequence[RunHistory]) -> dict[Path, str]:
     """The column of each run: its method; with the folder's name where one method was run twice from one seed."""
-    methods = {run: method_of(recipe) for run, recipe in recipes.items()}
-    times = Counter((methods[run], recipe.seed) for run, recipe in recipes.items())
+    methods = {one.path: method_of(one.recipe) for one in histories}
+    times = Counter((methods[one.path], one.recipe.seed) for one in histories)
     twice = {method for (method, _), count in times.items() if count > 1}
     return {run: f"{method} {run.name}" if method in twice else method for run, method in methods.items()}
 
 
-def _data(recipes: Mapping[Path, Recipe], names: Mapping[Path, str], extra_rows: Sequence[Row]) -> ReportData:
-    """What the folders hold, method by method; pictures are of each method's first run."""
-    shown: dict[str, Path] = {}
-    for run, name in names.items():
-        shown.setdefault(name, run)
-    first = next(iter(recipes))
-    opened = open_run(first)
-    judge = Judge(recipes[first], opened.target)
-    heldout, train = (
-        opened.target.pictures(part, opened.recipe.evaluation.references)
-        for part in (opened.target.heldout, opened.target.train)
-    )
-    drawn = {name: load_file(RunFolder(run).samples / SAMPLES)["images"] for name, run in shown.items()}
-    diagnoses = {name: read_json(run / FILE) for name, run in shown.items() if (run / FILE).is_file()}
-    bank_picture, bank_card = _bank(opened)
-    tuned = next((recipes[run] for name, run in shown.items() if method_of(recipes[run]) != "finetune"), None)
+def _history_data(histories: Sequence[RunHistory], names: Mapping[Path, str]) -> ReportData:
+    """What the folders tell without a model being opened."""
+    first = histories[0].recipe
+    series = {f"{names[one.path]} seed {one.recipe.seed}": one for one in histories}
+    shown = _shown(histories, names)
+    grids = {name: one.grids() for name, one in shown.items()}
+    steps = sorted({step for found in grids.values() for step in found})
+    seconds = {name: one.seconds() for name, one in shown.items()}
+    rows = [row.model_copy(update={"method": names[one.path]}) for one in histories for row in one.rows]
     return ReportData(
-        title=f"{Path(opened.recipe.model).name} to {Path(opened.recipe.data.target).name}",
-        rows=[*extra_rows, *_rows(names)],
-        facts=_facts(opened, recipes, len(train), len(heldout)),
-        recipes={f"{run.name} ({names[run]})": _yaml(recipe) for run, recipe in recipes.items()},
-        grids={
-            "held-out images of the target": image_grid(_some(heldout), COLUMNS),
-            **{name: image_grid(_some(images), COLUMNS) for name, images in drawn.items()},
+        title=f"{Path(first.model).name} to {Path(first.data.target).name}",
+        rows=rows,
+        facts=_facts(histories),
+        differences=_differences(histories),
+        recipes={
+            f"{one.path.name} ({names[one.path]})": dump_recipe(one.recipe.model_dump(mode="json")) for one in histories
         },
-        series=_series(recipes, names),
+        steps=[(step, {name: found[step] for name, found in grids.items() if step in found}) for step in steps],
+        series={name: one.points("heldout") for name, one in series.items()},
+        losses={name: one.points("loss") for name, one in series.items()},
+        drift={name: one.layer_drift() for name, one in shown.items()},
+        seconds={"training steps": {name: spent for name, spent in seconds.items() if spent is not None}},
+        machine=histories[0].machine(),
+        commands=_commands(histories),
+        notes=_missing(histories),
+    )
+
+
+def _data(histories: Sequence[RunHistory], extra_rows: Sequence[Row]) -> ReportData:
+    """What the folders hold, method by method; pictures are of each method's first run."""
+    names = _names(histories)
+    data = _history_data(histories, names)
+    judged = [one for one in histories if one.evaluated]
+    if not judged:
+        return data
+    shown = {name: one.path for name, one in _shown(judged, names).items()}
+    opened = open_run(judged[0].path)
+    pictures = RunPictures(opened, shown)
+    diagnoses = {name: read_json(run / FILE) for name, run in shown.items() if (run / FILE).is_file()}
+    bank_picture, bank_card = pictures.bank()
+    coverage = {name: one.points("bank_coverage") for name, one in _shown(judged, names).items()}
+    used = [(f"used by {name}", f"{100 * found[-1][1]:.0f} % of it") for name, found in coverage.items() if found]
+    tuned = next((one.recipe for one in judged if method_of(one.recipe) != "finetune"), None)
+    return replace(
+        data,
+        rows=[*extra_rows, *data.rows],
+        facts=[*data.facts, *_sizes(opened, len(pictures.train), len(pictures.heldout))],
+        grids=pictures.grids(),
         coefficients=None if tuned is None else _coefficients(chain_of(tuned, opened.before)),
         by_u_target=_by_u(diagnoses, "target"),
         by_u_bank=_by_u(diagnoses, "bank"),
@@ -99,60 +161,77 @@ def _data(recipes: Mapping[Path, Recipe], names: Mapping[Path, str], extra_rows:
             name: [(point["share"], point["frechet"]) for point in found["swap"]] for name, found in diagnoses.items()
         },
         swap_distance=_swap_distance(diagnoses),
-        strips={
-            name: image_strip(load_file(shown[name] / STRIP)["strip"], [point["share"] for point in found["swap"]])
-            for name, found in diagnoses.items()
-        },
+        strips=pictures.strips(diagnoses),
+        shares=pictures.shares(diagnoses),
         bank_picture=bank_picture,
-        bank_card=bank_card,
-        nearest={name: _nearest(images, train, judge) for name, images in drawn.items()},
-        seconds={"training steps": {name: _seconds(run) for name, run in shown.items()}},
+        bank_card=[*bank_card, *used] if bank_card else [],
+        nearest=pictures.nearest(),
         set_aside=[(one.origin, one.reason) for one in opened.target.skipped],
-        commands=[
-            f"difftuning {verb} {run / 'recipe.yaml' if verb == 'train' else run}"
-            for run in recipes
-            for verb in ("train", "evaluate", "diagnose")
-        ],
     )
 
 
-def _rows(names: Mapping[Path, str]) -> list[Row]:
-    """The rows of all runs, under the names of their columns."""
-    return [
-        row.model_copy(update={"method": name})
-        for run, name in names.items()
-        for row in read_rows(RunFolder(run).results)
-    ]
+def _shown(histories: Sequence[RunHistory], names: Mapping[Path, str]) -> dict[str, RunHistory]:
+    """The first run of each column."""
+    shown: dict[str, RunHistory] = {}
+    for one in histories:
+        shown.setdefault(names[one.path], one)
+    return shown
 
 
-def _facts(run: FinishedRun, recipes: Mapping[Path, Recipe], train: int, heldout: int) -> list[tuple[str, str]]:
-    recipe = run.recipe
+def _facts(histories: Sequence[RunHistory]) -> list[tuple[str, str]]:
+    recipe = histories[0].recipe
+    done = (
+        []
+        if all(one.finished for one in histories)
+        else [("done so far", ", ".join(str(one.step) for one in histories))]
+    )
     return [
         ("pretrained model", recipe.model),
-        ("target", f"{recipe.data.target}, {train} training images in {len(run.rows)} classes"),
-        ("held out", f"{heldout} images"),
+        ("target", recipe.data.target),
         ("training steps", str(recipe.training.steps)),
+        *done,
         ("batch", str(recipe.training.batch_size)),
-        ("seeds", ", ".join(str(seed) for seed in sorted({one.seed for one in recipes.values()}))),
+        ("tuner", ", ".join(dict.fromkeys(one.recipe.tuner.kind for one in histories))),
+        ("seeds", ", ".join(str(seed) for seed in sorted({one.recipe.seed for one in histories}))),
     ]
 
 
-def _yaml(recipe: Recipe) -> str:
-    return dump_recipe(recipe.model_dump(mode="json"))
+def _sizes(run: FinishedRun, train: int, heldout: int) -> list[tuple[str, str]]:
+    return [("trained on", f"{train} images in {len(run.rows)} classes"), ("held out", f"{heldout} images")]
 
 
-def _some(images: Tensor, count: int = COLUMNS * LINES) -> Tensor:
-    """At most `count` images from all over a set, which is ordered by class."""
-    return images[spread(len(images), min(len(images), count))]
+def _differences(histories: Sequence[RunHistory]) -> TextTable | None:
+    """The keys in which the recipes of several runs differ; None for one run."""
+    if len(histories) < 2:
+        return None
+    recipes = [one.recipe.model_dump(mode="json", exclude=set(PLACES)) for one in histories]
+    lines = tuple(
+        (key, *("" if value is None else str(value) for value in values)) for key, values in differences(recipes)
+    )
+    return TextTable(("key", *(str(one.path) for one in histories)), lines, prose=True) if lines else None
 
 
-def _series(recipes: Mapping[Path, Recipe], names: Mapping[Path, str]) -> dict[str, list[tuple[int, float]]]:
-    series = {}
-    for run, recipe in recipes.items():
-        records = MetricsLog(RunFolder(run).metrics).read().records
-        points = [(int(record["step"]), float(record["heldout"])) for record in records if "heldout" in record]
-        series[f"{names[run]} seed {recipe.seed}"] = points
-    return series
+def _commands(histories: Sequence[RunHistory]) -> list[str]:
+    """What to type to have all of it again."""
+    verbs = [
+        f"difftuning {verb} {one.path / 'recipe.yaml' if verb == 'train' else one.path}"
+        for one in histories
+        for verb in ("train", "evaluate", "diagnose")
+    ]
+    return [*verbs, f"difftuning report {' '.join(str(one.path) for one in histories)}"]
+
+
+def _missing(histories: Sequence[RunHistory]) -> list[str]:
+    """What has not been done yet, and how to do it."""
+    notes = []
+    for one in histories:
+        if not one.finished:
+            notes.append(f"{one.path} is not trained to its end; `difftuning train {one.path / 'recipe.yaml'}` goes on")
+        elif not one.evaluated:
+            notes.append(f"{one.path} is not judged yet; run `difftuning evaluate {one.path}`")
+        elif not (one.path / FILE).is_file():
+            notes.append(f"{one.path} has no chain of forgetting yet; run `difftuning diagnose {one.path}`")
+    return notes
 
 
 def _coefficients(chain: ChainOfForgetting) -> tuple[list[float], list[float], list[float]]:
@@ -171,32 +250,3 @@ def _by_u(diagnoses: Mapping[str, Any], where: str) -> dict[str, list[float]]:
 def _swap_distance(diagnoses: Mapping[str, Any]) -> str:
     behind = {f"{found['network']}, {found['samples']} samples" for found in diagnoses.values()}
     return f"Frechet distance ({'; '.join(sorted(behind))})"
-
-
-def _bank(run: FinishedRun) -> tuple[bytes | None, list[tuple[str, str]]]:
-    """Some of the bank and its card; nothing where the run has none."""
-    if not (run.recipe.bank_path / "card.json").is_file():
-        return None, []
-    bank = Bank(run.recipe.bank_path)
-    places = spread(len(bank), min(len(bank), 2 * COLUMNS * LINES))
-    config = bank.card.config
-    card = [
-        ("items", str(len(bank))),
-        ("drawn by", f"{config.solver}, {config.steps} steps, guidance {config.guidance:g}"),
-        ("labels", config.labels),
-        ("seed", str(config.seed)),
-    ]
-    return image_grid(images_of(run.model, bank.get(places)), 2 * COLUMNS), card
-
-
-def _nearest(drawn: Tensor, train: Tensor, judge: Judge) -> bytes:
-    """A line of samples and under each the training image nearest to it in feature space."""
-    samples = _some(drawn, PAIRS)
-    copies = train[nearest_training(extract(samples, judge.network), judge.training.features)]
-    return image_grid(torch.cat([samples, copies]), len(samples))
-
-
-def _seconds(run: Path) -> float:
-    """Spent in optimiser steps, over all sessions of a run."""
-    last = Checkpoints(RunFolder(run).checkpoints).last()
-    return 0.0 if last is None else float(read_json(last / "state.json")["seconds"])

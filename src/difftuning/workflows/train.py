@@ -21,7 +21,7 @@ from difftuning.workflows import bank as bank_workflow
 from difftuning.workflows import consistency
 from difftuning.workflows.assemble import Assembly, Prepared, assemble, prepare
 from difftuning.workflows.controls import ControlledBank, asked
-from difftuning.workflows.display import Display, Silent, total
+from difftuning.workflows.display import Display, Silent, sparkline, total
 from difftuning.workflows.drawing import Conditions, draw_images, spread
 from difftuning.workflows.heldout import bank_heldout, measurement, target_heldout
 from difftuning.workflows.recipe import Recipe
@@ -61,7 +61,10 @@ def train(recipe: Recipe, display: Display | None = None) -> dict[str, Any]:
         tell = total(task, done)
 
         def progress(step: int, metrics: Mapping[str, float]) -> None:
-            tell(step, **{name: f"{metrics[name]:.4f}" for name in ("loss", "heldout") if name in metrics})
+            told = {name: f"{metrics[name]:.4f}" for name in ("loss", "heldout") if name in metrics}
+            if by_u := [value for name, value in metrics.items() if name.removeprefix("heldout_").isdecimal()]:
+                told["by u"] = sparkline(by_u)
+            tell(step, **told)
 
         trainer.progress = progress
         try:

@@ -1,0 +1,13 @@
+# docker build -t difftuning . && docker run --rm -v "$PWD/runs:/work/runs" difftuning demo --quick
+# With a GPU: docker run --gpus all ... ; the wheels of torch bring their own CUDA.
+FROM python:3.12-slim
+WORKDIR /build
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+COPY recipes recipes
+RUN pip install --no-cache-dir . && difftuning doctor
+RUN useradd --create-home user && mkdir -p /work/runs && chown -R user /work
+USER user
+WORKDIR /work
+ENTRYPOINT ["difftuning"]
+CMD ["--help"]

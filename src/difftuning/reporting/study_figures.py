@@ -1,0 +1,63 @@
+"""The figures of a study: a measure over a setting, and changes against a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+
+from matplotlib.axes import Axes
+
+from difftuning.reporting.svg import COLOURS, LETTER, LONGEST, columns_of, draw_svg, look, short_name
+
+
+def over_setting(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xlabel: str, ylabel: str) -> bytes:
+    """A measure against the value of a setting: a panel a target, a curve a method.
+
+    Args:
+        panels: target -> method -> (value, measure).
+        xlabel: the setting.
+        ylabel: the measure.
+    """
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+
+    def panel(title: str) -> Callable[[Axes], None]:
+        def draw(axes: Axes) -> None:
+            for name, points in panels[title].items():
+                axes.plot(*columns_of(points), label=name, **look(name, names.index(name)))
+            axes.set_title(title)
+            axes.set_xlabel(xlabel)
+            if title == next(iter(panels)):
+                axes.set_ylabel(ylabel.replace(" (", "\n("))
+
+        return draw
+
+    return draw_svg(*map(panel, panels), width=max(5.4, 3.4 * len(panels)))
+
+
+def changes(values: Mapping[str, Mapping[str, Sequence[float]]], baseline: str, what: str) -> bytes:
+    """Changes against a baseline in percent: a line a case, a sign a series at the mean, and a bar from its lowest to its highest.
+
+    Args:
+        values: series -> case -> the change of each seed.
+        baseline: what they are changes against, for the axis.
+        what: that changed, for the axis.
+    """
+    cases = list(dict.fromkeys(case for found in values.values() for case in found))
+    width = 0.6 / max(len(values), 1)
+
+    def draw(axes: Axes) -> None:
+        axes.axvline(0, color=COLOURS["finetune"], linestyle="--", linewidth=1.2)
+        for index, (name, found) in enumerate(values.items()):
+            looks = look(name, index)
+            for case, all_seeds in found.items():
+                height = cases.index(case) + (index - (len(values) - 1) / 2) * width
+                axes.plot([min(all_seeds), max(all_seeds)], [height] * 2, color=looks["color"], linewidth=1.2)
+                axes.plot(fmean(all_seeds), height, linestyle="none", **looks)
+            axes.plot([], [], linestyle="none", label=name, **looks)
+        axes.set_yticks(range(len(cases)), [short_name(case) for case in cases])
+        axes.set_ylim(len(cases) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(f"{what}:\nchange against {baseline} in %")
+
+    wide = 5.4 + LETTER * max(0, min(max(map(len, cases), default=0), LONGEST) - 16)
+    return draw_svg(draw, width=wide, height=1.2 + 0.3 * len(cases) * max(1.0, len(values) / 2))

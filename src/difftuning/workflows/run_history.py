@@ -1,0 +1,121 @@
+"""What the folder of a run tells without its model being opened: curves, grids of samples, costs. One that goes on tells it too."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from difftuning.json_files import MetricsLog, read_json
+from difftuning.results import Row, read_rows
+from difftuning.run_folder import RunFolder
+from difftuning.training.checkpoints import Checkpoints
+from difftuning.workflows.evaluate import LAYER_DRIFT
+from difftuning.workflows.recipe import Recipe
+from difftuning.workflows.runs import is_finished, recipe_of
+
+WIDEST = 1100
+"""Pixels of a grid of samples on the page; one of large images is made smaller."""
+MOST_GRIDS = 12
+"""Of one run on the page; more of them are shown from all over the training."""
+
+
+@dataclass(frozen=True)
+class RunHistory:
+    """The history of one run.
+
+    Attributes:
+        path: the run folder.
+        recipe: what it is made from.
+    """
+
+    path: Path
+    recipe: Recipe
+    folder: RunFolder = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", RunFolder(self.path))
+
+    @classmethod
+    def of(cls, path: Path) -> RunHistory:
+        """The history of a run folder.
+
+        Raises:
+            CheckpointError: it is none.
+        """
+        return cls(path, recipe_of(path))
+
+    @property
+    def finished(self) -> bool:
+        """Whether its training has ended."""
+        return is_finished(self.recipe)
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether it has been judged."""
+        return self.finished and self.folder.results.is_file()
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """What was logged while it trained."""
+        return MetricsLog(self.folder.metrics).read().records
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Its result rows; none before it was judged."""
+        return read_rows(self.folder.results) if self.folder.results.is_file() else []
+
+    @property
+    def step(self) -> int:
+        """The last step that it tells of."""
+        return max((int(record["step"]) for record in self.records), default=0)
+
+    def points(self, metric: str) -> list[tuple[int, float]]:
+        """(step, value) of a metric of the log."""
+        return [
+            (int(record["step"]), float(record[metric])) for record in self.records if record.get(metric) is not None
+        ]
+
+    def grids(self) -> dict[int, bytes]:
+        """Step -> the grid of samples drawn at it, as PNG."""
+        files = {int(path.stem.removeprefix("step-")): path for path in sorted(self.folder.samples.glob("step-*.png"))}
+        steps = sorted(files)
+        kept = (
+            {steps[index * (len(steps) - 1) // max(1, MOST_GRIDS - 1)] for index in range(MOST_GRIDS)} if steps else ()
+        )
+        return {step: _no_wider(files[step].read_bytes()) for step in sorted(kept)}
+
+    def layer_drift(self) -> dict[str, float]:
+        """Layer -> squared distance from the pretrained weights; empty where it was not measured."""
+        return {str(row.setting["layer"]): row.value for row in self.rows if row.metric == LAYER_DRIFT}
+
+    def seconds(self) -> float | None:
+        """Spent in optimiser steps over all sessions, up to the last checkpoint."""
+        last = Checkpoints(self.folder.checkpoints).last()
+        return None if last is None else float(read_json(last / "state.json")["seconds"])
+
+    def machine(self) -> list[tuple[str, str]]:
+        """What it ran on, in short pairs."""
+        if not self.folder.provenance.is_file():
+            return []
+        found: Mapping[str, Any] = read_json(self.folder.provenance)
+        machine, versions = found["machine"], found["versions"]
+        return [
+            ("processor", f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB"),
+            ("device", machine["device"]),
+            *((name, versions[name]) for name in ("difftuning", "torch", "diffusers") if name in versions),
+        ]
+
+
+def _no_wider(png: bytes) -> bytes:
+    image = Image.open(io.BytesIO(png))
+    if image.width <= WIDEST:
+        return png
+    out = io.BytesIO()
+    image.resize((WIDEST, image.height * WIDEST // image.width), Image.Resampling.LANCZOS).save(out, "PNG")
+    return out.getvalue()

@@ -1,0 +1,115 @@
+"""The pictures of finished runs in a report: what was drawn, what it was compared with, what the bank holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from difftuning.bank.read import Bank
+from difftuning.evaluation.features import extract
+from difftuning.evaluation.fidelity import nearest_training
+from difftuning.reporting.images import at_size, image_grid, image_strip
+from difftuning.run_folder import RunFolder
+from difftuning.workflows.diagnose import STRIP
+from difftuning.workflows.drawing import images_of, spread
+from difftuning.workflows.evaluate import SAMPLES, Judge
+from difftuning.workflows.runs import FinishedRun
+
+COLUMNS, LINES = 9, 5
+"""Of a grid of samples."""
+PAIRS = 12
+"""Samples that are shown with their nearest training image."""
+SMALL = 64
+"""Pixels of an image of the bank, of which many are shown."""
+
+
+@dataclass
+class RunPictures:
+    """Pictures of runs over one target.
+
+    Attributes:
+        opened: one of the runs, whose target and bank are shown.
+        shown: column of the page -> the run whose samples stand there.
+    """
+
+    opened: FinishedRun
+    shown: Mapping[str, Path]
+
+    def __post_init__(self) -> None:
+        self.judge = Judge(self.opened.recipe, self.opened.target)
+        target, most = self.opened.target, self.opened.recipe.evaluation.references
+        self.heldout, self.train = (target.pictures(part, most) for part in (target.heldout, target.train))
+        self.drawn = {name: load_file(RunFolder(run).samples / SAMPLES)["images"] for name, run in self.shown.items()}
+
+    def grids(self) -> dict[str, bytes]:
+        """Samples of each run from the same seeds, and held-out images beside them."""
+        shown = {"held-out images of the target": self.heldout, **self.drawn}
+        return {name: _grid(_some(images, COLUMNS * LINES), COLUMNS) for name, images in shown.items()}
+
+    def nearest(self) -> dict[str, bytes]:
+        """A line of samples, and under each the training image nearest to it in feature space."""
+        found = {}
+        for name, images in self.drawn.items():
+            samples = _some(images, PAIRS)
+            copies = self.train[nearest_training(extract(samples, self.judge.network), self.judge.training.features)]
+            found[name] = _grid(torch.cat([samples, copies]), len(samples))
+        return found
+
+    def strips(self, diagnoses: Mapping[str, Any]) -> dict[str, bytes]:
+        """The denoiser swap of each run, a row a seed and a column a share."""
+        return {
+            name: image_strip(torch.stack([at_size(row) for row in strip]), shares, scale=1, gap=4)
+            for name, (shares, strip) in self._swaps(diagnoses).items()
+        }
+
+    def shares(self, diagnoses: Mapping[str, Any]) -> list[tuple[float, dict[str, bytes]]]:
+        """The same share by share: (share, run -> its samples at that share)."""
+        swaps = self._swaps(diagnoses)
+        every = sorted({share for shares, _ in swaps.values() for share in shares})
+        return [
+            (
+                every_one,
+                {
+                    name: _grid(strip[:, shares.index(every_one)], len(strip))
+                    for name, (shares, strip) in swaps.items()
+                    if every_one in shares
+                },
+            )
+            for every_one in every
+        ]
+
+    def _swaps(self, diagnoses: Mapping[str, Any]) -> dict[str, tuple[list[float], Tensor]]:
+        return {
+            name: ([point["share"] for point in found["swap"]], load_file(self.shown[name] / STRIP)["strip"])
+            for name, found in diagnoses.items()
+        }
+
+    def bank(self) -> tuple[bytes | None, list[tuple[str, str]]]:
+        """Some of the bank and its card; nothing where the run has none."""
+        if not (self.opened.recipe.bank_path / "card.json").is_file():
+            return None, []
+        bank = Bank(self.opened.recipe.bank_path)
+        places = spread(len(bank), min(len(bank), 2 * COLUMNS * LINES))
+        config = bank.card.config
+        card = [
+            ("items", str(len(bank))),
+            ("drawn by", f"{config.solver}, {config.steps} steps, guidance {config.guidance:g}"),
+            ("labels", config.labels),
+            ("seed", str(config.seed)),
+        ]
+        return image_grid(at_size(images_of(self.opened.model, bank.get(places)), SMALL), 2 * COLUMNS, 1, 4), card
+
+
+def _some(images: Tensor, count: int) -> Tensor:
+    """At most `count` images from all over a set, which is ordered by class."""
+    return images[spread(len(images), min(len(images), count))]
+
+
+def _grid(images: Tensor, columns: int) -> bytes:
+    return image_grid(at_size(images), columns, scale=1, gap=4)

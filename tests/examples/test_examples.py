@@ -1,0 +1,40 @@
+"""The examples run, and are as short as they say."""
+
+from __future__ import annotations
+
+import math
+import runpy
+from pathlib import Path
+
+from tiny import save_tiny_dit
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLE = EXAMPLES / "own_loop.py"
+SCRIPT = EXAMPLES / "diffusers_script.py"
+MARK = "  # diff-tuning"
+
+
+def test_it_trains(tmp_path: Path) -> None:
+    main = runpy.run_path(str(EXAMPLE))["main"]
+    assert math.isfinite(main(str(save_tiny_dit(tmp_path)), 2))
+
+
+def test_it_is_ten_lines() -> None:
+    text = EXAMPLE.read_text().partition("# The ten lines.\n")[2].partition("    return loss.item()")[0]
+    # The loop's head and the optimiser's three lines are anybody's.
+    anybodys = ("for ", "loss.backward", "optimizer.")
+    ours = [line for line in text.splitlines() if line.strip() and not line.strip().startswith(anybodys)]
+    assert len(ours) <= 10
+
+
+def test_a_script_of_diffusers_needs_ten_lines_more_and_is_a_plain_one_without_them(tmp_path: Path) -> None:
+    lines = SCRIPT.read_text().splitlines(keepends=True)
+    ours = [line for line in lines if line.rstrip().endswith(MARK)]
+    assert 0 < len(ours) <= 10
+    plain = tmp_path / "plain.py"
+    plain.write_text("".join(line for line in lines if line not in ours))
+    assert "chain" not in plain.read_text()
+    assert "bank" not in plain.read_text()
+    losses = [runpy.run_path(str(path))["main"](steps=2) for path in (SCRIPT, plain)]
+    assert all(map(math.isfinite, losses))
+    assert losses[0] != losses[1]
