@@ -287,11 +287,15 @@ def test_what_is_wrong_with_a_stream_is_found_at_once(stream_file: Path) -> None
         r"unknown key 'optim.lrr'; did you mean 'lr'": ([], ["optim.lrr=1"]),
         r"tunes by vpt-deep, which cannot be folded": ([], ["tuner.kind=vpt-deep"]),
         r"sets data.also": ([], ["data.also=[{target: x}]"]),
+        r"sets bank_folder='b'; each phase": ([], ["bank_folder=b"]),
     }
     for message, (overrides, changes) in cases.items():
         with pytest.raises(ConfigError, match=message):
             recipes_of(load(str(stream_file), overrides, changes))
     stream = load(str(stream_file), [])
+    second = stream.phases[1].model_copy(update={"changes": ("model=dit-photo-16",)})
+    with pytest.raises(ConfigError, match=r"phase 'two' .* sets model='dit-photo-16'"):
+        recipes_of(stream.model_copy(update={"phases": (stream.phases[0], second)}))
     with pytest.raises(ConfigError, match="'one' stands twice"):
         load(str(stream_file), [f"phases={[stream.phases[0].model_dump(mode='json')] * 2}"])
 
@@ -326,3 +330,12 @@ def test_a_study_runs_streams_as_cells_and_each_once(stream_file: Path, tmp_path
     queue.study(one, tmp_path / "results", tmp_path / "pages")
     assert read_rows(tmp_path / "results/small.json") == rows
     assert not (tmp_path / "streams").exists()
+
+
+def test_the_stream_of_the_documentation_is_whole(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/continual.md").read_text()
+    (tmp_path / "stream.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    recipes = recipes_of(load(str(tmp_path / "stream.yaml"), []))
+    spans = [(recipe.data.drift.start, recipe.data.drift.stop) for recipe in recipes if recipe.data.drift]
+    assert spans == [(0, 0.33), (0.33, 0.67), (0.67, 1)]
+    assert {recipe.data.drift.hue for recipe in recipes if recipe.data.drift} == {120}

@@ -41,23 +41,15 @@ def recipes_of(stream: Stream) -> list[Recipe]:
     """The recipe of each phase, in order.
 
     Raises:
-        ConfigError: a change cannot be applied, a phase trains on further sets of its own, or its tuner leaves no model to go on
-            from.
+        ConfigError: a change cannot be applied, or sets what the stream decides, or a tuner leaves no model to go on from.
     """
     sets: list[DataConfig] = []
     found: list[Recipe] = []
+    source: str | None = None
     for number, phase in enumerate(stream.spans(), start=1):
         own = load_plain(stream.recipe, [*stream.changes, *phase.changes])
-        where = f"phase {phase.name!r} of the stream {stream.name!r}"
-        if own.data.also is not None:
-            raise ConfigError(
-                f"{where} sets data.also, by which its method joins the phases; make it a phase of its own"
-            )
-        if not build_tuner(own.tuner).mergeable:
-            raise ConfigError(
-                f"{where} tunes by {own.tuner.kind}, which cannot be folded into a model that the next phase starts from; "
-                "use lora, or tune all weights"
-            )
+        source = source or own.model
+        _check(own, source, f"phase {phase.name!r} of the stream {stream.name!r}")
         data = own.data
         if stream.labels == "apart":
             data = data.model_copy(update={"class_prefix": f"{phase.name}/{data.class_prefix or ''}"})
@@ -69,6 +61,24 @@ def recipes_of(stream: Stream) -> list[Recipe]:
         found.append(recipe)
         sets.append(data)
     return found
+
+
+def _check(own: Recipe, model: str, where: str) -> None:
+    """Refuse what a stream decides by itself, or cannot go on from; `model` is that of the first phase."""
+    if own.model != model:
+        raise ConfigError(
+            f"{where} sets model={own.model!r}, but goes on from the model of the phase before; "
+            "set `model` for all phases, in `changes` of the stream"
+        )
+    if own.data.also is not None:
+        raise ConfigError(f"{where} sets data.also, by which its method joins the phases; make it a phase of its own")
+    if own.bank_folder is not None:
+        raise ConfigError(f"{where} sets bank_folder={own.bank_folder!r}; each phase has its bank in its own folder")
+    if not build_tuner(own.tuner).mergeable:
+        raise ConfigError(
+            f"{where} tunes by {own.tuner.kind}, which cannot be folded into a model that the next phase starts from; "
+            "use lora, or tune all weights"
+        )
 
 
 def folder_of(stream: Stream, number: int) -> Path:
