@@ -12,10 +12,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from difftuning.atomic import remove_left_over
 from difftuning.data.base import ImageSource, Skipped
 from difftuning.data.tensors import read_tensors, tensor_names, write_tensors
 from difftuning.data.transforms import Transform
-from difftuning.errors import DataError
+from difftuning.errors import DataError, StorageError
 
 CACHE_VERSION = 1
 """Raised when this file would store other latents under the same key."""
@@ -133,6 +134,8 @@ def encode(
                 # Mirrored before encoding: the mirror image of a latent is not the latent of a mirror image.
                 views = [image, image.flip(-1)] if flips else [image]
                 item = codec.encode(torch.stack(views)).float().cpu().contiguous()
+                if not bool(item.isfinite().all()):
+                    raise DataError(f"{source.origin(index)}: its latents are not finite")
                 cache.put(key, item)
         except DataError as reason:
             origin = source.origin(index)
@@ -170,7 +173,7 @@ class _Cache:
         self._reused = self._computed = self._damaged = 0
         self._trouble = ""
         # Other data sets of this codec and size share the folder, so a file is read when one of its images is asked for.
-        for path in sorted(folder.glob("*.safetensors")) if folder is not None and folder.is_dir() else ():
+        for path in sorted(folder.glob("[!.]*.safetensors")) if folder is not None and folder.is_dir() else ():
             names = tensor_names(path)
             if names is None:
                 self._damaged += 1
@@ -208,9 +211,10 @@ class _Cache:
         if self._folder is not None and self._new:
             name = hashlib.sha256("/".join(sorted(self._new)).encode()).hexdigest()[:32]
             try:
+                remove_left_over(self._folder)
                 write_tensors(self._folder / f"{name}.safetensors", self._new)
-            except OSError as reason:
-                self._trouble = f"; they could not be kept ({reason.strerror or reason})"
+            except StorageError as reason:
+                self._trouble = f"; they could not be kept: {reason}"
             self._new = {}
 
     def report(self) -> str:
