@@ -268,6 +268,7 @@ def assemble(prepared: Prepared) -> Assembly:
         seed=recipe.seed,
         identity={
             "recipe_digest": recipe.digest(),
+            "model_digest": digest,
             "bank_digest": "" if bank is None else bank.digest,
             "data_digest": target.train.digest,
         },
