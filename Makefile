@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format lock clean
+.PHONY: help demo test test-slow test-faults check format lock clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,12 +20,16 @@ test: check ## all checks and the fast tests
 test-slow: $(READY) ## the tests that take long
 	$(BIN)/pytest -m "slow and not gpu and not network"
 
-check: $(READY) ## format, lint, types, arrows, spelling
+test-faults: $(READY) ## kill, fill, damage and fuzz at full length; writes benchmarks/results/faults.json
+	$(BIN)/python tests/faults/run.py --out benchmarks/results/faults.json $(ARGS)
+
+check: $(READY) ## format, lint, types, arrows, spelling, known weaknesses of what is locked
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell src tests docs recipes benchmarks examples *.md
+	$(BIN)/python .ci/audit
 
 format: $(READY) ## bring the code into form
 	$(BIN)/ruff check --fix .
