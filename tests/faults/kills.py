@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,15 +184,12 @@ def survive_full_processes(folder: Path, kills: int, chance: random.Random) -> d
     return {"kills": sum(codes.values()), "folders": folders, "saved": codes[PREEMPTED], "lost": lost}
 
 
-def all_kills(folder: Path, kills: Mapping[str, int], full: int, seed: int = 0) -> dict[str, dict[str, Any]]:
-    """The figures by verb."""
+def all_kills(folder: Path, kills: Mapping[str, int], full: int, seed: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The figures verb by verb."""
     os.environ["DIFFTUNING_CACHE"] = str(folder / "cache")
-    chance, found = random.Random(seed), {}
+    chance = random.Random(seed)
     for name, verb in verbs(folder).items():
         if kills.get(name):
-            found[name] = survive(verb, folder / name.replace(", ", "-").replace(" ", "-"), kills[name], chance)
-            print(f"{name}: {found[name]}", flush=True)
+            yield name, survive(verb, folder / name.replace(", ", "-").replace(" ", "-"), kills[name], chance)
     if full:
-        found["train, full processes"] = survive_full_processes(folder / "full", full, chance)
-        print(f"full processes: {found['train, full processes']}", flush=True)
-    return found
+        yield "train, full processes", survive_full_processes(folder / "full", full, chance)

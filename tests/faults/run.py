@@ -9,7 +9,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,22 +25,22 @@ from faults.inputs import all_inputs
 from faults.kills import all_kills
 from faults.storage import all_faults
 
-KILLS = {"bank": 60, "cache": 30, "train": 60, "train, asked to stop": 40, "study": 16}
+KILLS = {"bank": 110, "cache": 30, "train": 30, "train, asked to stop": 25, "study": 8}
 QUICK = {"bank": 3, "cache": 2, "train": 3, "train, asked to stop": 3}
-FULL_PROCESSES = 4
-SIZES = (16, 60, 150, 300, 450, 600, 750, 900)
+FULL_PROCESSES = 2
+SIZES = (16, 150, 450, 750)
 """KiB of the disks that fill up: a run takes about a thousand."""
 TURNS = 300
 """Changes of each kind of file."""
 
 
-def parts(quick: bool) -> dict[str, Callable[[Path], Any]]:
-    """What is done, by name."""
+def parts(quick: bool) -> dict[str, Callable[[Path], Iterable[tuple[str, Any]]]]:
+    """What is done, by name; each tells its figures one after the other."""
     return {
         "kills": lambda folder: all_kills(folder, QUICK if quick else KILLS, 0 if quick else FULL_PROCESSES),
-        "storage": lambda folder: all_faults(folder, [150] if quick else list(SIZES), 1),
-        "damage": lambda folder: damage_each(folder, 20 if quick else TURNS),
-        "inputs": lambda folder: all_inputs(folder, 0.002 if quick else 1.0),
+        "storage": lambda folder: all_faults(folder, [150] if quick else list(SIZES), 1).items(),
+        "damage": lambda folder: damage_each(folder, 20 if quick else TURNS).items(),
+        "inputs": lambda folder: all_inputs(folder, 0.002 if quick else 1.0).items(),
     }
 
 
@@ -57,10 +57,12 @@ def main() -> None:
     for name in options.only:
         begin = time.monotonic()
         with TemporaryDirectory() as folder:
-            found[name] = parts(options.quick)[name](Path(folder))
-        found[name]["seconds"] = round(time.monotonic() - begin)
-        if options.out:
-            write_json(options.out, {**found, **provenance()})
+            found[name] = {}
+            for key, entry in parts(options.quick)[name](Path(folder)):
+                found[name] |= {key: entry, "seconds": round(time.monotonic() - begin)}
+                print(f"{name}: {key}: {entry}", flush=True)
+                if options.out:
+                    write_json(options.out, {**found, **provenance()})
     for line in summary(found):
         print(line, flush=True)
     if lost(found):

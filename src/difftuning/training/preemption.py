@@ -24,7 +24,7 @@ def stop_request() -> Iterator[Callable[[], bool]]:
         asked.set()
         signal.signal(signal.SIGTERM, before)
 
-    before = signal.signal(signal.SIGTERM, first)
+    before = signal.signal(signal.SIGTERM, first) or signal.SIG_DFL
     try:
         yield asked.is_set
     finally:
