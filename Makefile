@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow browser check docs dist format lock clean
+.PHONY: help demo test test-slow test-faults browser check docs dist format lock clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,16 +20,20 @@ test: check ## all checks and the fast tests
 test-slow: $(READY) ## the tests that take long
 	$(BIN)/pytest -m "slow and not gpu and not network"
 
+test-faults: $(READY) ## kill, fill, damage and fuzz at full length; writes benchmarks/results/faults.json
+	$(BIN)/python tests/faults/run.py --out benchmarks/results/faults.json $(ARGS)
+
 browser: $(READY) ## the report in a real browser, which is downloaded where none is installed
 	$(BIN)/playwright install --with-deps chromium
 	$(BIN)/pytest tests/reporting/test_browser.py
 
-check: $(READY) docs ## format, lint, types, arrows, spelling, documentation
+check: $(READY) docs ## format, lint, types, arrows, spelling, documentation, known weaknesses of what is locked
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell src tests docs recipes benchmarks examples *.md
+	$(BIN)/python .ci/audit
 
 docs: $(READY) ## build the documentation into site/, every warning an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -21,10 +21,11 @@ from difftuning.noise.clock import Clock
 from difftuning.objectives.denoising import denoise, denoising_error
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.training.checkpoints import Checkpoints
+from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook
 from difftuning.training.optim import OptimConfig
-from difftuning.training.trainer import Trainer, TrainingConfig
+from difftuning.training.trainer import Trainer
 
 WARMUP_STEPS = 200
 SAVE_EVERY = 250

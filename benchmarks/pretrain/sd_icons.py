@@ -32,11 +32,12 @@ from difftuning.noise.process import from_scheduler_config as process_of
 from difftuning.objectives.denoising import denoise, denoising_error
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.training.checkpoints import Checkpoints
+from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook
 from difftuning.training.interfaces import Objective
 from difftuning.training.optim import OptimConfig
-from difftuning.training.trainer import Trainer, TrainingConfig
+from difftuning.training.trainer import Trainer
 from difftuning.types import Batch, Condition, Errors
 
 WORDS, LENGTH, WIDTH = 1_200, 24, 96

@@ -7,9 +7,12 @@
     |-- BankError          a knowledge bank is missing, damaged, or drawn from another model
     |-- CheckpointError    a checkpoint or a run folder cannot be read, written or continued
     |-- TrainingError      the training itself went wrong (a non-finite loss)
-    `-- BusyError          another process is at work on the same thing
+    |-- StorageError       a disk refuses what has to be written
+    |-- BusyError          another process is at work on the same thing
+    `-- Preempted          whoever runs the machine asked training to stop, and it has saved
 
-Each message names the thing, the value and the mend. The command line prints one line and exits with 2.
+Each message names the thing, the value and the mend. The command line prints one line and exits with 2; with 143 where it was asked
+to stop.
 """
 
 from __future__ import annotations
@@ -46,8 +49,16 @@ class TrainingError(DifftuningError):
     """The training itself went wrong, for instance a loss that is not finite."""
 
 
+class StorageError(DifftuningError):
+    """A disk refuses what has to be written: it is full, read-only or gone."""
+
+
 class BusyError(DifftuningError):
     """Another process is at work on the same thing."""
+
+
+class Preempted(DifftuningError):
+    """Training was asked to stop before its last step, and has saved; nothing is wrong."""
 
 
 _LISTED = 16

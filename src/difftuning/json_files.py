@@ -5,6 +5,7 @@ JSON has no NaN and no infinity: a number that is not finite is written as null.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -12,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from difftuning.atomic import write_bytes
+from difftuning.atomic import storing, write_bytes
 from difftuning.errors import CheckpointError
+
+SEAL = "sha256"
+"""The entry of a sealed file that says what the others were when it was written."""
 
 
 def _finite(value: Any) -> Any:
@@ -43,16 +47,20 @@ def _path_as_text(value: object) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all; its folder is made when needed.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file whole or not at all; see `write_text`."""
     write_text(path, to_json(value, indent=1) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, mend: str = "make it again with the verb that writes it") -> Any:
     """The value of a JSON file.
 
     Raises:
@@ -60,10 +68,33 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as reason:
-        raise CheckpointError(
-            f"{path} cannot be read ({reason}); make it again with the verb that writes it"
-        ) from reason
+    except (OSError, ValueError, RecursionError) as reason:
+        raise CheckpointError(f"{path} cannot be read ({reason}); {mend}") from reason
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file with the digest of its other entries among them; see `write_text`."""
+    plain = json.loads(to_json(value))
+    write_json(path, {**plain, SEAL: _digest(plain)})
+
+
+def read_sealed(path: Path, mend: str) -> dict[str, Any]:
+    """The entries of a JSON file without their digest; one of before there were digests is read unchecked.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is not what was written.
+    """
+    found = read_json(path, mend)
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} holds no entries but {type(found).__name__}; {mend}")
+    entries = {key: entry for key, entry in found.items() if key != SEAL}
+    if SEAL in found and found[SEAL] != _digest(entries):
+        raise CheckpointError(f"{path} is not what was written; {mend}")
+    return entries
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +122,20 @@ class JsonLines:
         self._mended = False
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add one record, in a single write."""
-        if not self._mended:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._mend()
-            self._mended = True
-        with self.path.open("ab") as file:
-            file.write((to_json(record) + "\n").encode())
+        """Add one record, in a single write.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with storing(self.path):
+            if not self._mended:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._mend()
+                self._mended = True
+            with self.path.open("ab", buffering=0) as file:
+                line = (to_json(record) + "\n").encode()
+                if file.write(line) != len(line):  # a disk that fills up takes a part
+                    raise OSError("the disk took only a part of the line")
 
     def read(self) -> Lines:
         """All records; a missing file has none.
@@ -133,7 +171,6 @@ class JsonLines:
     def rewrite(self, lines: Lines) -> None:
         """Replace the whole file at once."""
         kept = [{"torn": text} for text in lines.torn] + lines.records
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         write_text(self.path, "".join(to_json(record) + "\n" for record in kept))
 
     def _mend(self) -> None:

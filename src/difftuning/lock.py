@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from difftuning.errors import BusyError
+from difftuning.errors import BusyError, StorageError
 
 
 @contextmanager
@@ -21,13 +21,18 @@ def alone(path: Path, wait: bool = True) -> Iterator[None]:
 
     Raises:
         BusyError: another process holds it, without `wait`.
+        StorageError: it cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout as reason:
         raise BusyError(f"another process is at work behind {path}; wait until it has ended") from reason
+    except (OSError, NotImplementedError) as reason:  # the second where a file system has no locks
+        raise StorageError(
+            f"the lock {path} cannot be taken ({reason}); use a folder on a disk that can be written to"
+        ) from reason
     try:
         yield
     finally:

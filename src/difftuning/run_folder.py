@@ -1,15 +1,17 @@
 """The run folder: what lies where.
 
-RUN/  recipe.yaml  provenance.json  set-aside.txt  bank/  checkpoints/  model/  tuner/  samples/  metrics.jsonl
+RUN/  .lock  recipe.yaml  provenance.json  set-aside.txt  bank/  checkpoints/  model/  tuner/  samples/  metrics.jsonl
 results.json  report.html
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from difftuning.errors import CheckpointError
+from difftuning.lock import alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,15 @@ class RunFolder:
                 f"the run folder {self.path} cannot be made ({reason}); choose another `out`"
             ) from reason
         return self
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Held by whoever writes into the folder.
+
+        Raises:
+            BusyError: another process does.
+            StorageError: the folder cannot be made or written to.
+        """
+        return alone(self.path / ".lock", wait=False)
 
     def require(self) -> RunFolder:
         """The same folder, once it is sure that a run is in it.

@@ -16,8 +16,8 @@ from difftuning.bank.card import (
     check_matches,
     describe,
     differences,
-    read_card,
 )
+from difftuning.bank.card_file import read_card
 from difftuning.errors import BankError
 from tiny import tiny_dit
 

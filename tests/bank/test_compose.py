@@ -9,7 +9,8 @@ import torch
 
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank.audit import verify
-from difftuning.bank.card import CARD, BankConfig, check_matches, read_card
+from difftuning.bank.card import CARD, BankConfig, check_matches
+from difftuning.bank.card_file import read_card
 from difftuning.bank.compose import compose
 from difftuning.bank.generate import build, extend
 from difftuning.bank.read import Bank

@@ -10,11 +10,12 @@ import torch
 from difftuning.backbones.labels import LabelSpace
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank.audit import verify
-from difftuning.bank.card import describe, read_card
+from difftuning.bank.card import describe
+from difftuning.bank.card_file import read_card
 from difftuning.bank.generate import BankConfig, build, extend, labels_of
 from difftuning.bank.read import Bank
 from difftuning.bank.store import PATTERN
-from difftuning.errors import BankError, ConfigError
+from difftuning.errors import BankError, ConfigError, StorageError
 from difftuning.sampling.denoiser import Clipped, ModelDenoiser
 from difftuning.sampling.guidance import ClassifierFreeGuidance
 from difftuning.sampling.loop import sample
@@ -195,7 +196,7 @@ def test_a_model_without_classes_is_drawn_under_no_condition_and_without_guidanc
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(BankError, match=r"file/bank/plan\.json could not be written"):
+    with pytest.raises(StorageError, match=r"file/bank/plan\.json could not be written"):
         build(tiny_dit(), make_scheduler, tmp_path / "file" / "bank", CONFIG)
 
 

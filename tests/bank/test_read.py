@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from difftuning.bank import read
 from difftuning.bank.audit import verify
-from difftuning.bank.card import CARD, BankCard, BankConfig, describe, read_card
+from difftuning.bank.card import CARD, BankCard, BankConfig, describe
+from difftuning.bank.card_file import read_card
 from difftuning.bank.generate import labels_of
 from difftuning.bank.read import Bank
 from difftuning.bank.store import PATTERN, Shard, shard_path, shard_spans, write_shard

@@ -18,10 +18,11 @@ from difftuning.json_files import MetricsLog
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.objectives.finetune import finetune_loss
 from difftuning.training.checkpoints import Checkpoints
+from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook
 from difftuning.training.optim import OptimConfig, learning_rate
-from difftuning.training.trainer import Trainer, TrainingConfig
+from difftuning.training.trainer import Trainer
 from difftuning.types import Batch, Condition
 from tiny import tiny_dit
 

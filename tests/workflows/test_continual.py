@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from difftuning.backbones.loading import load as load_model
-from difftuning.bank.card import read_card
+from difftuning.bank.card_file import read_card
 from difftuning.bank.read import Bank
 from difftuning.config.loading import dump_recipe
 from difftuning.continual.measures import Matrix

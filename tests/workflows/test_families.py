@@ -14,7 +14,7 @@ from PIL import Image
 from backbones.families import class_unet, edm_unet, text
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.loading import load
-from difftuning.bank.card import read_card
+from difftuning.bank.card_file import read_card
 from difftuning.errors import BankError, ConfigError, DataError, ModelError
 from difftuning.objectives.distillation import Distillation
 from difftuning.types import Condition

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from difftuning.bank.audit import verify
-from difftuning.bank.card import read_card
+from difftuning.bank.card_file import read_card
 from difftuning.bank.read import Bank
 from difftuning.data.sources import DataConfig, open_source
 from difftuning.data.transforms import Transform

@@ -17,6 +17,7 @@ from torch import nn
 from difftuning.errors import ModelError
 
 INDEX = "model_index.json"
+_PARTS = (nn.Module, diffusers.SchedulerMixin)
 
 
 def read_index(folder: Path, name: str) -> dict[str, Any]:
@@ -28,9 +29,11 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
     if not (folder / INDEX).is_file():
         raise ModelError(f"{name!r} has no {INDEX}, so it is not a diffusers pipeline folder")
     try:
-        found: dict[str, Any] = dict(json.loads((folder / INDEX).read_text()))
-    except ValueError as reason:
+        found = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as reason:
         raise ModelError(f"{name}: {folder / INDEX} is not readable ({reason})") from reason
+    if not isinstance(found, dict):
+        raise ModelError(f"{name}: {folder / INDEX} must be an object with entries, not {type(found).__name__}")
     return found
 
 
@@ -46,25 +49,36 @@ def read_part(folder: Path, part: str, index: Mapping[str, Any], others: Mapping
     Raises:
         ModelError: its class is not known, or its files cannot be read.
     """
-    kind = (index.get(part) or [None, None])[1]
+    entry = index.get(part) or [None, None]
+    kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else entry
     if kind is None:
         return None
-    made = (others or {}).get(kind) or getattr(diffusers, kind, None)
-    if made is None:
+    made = (others or {}).get(str(kind)) or getattr(diffusers, str(kind), None)
+    # The name comes from a file: it picks among networks and schedulers, and nothing else of the library.
+    if not (isinstance(made, type) and issubclass(made, _PARTS)):
         raise ModelError(
-            f"{folder / part} is of the class {kind!r}, which diffusers {diffusers.__version__} does not have"
+            f"{folder / part} is of the class {kind!r}, which is no network or scheduler of diffusers {diffusers.__version__}"
         )
     # Weights on this disk only: a part that is missing is an error here and not a download.
     options = {"local_files_only": True} if issubclass(made, nn.Module) else {}
+    reader: Any = made
     try:
-        return made.from_pretrained(folder / part, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as reason:
-        raise ModelError(f"{folder / part} cannot be read ({reason})") from reason
+        return reader.from_pretrained(folder / part, **options)
+    except Exception as reason:  # what diffusers answers to damaged configs and weights is of a dozen kinds
+        raise ModelError(f"{folder / part} cannot be read ({type(reason).__name__}: {reason})") from reason
 
 
 def names_of(index: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The class names that an index lists, in the order of their rows; None where it lists none."""
+    """The class names that an index lists, in the order of their rows; None where it lists none.
+
+    Raises:
+        ModelError: the list is not one of names by row.
+    """
     id2label = index.get("id2label") or {}
+    if not isinstance(id2label, dict) or not all(
+        key.isascii() and key.isdecimal() and len(key) < 10 for key in id2label
+    ):
+        raise ModelError(f'id2label of {INDEX} must be names by row, as in {{"0": "cat"}}, not {str(id2label)[:60]}')
     return tuple(str(id2label[key]) for key in sorted(id2label, key=int)) or None
 
 

@@ -29,7 +29,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from difftuning.errors import ConfigError, did_you_mean
+from difftuning.errors import ConfigError, ModelError, did_you_mean
 from difftuning.noise.process import EDM, NoiseProcess, StraightFlow, VariancePreserving, from_scheduler_config
 from difftuning.sampling.edm_heun import EDMHeunScheduler
 
@@ -86,7 +86,11 @@ def make_scheduler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
     # A config in memory lists the entries that were defaults of its class, and diffusers would put the solver's own in
     # their place; the same config read from a file keeps them.
     kept = {key: value for key, value in scheduler_config.items() if key != "_use_default_values"}
-    return _CLASSES[kind][name].from_config(kept, **_overrides(name, kind, kept))
+    try:
+        return _CLASSES[kind][name].from_config(kept, **_overrides(name, kind, kept))
+    except Exception as reason:  # what diffusers answers to values that it does not know is of several kinds
+        what = f"{type(reason).__name__}: {reason}"
+        raise ModelError(f"the scheduler config does not do for the solver {name!r} ({what})") from reason
 
 
 def _overrides(name: str, kind: type[NoiseProcess], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from difftuning.bank.card import read_card
+from difftuning.bank.card_file import read_card
 from difftuning.bank.generate import Progress, labels_of
 from difftuning.bank.store import MEND, read_shard
 from difftuning.errors import BankError

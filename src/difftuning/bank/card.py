@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from difftuning.bank.origin import Origin
 from difftuning.config.precision import Precision
@@ -19,7 +19,6 @@ from difftuning.sampling.loop import SolverName
 CARD, PLAN = "card.json", "plan.json"
 _SHOWN = 120
 """Letters of a value in a message."""
-Kind = TypeVar("Kind", bound="BankPlan")
 
 
 def read_prompts(given: Any) -> Any:
@@ -153,8 +152,8 @@ class ShardEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: str
-    """Its name in the folder."""
+    file: str = Field(pattern=r"^items-[0-9]{8,}-[0-9]{8,}\.safetensors$")
+    """Its name in the folder, which no path leads out of."""
     start: int
     """Its first item."""
     stop: int
@@ -260,37 +259,3 @@ def check_matches(card: BankCard, model: Described) -> None:
             f"the bank was drawn from {card.model.name}, which is not the model {model.name} ({'; '.join(found)}); "
             "give the model that it was drawn from, or build a bank for this one in another folder"
         )
-
-
-def read_card(folder: Path) -> BankCard:
-    """The card of a finished bank.
-
-    Raises:
-        BankError: there is no finished bank, or its card is damaged.
-    """
-    if not (folder / CARD).is_file():
-        if (folder / PLAN).is_file():
-            raise BankError(
-                f"the bank {folder} is not finished (no {CARD}); run `difftuning bank build` again to finish it"
-            )
-        raise BankError(f"there is no bank in {folder} (no {CARD}); make one with `difftuning bank build`")
-    return _read(BankCard, folder / CARD)
-
-
-def read_plan(folder: Path) -> BankPlan | None:
-    """The card of a folder, or the plan of an unfinished one, or None where neither is.
-
-    Raises:
-        BankError: the file is damaged.
-    """
-    if (folder / CARD).is_file():
-        return _read(BankCard, folder / CARD)
-    return _read(BankPlan, folder / PLAN) if (folder / PLAN).is_file() else None
-
-
-def _read(kind: type[Kind], path: Path) -> Kind:
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as reason:
-        first = " ".join(str(reason).split())[:200]
-        raise BankError(f"{path} cannot be read ({first}); remove the folder and build the bank again") from reason

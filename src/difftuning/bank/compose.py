@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from difftuning.bank.card import BankCard, BankConfig, BankPlan, describe, read_card
+from difftuning.bank.card import BankCard, BankConfig, BankPlan, describe
+from difftuning.bank.card_file import read_card
 from difftuning.bank.generate import Drawer, MakeScheduler, Model, Progress, fill
 from difftuning.bank.origin import Origin
 from difftuning.bank.store import Shard, read_shard

@@ -28,19 +28,17 @@ from difftuning.bank.card import (
     check_matches,
     describe,
     differences,
-    read_card,
-    read_plan,
 )
 from difftuning.bank.card import BankConfig as BankConfig
+from difftuning.bank.card_file import read_card, read_plan, write_card
 from difftuning.bank.store import (
     PATTERN,
     Shard,
     read_shard,
-    remove_left_over,
+    remove_others,
     shard_path,
     shard_spans,
     write_shard,
-    write_whole,
 )
 from difftuning.errors import BankError
 from difftuning.sampling.guidance import Model as Sampled
@@ -90,8 +88,8 @@ def build(
         progress: told after each batch.
 
     Raises:
-        BankError: the folder holds a bank of other settings or another model, an item is not finite, or the disk
-            refuses.
+        BankError: the folder holds a bank of other settings or another model, or an item is not finite.
+        StorageError: the disk refuses.
         ConfigError: the solver is not known or does not fit the model.
     """
     plan = BankPlan(model=describe(model), clip=clip, config=config, text=model.told)
@@ -102,7 +100,8 @@ def fill(maker: Maker, folder: Path, progress: Progress | None = None) -> BankCa
     """Make the bank of a plan, from whatever makes its items: see `build`.
 
     Raises:
-        BankError: the folder holds a bank of another plan, or the disk refuses.
+        BankError: the folder holds a bank of another plan.
+        StorageError: the disk refuses.
     """
     plan, config = maker.plan, maker.plan.config
     begun, has_shards = read_plan(folder), folder.is_dir() and any(folder.glob(PATTERN))
@@ -117,7 +116,7 @@ def fill(maker: Maker, folder: Path, progress: Progress | None = None) -> BankCa
             f"the bank {folder} was begun with other settings ({'; '.join(found)}); use those{grow}, or another folder"
         )
     if begun is None:
-        write_whole(folder / PLAN, (plan.model_dump_json(indent=2) + "\n").encode())
+        write_card(plan, folder / PLAN)
     return _finish(maker, folder, begun if isinstance(begun, BankCard) else None, progress)
 
 
@@ -129,8 +128,8 @@ def extend(
     The old bank stays whole and readable until the new card takes the place of the old one.
 
     Raises:
-        BankError: no finished bank, another model, fewer items than there are, an item is not finite, or the disk
-            refuses.
+        BankError: no finished bank, another model, fewer items than there are, or an item is not finite.
+        StorageError: the disk refuses.
     """
     card = read_card(folder)
     check_matches(card, model)
@@ -187,9 +186,9 @@ def _finish(maker: Maker, folder: Path, before: BankCard | None, progress: Progr
     else:
         versions = {name: version(name) for name in ("difftuning", "torch", "diffusers")}
         card = BankCard(**plan.__dict__, shards=tuple(entries), versions=versions)
-        write_whole(folder / CARD, (card.model_dump_json(indent=2) + "\n").encode())
+        write_card(card, folder / CARD)
     (folder / PLAN).unlink(missing_ok=True)
-    remove_left_over(folder, {entry.file for entry in entries})
+    remove_others(folder, {entry.file for entry in entries})
     return card
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from difftuning.bank.card import ShardEntry, read_card
+from difftuning.bank.card import ShardEntry
+from difftuning.bank.card_file import read_card
 from difftuning.bank.store import MEND, read_layout
 from difftuning.errors import BankError
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from difftuning.atomic import ASIDE, is_left_over, write_bytes
+from difftuning.atomic import remove_left_over, write_bytes
 from difftuning.bank.card import ShardEntry
 from difftuning.errors import BankError
 
@@ -74,40 +74,25 @@ def shard_path(folder: Path, start: int, stop: int) -> Path:
     return folder / f"items-{start:08d}-{stop:08d}.safetensors"
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is either whole or not there, whatever happens, and is on the disk on return.
-
-    Its folder is made when needed.
-
-    Raises:
-        BankError: the disk refuses.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content)
-    except OSError as reason:
-        mend = "mend the disk and run the same command again"
-        raise BankError(f"{path} could not be written ({reason}); {mend}") from reason
-
-
-def remove_left_over(folder: Path, keep: set[str]) -> None:
-    """Remove files that a dead process left half-written, and the shards that are not named in `keep`."""
-    for path in [*(path for path in folder.glob(f"{ASIDE}*") if is_left_over(path)), *folder.glob(PATTERN)]:
+def remove_others(folder: Path, keep: set[str]) -> None:
+    """Remove what dead processes left half-written, and the shards that are not named in `keep`."""
+    remove_left_over(folder)
+    for path in folder.glob(PATTERN):
         if path.name not in keep:
             path.unlink(missing_ok=True)
 
 
 def write_shard(folder: Path, start: int, shard: Shard) -> ShardEntry:
-    """Write the items from `start` on.
+    """Write the items from `start` on; the folder is made when needed.
 
     Raises:
-        BankError: the disk refuses.
+        StorageError: the disk refuses.
     """
     sha256 = shard.sha256
     path = shard_path(folder, start, start + len(shard))
     # One entry of metadata only: safetensors writes several in random order.
     content = save({"labels": shard.labels, "latents": shard.latents}, metadata={"sha256": sha256})
-    write_whole(path, content)
+    write_bytes(path, content)
     return ShardEntry(file=path.name, start=start, stop=start + len(shard), bytes=len(content), sha256=sha256)
 
 

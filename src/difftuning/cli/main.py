@@ -1,6 +1,7 @@
 """The entry point: runs a command and turns what goes wrong into one line and an exit code.
 
-Exit codes: 0 done; 1 an unexpected error or a failed check; 2 an error of the user's making; 130 interrupted.
+Exit codes: 0 done; 1 an unexpected error or a failed check; 2 an error of the user's making; 130 interrupted;
+143 asked to stop by SIGTERM: all is saved, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import typer
 from pydantic import ValidationError
 
 from difftuning.cli.commands import app
-from difftuning.errors import DifftuningError
+from difftuning.errors import DifftuningError, Preempted
 
-INTERRUPTED = 130
+INTERRUPTED, PREEMPTED = 130, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +45,9 @@ def guarded(command: Callable[[], object], debug: bool) -> int:
         code = command()
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except Preempted as error:
+        _say(str(error))
+        return PREEMPTED
     except DifftuningError as error:
         return _fail(str(error), 2, debug)
     except Exception as error:

@@ -29,10 +29,27 @@ _CORE_SCHEMA: tuple[tuple[str, re.Pattern[str], str], ...] = (
 )
 
 
+ALIASES = 32
+"""References to anchors that a YAML text may have: a few dozen of them in each other are more values than memory holds."""
+
+
 class _Loader(yaml.SafeLoader):
-    """The safe loader with the scalars of YAML 1.2, refusing a key that stands twice."""
+    """The safe loader with the scalars of YAML 1.2, refusing a key that stands twice and references without end."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own class table
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.aliases = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            self.aliases += 1
+            if self.aliases > ALIASES:
+                raise yaml.composer.ComposerError(
+                    None, None, f"more than {ALIASES} references (*name)", self.get_mark()
+                )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
@@ -80,7 +97,10 @@ def parse_yaml(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as reason:
         line = "" if reason.problem_mark is None else f", line {reason.problem_mark.line + 1}"
         raise ConfigError(f"{where}{line}: {reason.problem or 'not YAML'}") from reason
-    except yaml.YAMLError as reason:
+    except RecursionError as reason:
+        raise ConfigError(f"{where} is nested too deeply") from reason
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as reason:
+        # Explicit tags (!!int, !!timestamp, ...) on texts that do not fit them fail in their own ways.
         raise ConfigError(f"{where} is not YAML: {' '.join(str(reason).split())}") from reason
 
 
@@ -108,7 +128,10 @@ def load_recipe(path: Path) -> dict[str, Any]:
     if path.suffix.lower() == ".toml":
         try:
             return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as reason:
+        except (
+            ValueError,
+            RecursionError,
+        ) as reason:  # a TOMLDecodeError, or a number or a nesting beyond Python's limits
             raise ConfigError(f"recipe {str(path)!r} is not TOML: {reason}") from reason
     found = parse_yaml(text, f"recipe {str(path)!r}")
     if found is None:

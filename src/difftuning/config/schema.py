@@ -57,7 +57,7 @@ def names(annotations: Iterable[Any]) -> list[str]:
 def of_kind(annotations: tuple[Any, ...], data: Any) -> tuple[Any, ...]:
     """Those of some annotations that the `kind` in `data` names, or all of them when it names none."""
     kind = data.get(KIND) if isinstance(data, Mapping) else None
-    named = tuple(one for one in annotations if is_model(one) and kind in kinds(one))
+    named = tuple(one for one in annotations if isinstance(kind, str) and is_model(one) and kind in kinds(one))
     return named or annotations
 
 

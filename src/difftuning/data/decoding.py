@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import io
+import time
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from difftuning.errors import DataError
 
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "ICO", "TGA", "QOI")
+"""What is read. Pillow knows more, and hands one of them (EPS) to another program, which runs what is in the file."""
+SECONDS = 20.0
+"""Of the processor for one image: the largest allowed takes a few, and a hostile one can take hours."""
+_BLOCK = 4096
+"""Bytes between two looks at the clock."""
+
+
+class _Timed(io.BytesIO):
+    """The content of a file, which stops being read when decoding has taken too long."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._until = time.thread_time() + SECONDS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() > self._until:
+            raise DataError(f"decoding took more than {SECONDS:g} seconds")
+        return super().read(size)
+
 
 def decode(data: bytes, origin: str, max_pixels: int) -> Image.Image:
-    """Decode any image that Pillow knows to RGB, or to RGBA where something is transparent.
+    """Decode an image of one of `FORMATS` to RGB, or to RGBA where something is transparent.
 
     The first frame of an animation is taken and the camera's orientation is applied. 16-bit grey keeps its whole range.
 
@@ -22,7 +43,7 @@ def decode(data: bytes, origin: str, max_pixels: int) -> Image.Image:
         max_pixels: larger images are refused before a pixel is decoded.
 
     Raises:
-        DataError: it is empty, not an image, truncated, damaged, too large, or of unbounded values.
+        DataError: it is empty, not an image, truncated, damaged, too large, of unbounded values, or takes more than `SECONDS`.
     """
     if not data:
         raise DataError(f"{origin}: the file is empty")
@@ -30,17 +51,20 @@ def decode(data: bytes, origin: str, max_pixels: int) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow warns of large images; our own limit, checked below, decides instead.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            Image.init()  # all kinds that Pillow knows; a list of some does not find those that are not there yet
+            image = Image.open(_Timed(data), formats=FORMATS)
         if image.width * image.height > max_pixels:
             raise DataError(
                 f"{origin}: {image.width}x{image.height} pixels exceed the limit of {max_pixels}; raise data.max_pixels"
             )
+        if isinstance(image, ImageFile.ImageFile):
+            image.decodermaxblock = _BLOCK
         image.load()
         return _as_rgb(ImageOps.exif_transpose(image), origin)
-    except DataError:
-        raise
+    except DataError as reason:
+        raise DataError(f"{origin}: {str(reason).removeprefix(f'{origin}: ')}") from reason
     except UnidentifiedImageError:
-        raise DataError(f"{origin}: not an image that Pillow knows") from None
+        raise DataError(f"{origin}: not an image of a kind that is read ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as reason:
         raise DataError(f"{origin}: {reason}") from reason
     except Exception as reason:  # Pillow's decoders answer damaged data with a dozen kinds of exceptions

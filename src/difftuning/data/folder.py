@@ -11,6 +11,8 @@ from difftuning.errors import DataError
 _NOT_MEANT = {"thumbs.db", "desktop.ini"}
 CAPTION = ".txt"
 """The suffix of a caption beside its image."""
+CAPTION_BYTES = 65_536
+"""The longest caption: text encoders read some hundred words."""
 
 
 def files_of(folder: Path, deep: bool) -> list[Path]:
@@ -69,6 +71,8 @@ class FileSource(EncodedSource):
         if file is None:
             return None
         try:
+            if (size := file.stat().st_size) > CAPTION_BYTES:
+                raise ValueError(f"{size} bytes are more than {CAPTION_BYTES}")
             return file.read_text(encoding="utf-8-sig").strip() or None
         except (OSError, ValueError) as reason:
             raise DataError(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
 from datasets import Image as ImageFeature
 
@@ -20,6 +21,8 @@ BUILDERS = {
     ".csv": "csv",
 }
 """The suffixes of data files, and the loader that reads them."""
+_OWN_FOLDERS = tuple(Path(folder) for folder in (datasets.config.HF_DATASETS_CACHE, datasets.config.HF_CACHE_HOME))
+"""Where the library itself puts files that rows may name besides."""
 _IMAGE_COLUMNS = ("image", "img", "picture", "file_name")
 _LABEL_COLUMNS = ("label", "labels", "class", "category")
 _CAPTION_COLUMNS = ("caption", "text", "prompt")
@@ -145,8 +148,11 @@ class DatasetSource(EncodedSource):
             return value
         if not isinstance(value, str) or not value:
             raise DataError(f"{self.origin(index)}: no image")
+        path = self._base / value
+        if not any(path.resolve().is_relative_to(folder.resolve()) for folder in (self._base, *_OWN_FOLDERS)):
+            raise DataError(f"{self.origin(index)}: {value} lies outside {self._base}; put the images below it")
         try:
-            return (self._base / value).read_bytes()
+            return path.read_bytes()
         except OSError as reason:
             raise DataError(f"{self.origin(index)}: {value} cannot be read ({reason.strerror or reason})") from reason
 

@@ -158,6 +158,8 @@ def encode(
                 # Mirrored before encoding: the mirror image of a latent is not the latent of a mirror image.
                 views = [image, image.flip(-1)] if flips else [image]
                 item = codec.encode(torch.stack(views)).float().cpu().contiguous()
+                if not bool(item.isfinite().all()):
+                    raise DataError(f"{source.origin(index)}: its latents are not finite")
                 cache.put(key, item)
         except DataError as reason:
             origin = source.origin(index)

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont, features
 
 from difftuning.data.base import ImageSource
 from difftuning.data.tensors import read_tensors, write_tensors
-from difftuning.errors import DataError
+from difftuning.errors import DataError, StorageError
 
 _OVERSAMPLING = 4
 _RENDERING = 1
@@ -93,8 +93,8 @@ def _cached(unified: list[str], size: int, cache: Path | None) -> tuple[NDArray[
     kept, pictures = _draw(unified, size)
     try:
         write_tensors(path, {"kept": torch.from_numpy(kept), "pictures": torch.from_numpy(pictures)})
-    except OSError as reason:
-        _log.warning("drawings of OpenMoji cannot be kept in %s (%s); they are drawn each time", path.parent, reason)
+    except StorageError as reason:
+        _log.warning("drawings of OpenMoji are drawn each time: %s", reason)
     return kept, pictures
 
 

@@ -82,7 +82,10 @@ class Prompted(ImageSource):
 
 def _fields(template: str) -> set[str]:
     try:
-        fields = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+        parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]
+        fields = {str(name) for _, name, _, _ in parsed}
+        if any(spec or conversion for _, _, spec, conversion in parsed):  # a width can ask for gigabytes
+            raise ValueError("a field is a name alone, without : or !")
     except ValueError as reason:
         raise ConfigError(
             f"data.prompt={template!r} is no template ({reason}); write a brace of its own as {{{{"

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from difftuning.atomic import remove_left_over
 from difftuning.data.tensors import read_tensors, tensor_names, write_tensors
+from difftuning.errors import StorageError
 
 SHARD_SIZE = 256
 """Tensors that share a file; the work that an interruption can lose."""
@@ -28,7 +30,7 @@ class TensorCache:
         self._reused = self._computed = self._damaged = 0
         self._trouble = ""
         # Other data sets of this codec and size share the folder, so a file is read when one of its images is asked for.
-        for path in sorted(folder.glob("*.safetensors")) if folder is not None and folder.is_dir() else ():
+        for path in sorted(folder.glob("[!.]*.safetensors")) if folder is not None and folder.is_dir() else ():
             names = tensor_names(path)
             if names is None:
                 self._damaged += 1
@@ -66,9 +68,10 @@ class TensorCache:
         if self._folder is not None and self._new:
             name = hashlib.sha256("/".join(sorted(self._new)).encode()).hexdigest()[:32]
             try:
+                remove_left_over(self._folder)
                 write_tensors(self._folder / f"{name}.safetensors", self._new)
-            except OSError as reason:
-                self._trouble = f"; they could not be kept ({reason.strerror or reason})"
+            except StorageError as reason:
+                self._trouble = f"; they could not be kept: {reason}"
             self._new = {}
 
     def report(self) -> str:

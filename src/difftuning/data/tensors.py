@@ -17,9 +17,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a file of named tensors with their digest: aside, synced, then renamed. Its folder is made when needed.
 
     Raises:
-        OSError: the disk refuses; nothing half-written is left.
+        StorageError: the disk refuses; nothing half-written is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, save(dict(tensors), {"sha256": _digest(tensors)}))
 
 

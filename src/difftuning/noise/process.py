@@ -228,6 +228,10 @@ def _zero_terminal_snr(alphas_cumprod: Tensor) -> Tensor:
     return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
 
 
+MOST_STEPS = 1_000_000
+"""Entries of a noise table: a file that claims more is damaged."""
+
+
 def from_scheduler_config(config: Mapping[str, Any]) -> NoiseProcess:
     """The process that a diffusers scheduler config describes.
 
@@ -236,16 +240,30 @@ def from_scheduler_config(config: Mapping[str, Any]) -> NoiseProcess:
             the keys that only its family has.
 
     Raises:
-        ModelError: the class or the beta schedule is not known.
+        ModelError: the class or the beta schedule is not known, or a value is none that it can have.
     """
+    try:
+        return _from_config(config)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as reason:
+        raise ModelError(
+            f"the scheduler config describes no noise process ({' '.join(str(reason).split())})"
+        ) from reason
+
+
+def _from_config(config: Mapping[str, Any]) -> NoiseProcess:
     name = str(config.get("_class_name", ""))
     steps = int(config.get("num_train_timesteps", 1000))
+    if not 0 < steps <= MOST_STEPS:
+        raise ValueError(f"num_train_timesteps={steps} is not in 1 to {MOST_STEPS:,}")
     has_betas = "beta_schedule" in config or "trained_betas" in config
     if "FlowMatch" in name or config.get("use_flow_sigmas") or (not has_betas and "shift" in config):
         return StraightFlow(steps)
     if name.startswith("EDM") or (not has_betas and "sigma_data" in config):
         keys = ("sigma_min", "sigma_max", "sigma_data")
-        return EDM(**{key: float(config[key]) for key in keys if key in config})
+        levels = {key: float(config[key]) for key in keys if key in config}
+        if not all(0 < level < math.inf for level in levels.values()):
+            raise ValueError(f"noise levels must be positive and finite, not {levels}")
+        return EDM(**levels)
     if config.get("trained_betas") is not None:
         betas = torch.tensor(config["trained_betas"], dtype=torch.float64)
     else:
@@ -253,6 +271,8 @@ def from_scheduler_config(config: Mapping[str, Any]) -> NoiseProcess:
         if schedule not in _BETAS:
             raise ModelError(f"beta schedule {schedule!r} is not known{did_you_mean(schedule, _BETAS)}")
         betas = _BETAS[schedule](steps, float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02)))
+    if betas.dim() != 1 or not 0 < len(betas) <= MOST_STEPS or not bool(((betas >= 0) & (betas <= 1)).all()):
+        raise ValueError("betas must be a list of numbers in [0, 1]")
     alphas_cumprod = (1 - betas).cumprod(0)
     if config.get("rescale_betas_zero_snr"):
         alphas_cumprod = _zero_terminal_snr(alphas_cumprod)

@@ -9,8 +9,6 @@ No pickle: tensors are safetensors, everything else is JSON.
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from difftuning.atomic import sync
-from difftuning.errors import CheckpointError
-from difftuning.json_files import read_json, write_json
+from difftuning.atomic import remove_folder, remove_left_over, write_folder
+from difftuning.errors import CheckpointError, StorageError
+from difftuning.json_files import read_sealed, write_sealed
 
-FORMAT = 1
+STATE = "state.json"
+FORMAT = 2
+"""Of the folder: 2 seals state.json and names the model; 1 did not, and is read."""
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -70,31 +70,23 @@ class Checkpoints:
         """Write the checkpoint of a step; `groups` are the safetensors files by name, `state["best_step"]` stays for good.
 
         Raises:
-            CheckpointError: the disk does not take it; earlier checkpoints are untouched then.
+            StorageError: the disk does not take it; earlier checkpoints are untouched then.
         """
-        name = f"step-{step:08d}"
-        temporary = self.folder / f".writing-{name}"
-        try:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+        target = self.folder / f"step-{step:08d}"
+
+        def write(folder: Path) -> None:
             digests = {}
             for group, tensors in groups.items():
                 detached = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-                save_file(detached, temporary / f"{group}.safetensors")
-                sync(temporary / f"{group}.safetensors")
+                save_file(detached, folder / f"{group}.safetensors")
                 digests[group] = tensors_digest(detached)
-            write_json(temporary / "state.json", {"format": FORMAT, "step": step, "digests": digests, **state})
-            sync(temporary)
-            target = self.folder / name
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(temporary, target)
-            sync(self.folder)
-        except OSError as reason:
-            raise CheckpointError(
-                f"the checkpoint of step {step} could not be written to {self.folder} ({reason}); "
-                "the earlier ones are untouched: mend the disk and run the same command again"
-            ) from reason
+            write_sealed(folder / STATE, {"format": FORMAT, "step": step, "digests": digests, **state})
+
+        remove_left_over(self.folder)
+        try:
+            write_folder(target, write)
+        except StorageError as reason:
+            raise StorageError(f"{reason}; the last good checkpoint is of step {self.last_step()}") from reason
         self._prune()
         return target
 
@@ -102,11 +94,11 @@ class Checkpoints:
         best = self.best()
         for old in self.listing()[: -self.keep]:
             if old != best:
-                shutil.rmtree(old)
+                remove_folder(old)
 
     def listing(self) -> list[Path]:
-        """All complete checkpoints, oldest first."""
-        return sorted(path for path in self.folder.glob("step-*") if (path / "state.json").is_file())
+        """All checkpoints, oldest first."""
+        return sorted(path for path in self.folder.glob("step-*") if path.name.removeprefix("step-").isdecimal())
 
     def last(self) -> Path | None:
         """The newest complete checkpoint, or None."""
@@ -130,9 +122,14 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     """The state of a checkpoint without its tensors.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: it cannot be read, is not what was written, or is of a later version.
     """
-    state: dict[str, Any] = read_json(checkpoint / "state.json")
+    state = read_sealed(checkpoint / STATE, f"remove {checkpoint} to go on from an earlier one")
+    found = state.get("format", 1)
+    if found not in range(1, FORMAT + 1):
+        raise CheckpointError(
+            f"{checkpoint} is of format {found!r}, and this version reads 1 to {FORMAT}; go on with the version that wrote it"
+        )
     return state
 
 
@@ -144,13 +141,16 @@ def read(checkpoint: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
     """
     try:
         state = read_state(checkpoint)
-        groups = {group: load_file(checkpoint / f"{group}.safetensors") for group in state["digests"]}
-    except (CheckpointError, OSError, KeyError, SafetensorError) as reason:
+        # Names of groups are words, so that none leads out of the folder.
+        names = [group for group in state["digests"] if str.isidentifier(group)]
+        groups = {group: load_file(checkpoint / f"{group}.safetensors") for group in names}
+        digests = {group: str(state["digests"][group]) for group in names}
+    except (OSError, KeyError, TypeError, SafetensorError) as reason:
         raise CheckpointError(
             f"checkpoint {checkpoint} cannot be read ({reason}); remove it to go on from an earlier one"
         ) from reason
     for group, tensors in groups.items():
-        if tensors_digest(tensors) != state["digests"][group]:
+        if tensors_digest(tensors) != digests[group]:
             raise CheckpointError(
                 f"checkpoint {checkpoint}: {group}.safetensors is not what was written; remove it to go on from an earlier one"
             )

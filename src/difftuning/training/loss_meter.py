@@ -1,4 +1,9 @@
-"""The errors of the steps since the last line of the log, read seldom because each reading waits for the device."""
+"""The errors and gradients of the steps since the last line of the log, read seldom because each reading waits for the device.
+
+What is not finite ends the run, with one exception: under fp16 a gradient that overflows is the sign by which the loss scale is
+found. Such a step is left out by the scaler, counted, and ends the run when `SKIPS` come in a row. A finite spike moves the
+weights by no more than the clipped gradient does: how often that was, and the largest norm, stand in the log.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +13,44 @@ from torch import Tensor
 from difftuning.errors import TrainingError
 from difftuning.types import Errors
 
+SKIPS = 50
+"""Steps in a row that fp16 may skip: from 65,536 on, the scale has been halved to nothing by then."""
+
 
 class LossMeter:
-    """Keeps the errors of each step until they are read."""
+    """Keeps the errors of each step until they are read.
 
-    def __init__(self) -> None:
+    Args:
+        clip_norm: the largest gradient norm that is not clipped; 0 for none.
+    """
+
+    def __init__(self, clip_norm: float = 0.0) -> None:
+        self.clip_norm = clip_norm
         self._unread: list[tuple[int, Errors]] = []
+        self._norms: list[tuple[int, Tensor]] = []
+        self._skipped = self._in_a_row = 0
 
-    def add(self, step: int, errors: Errors) -> None:
-        """Keep the errors of a step, detached."""
+    def add(self, step: int, errors: Errors, norm: Tensor | None = None, skipped: bool = False) -> None:
+        """Keep a step.
+
+        Args:
+            step: its number, from 1 on.
+            errors: of its samples, detached.
+            norm: () of its gradient before clipping; None where it was not measured.
+            skipped: whether the scaler of fp16 left its update out.
+
+        Raises:
+            TrainingError: too many steps in a row were left out.
+        """
         self._unread.append((step, errors))
+        self._in_a_row = self._in_a_row + 1 if skipped else 0
+        self._skipped += skipped
+        if self._in_a_row >= SKIPS:
+            raise TrainingError(
+                f"the gradients of {SKIPS} steps in a row, up to step {step}, overflow fp16; use training.precision=bf16 or no"
+            )
+        if norm is not None and not skipped:
+            self._norms.append((step, norm))
 
     def read(self, last_good: int) -> dict[str, float]:
         """The mean error by source since the last reading, and nothing where there was no step.
@@ -26,7 +59,7 @@ class LossMeter:
             last_good: the step of the last checkpoint, for the message.
 
         Raises:
-            TrainingError: an error is not finite; this is where that is noticed.
+            TrainingError: an error or a gradient is not finite; this is where that is noticed.
         """
         if not self._unread:
             return {}
@@ -39,6 +72,13 @@ class LossMeter:
                     f"{source}, at u = {float(errors.draw.u[bad][0]):.3f}); the last good checkpoint is of step "
                     f"{last_good}. Lower optim.lr, or use training.precision=bf16 or no"
                 )
+        norms = torch.stack([norm.detach().float() for _, norm in self._norms]) if self._norms else torch.zeros(0)
+        if not bool(norms.isfinite().all()):
+            step = self._norms[int((~norms.isfinite()).nonzero()[0])][0]
+            raise TrainingError(
+                f"the gradient of step {step} is not finite, though its loss is; the last good checkpoint is of step {last_good}. "
+                "Lower optim.lr, or use training.precision=bf16 or no"
+            )
         error = torch.cat([_whole(errors) for _, errors in self._unread])
         from_bank = torch.cat([errors.draw.from_bank for _, errors in self._unread])
         loss = torch.cat([errors.losses() for _, errors in self._unread]).mean()
@@ -46,7 +86,13 @@ class LossMeter:
         for name, rows in (("error_target", ~from_bank), ("error_bank", from_bank)):
             if bool(rows.any()):
                 metrics[name] = float(error[rows].mean())
+        if len(norms):
+            metrics |= {"grad_norm": float(norms.max()), "clipped": float((norms > self.clip_norm).float().mean())}
+        if self._skipped:
+            metrics["skipped"] = self._skipped
         self._unread.clear()
+        self._norms.clear()
+        self._skipped = 0
         return metrics
 
 

@@ -12,12 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from difftuning.config.precision import Precision
-from difftuning.config.section import Section
-from difftuning.errors import CheckpointError, TrainingError
+from difftuning.errors import CheckpointError, Preempted, TrainingError
 from difftuning.training.checkpoints import (
     Checkpoints,
     flatten_optimizer,
@@ -26,6 +23,7 @@ from difftuning.training.checkpoints import (
     restore_optimizer,
     tensors_digest,
 )
+from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMA, EMAConfig
 from difftuning.training.hooks import Hook
 from difftuning.training.interfaces import Log, Objective, Streams
@@ -33,42 +31,6 @@ from difftuning.training.loss_meter import LossMeter
 from difftuning.training.optim import OptimConfig, learning_rate, make_optimizer
 from difftuning.training.precision import attention_kernel, make_accelerator
 from difftuning.types import Batch, Errors
-
-
-class TrainingConfig(Section):
-    """How long, how large, how often."""
-
-    steps: int = Field(1000, gt=0)
-    """Optimiser steps in all."""
-    batch_size: int = Field(32, gt=0)
-    """Samples a step, target and bank together."""
-    accumulate: int = Field(1, gt=0)
-    """Passes a step is split into, to save memory; the result is the same up to rounding."""
-    precision: Precision = "no"
-    """Mixed precision of the pass, or `auto`; weights, optimiser and average stay float32."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass, to save memory."""
-    label_dropout: float = Field(0.1, ge=0, le=1)
-    """The share of target samples whose label becomes the null label, for classifier-free guidance."""
-    retention_labels: float | None = Field(None, ge=0, le=1)
-    """The share of bank items that train under a random class of the target. Where psi is small, little else tells the new classes
-    what the pretrained model knows. Null for none, as in the paper: all under no condition."""
-    log_every: int = Field(50, gt=0)
-    """Steps between lines of metrics.jsonl."""
-    heldout_every: int = Field(500, ge=0)
-    """Steps between measurements of the held-out error in ten bins of u; 0 never."""
-    sample_every: int = Field(0, ge=0)
-    """Steps between sample grids; 0 never."""
-    save_every: int = Field(500, gt=0)
-    """Steps between checkpoints; the last step always saves."""
-    keep: int = Field(2, gt=0)
-    """Newest checkpoints that stay; the best one stays besides."""
-
-    @model_validator(mode="after")
-    def _parts_of_a_batch(self) -> TrainingConfig:
-        if self.accumulate > self.batch_size:
-            raise ValueError(f"accumulate={self.accumulate} passes cannot share {self.batch_size} samples; lower it")
-        return self
 
 
 @dataclass(slots=True)
@@ -110,6 +72,7 @@ class Trainer:
         watch: the name of that metric.
         penalty: a term of the loss over the parameters alone; None for none.
         progress: called after each step with its number and, at log steps, the metrics.
+        stop: asked after each step whether to save and leave.
     """
 
     network: nn.Module
@@ -127,6 +90,7 @@ class Trainer:
     watch: str = "heldout"
     penalty: Callable[[], Tensor] | None = None
     progress: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None
+    stop: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         self.device = next(iter(self.parameters.values())).device
@@ -137,14 +101,16 @@ class Trainer:
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.ema = EMA(self.parameters, self.ema_config)
         self.state = State()
-        self._losses = LossMeter()
+        self._losses = LossMeter(self.optim.clip_norm)
 
     def run(self, until: int | None = None) -> State:
         """Go on from the last checkpoint, or from the start, to the last step (or to `until`, for a partial run).
 
         Raises:
-            TrainingError: a loss was not finite.
-            CheckpointError: a checkpoint could not be read or written.
+            TrainingError: a loss or a gradient was not finite.
+            CheckpointError: a checkpoint could not be read.
+            StorageError: one could not be written.
+            Preempted: `stop` said so; the state is saved.
         """
         self.resume()
         if self.state.step == 0:
@@ -153,30 +119,35 @@ class Trainer:
         self.network.train()
         while self.state.step < last:
             started = time.perf_counter()
-            errors = self._optimise(self.streams.batch(self.state.step, self.state.positions))
+            self._optimise(self.streams.batch(self.state.step, self.state.positions))
             self.state.step += 1
-            self._losses.add(self.state.step, errors)
             self.state.seconds += time.perf_counter() - started
-            metrics = self._after_step()
-            self.progress(self.state.step, metrics)
+            leave = self.stop() and self.state.step < last
+            self.progress(self.state.step, self._after_step(leave))
+            if leave:
+                raise Preempted(
+                    f"asked to stop: saved after step {self.state.step} of {self.config.steps}; run the same command again and "
+                    "it goes on from there"
+                )
         return self.state
 
-    def _optimise(self, batch: Batch) -> Errors:
-        """One update of the parameters and of their average; returns the errors, detached."""
+    def _optimise(self, batch: Batch) -> None:
+        """One update of the parameters and of their average."""
         # Anything random inside the network (dropout) is a function of (seed, step) too.
         torch.manual_seed((self.seed * 1_000_003 + self.state.step) % 2**63)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.state.step, self.config.steps, self.optim)
         errors = self.backward(batch)
+        norm = None
         if self.optim.clip_norm:
-            self.accelerator.clip_grad_norm_(self.parameters.values(), self.optim.clip_norm)
+            norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.optim.clip_norm)
         self.optimizer.step()
+        self._losses.add(self.state.step + 1, errors, norm, self.accelerator.optimizer_step_was_skipped)
         self.optimizer.zero_grad()
         self.ema.update(self.state.step + 1, len(batch))
         from_bank = int(batch.draw.from_bank.sum())
         target, bank = self.state.positions
         self.state.positions = (target + len(batch) - from_bank, bank + from_bank)
-        return errors
 
     def backward(self, batch: Batch) -> Errors:
         """Add the gradients of a batch, in as many passes as configured; returns the errors, detached."""
@@ -194,9 +165,9 @@ class Trainer:
             self.accelerator.backward(self.penalty())
         return Errors.cat(parts, batch.draw)
 
-    def _after_step(self) -> dict[str, Any]:
+    def _after_step(self, leave: bool) -> dict[str, Any]:
         step, metrics = self.state.step, {}
-        save = step % self.config.save_every == 0 or step == self.config.steps
+        save = leave or step % self.config.save_every == 0 or step == self.config.steps
         if step % self.config.log_every == 0 or save:
             metrics = self._losses.read(self.checkpoints.last_step())
             metrics["lr"] = self.optimizer.param_groups[0]["lr"]
@@ -265,9 +236,9 @@ class Trainer:
             return
         state = read_state(last)
         for key, value in self.identity.items():
-            if state.get(key) != value:
+            if key in state and state[key] != value:  # format 1 does not name the model
                 raise CheckpointError(
-                    f"{last} was made with another {key.replace('_', ' ')} ({state.get(key)}, now {value}); "
+                    f"{last} was made with another {key.replace('_', ' ')} ({state[key]}, now {value}); "
                     "give the run another `out`, or go back to the recipe that is saved there"
                 )
 
@@ -283,6 +254,17 @@ class Trainer:
             return False
         self.check_identity()
         groups, state = read(last)
+        try:
+            self._take_up(groups, state)
+        except (KeyError, ValueError, TypeError, RuntimeError) as reason:
+            raise CheckpointError(
+                f"{last} does not fit the model of this run ({reason}); give the run another `out`"
+            ) from reason
+        # What a run logs before its first step it logs again.
+        self.log.rewind(self.state.step or -1)
+        return True
+
+    def _take_up(self, groups: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(groups["parameters"][name])
@@ -291,7 +273,5 @@ class Trainer:
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         best = float("inf") if state["best"] is None else float(state["best"])
-        self.state = State(state["step"], tuple(state["positions"]), best, state.get("best_step"), state["seconds"])
-        # What a run logs before its first step it logs again.
-        self.log.rewind(self.state.step or -1)
-        return True
+        target, bank = map(int, state["positions"])
+        self.state = State(int(state["step"]), (target, bank), best, state.get("best_step"), float(state["seconds"]))

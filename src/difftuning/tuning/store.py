@@ -16,11 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from difftuning.errors import CheckpointError
+from difftuning.json_files import read_sealed
 from difftuning.tuning.base import Tuner
 from difftuning.tuning.lora import LoRA, PeftTuner
 from difftuning.tuning.lora_file import save_lora_files
 
 SETTINGS, LEARNED = "tuner.json", "tuner.safetensors"
+FORMAT = 1
 
 
 def save_tuner(tuner: Tuner, folder: Path, base: str, classes: Sequence[str]) -> None:
@@ -40,7 +42,7 @@ def save_tuner(tuner: Tuner, folder: Path, base: str, classes: Sequence[str]) ->
     if isinstance(tuner, LoRA):
         save_lora_files(tuner, folder)
     about = {
-        "format": 1,
+        "format": FORMAT,
         "tuner": tuner.config.model_dump(mode="json"),
         "base": base,
         "classes": list(classes),
@@ -54,11 +56,16 @@ def read_tuner(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What `save_tuner` wrote: the content of tuner.json, and what was learned.
 
     Raises:
-        CheckpointError: there is none, or it cannot be read.
+        CheckpointError: there is none, it cannot be read, or is of a later version.
     """
-    try:
-        return json.loads((folder / SETTINGS).read_text()), load_file(folder / LEARNED)
-    except (OSError, ValueError, SafetensorError) as reason:
+    mend = "finish the run with `difftuning train`"
+    about = read_sealed(folder / SETTINGS, mend)
+    if about.get("format") != FORMAT:
         raise CheckpointError(
-            f"there is no readable tuner in {folder} ({reason}); finish the run with `difftuning train`"
-        ) from reason
+            f"the tuner in {folder} is of format {about.get('format')!r}, and this version reads {FORMAT}; use the version that "
+            "wrote it"
+        )
+    try:
+        return about, load_file(folder / LEARNED)
+    except (OSError, SafetensorError) as reason:
+        raise CheckpointError(f"there is no readable tuner in {folder} ({reason}); {mend}") from reason

@@ -242,6 +242,7 @@ def assemble(prepared: Prepared) -> Assembly:
         seed=recipe.seed,
         identity={
             "recipe_digest": recipe.digest(),
+            "model_digest": digest,
             "bank_digest": "" if items is None else items.digest,
             "data_digest": data_digest(prepared),
         },

@@ -10,7 +10,8 @@ from difftuning.backbones.loading import load
 from difftuning.backbones.prompts import TextConfig
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank import audit, generate
-from difftuning.bank.card import CARD, BankCard, BankConfig, read_card, read_plan
+from difftuning.bank.card import CARD, BankCard, BankConfig
+from difftuning.bank.card_file import read_card, read_plan
 from difftuning.lock import alone
 from difftuning.workflows.display import Display, Silent, Task, total
 from difftuning.workflows.drawing import clip_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from difftuning.backbones.solvers import make_scheduler
+from difftuning.data.tensors import write_tensors
 from difftuning.diagnosis.advise import measured_psi
 from difftuning.diagnosis.swap_curve import swap_curve
 from difftuning.errors import ConfigError
@@ -100,7 +100,7 @@ def diagnose(
         }
     if advice is not None:
         found["advice"] = advice
-    save_file({"strip": curve.strip.contiguous()}, run.folder.path / STRIP)
+    write_tensors(run.folder.path / STRIP, {"strip": curve.strip.contiguous()})
     write_json(run.folder.path / FILE, found)
     return found
 

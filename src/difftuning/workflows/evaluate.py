@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
 from difftuning.config.provenance import provenance
 from difftuning.data.latents import LatentSet
 from difftuning.data.target import Target
+from difftuning.data.tensors import write_tensors
 from difftuning.evaluation import fidelity
 from difftuning.evaluation.control_consistency import MEASURES
 from difftuning.evaluation.features import FeatureNetwork, feature_network
 from difftuning.evaluation.fidelity import Measures, Reference
 from difftuning.json_files import MetricsLog
 from difftuning.results import Row, write_results
+from difftuning.run_folder import RunFolder
 from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.consistency import ITEMS, MEAN
 from difftuning.workflows.controls import Controls, asked
@@ -55,16 +56,17 @@ def evaluate(path: Path, display: Display | None = None) -> dict[str, Any]:
         `{"rows": [...], "warning": ...}`.
 
     Raises:
-        CheckpointError: the run is not finished.
+        CheckpointError: the run is not finished, or its model is not what was written.
+        BusyError: another process is at work on the run folder.
     """
-    run = open_run(path)
-    found = measure(run, run.recipe, display or Silent())
-    run.folder.samples.mkdir(exist_ok=True)
-    save_file({"images": found.images}, run.folder.samples / SAMPLES)
-    written = provenance()
-    recipe = run.recipe.model_dump(mode="json")
-    rows = [*found.rows, *found.layers]
-    write_results(run.folder.results, rows, written["machine"], written["commit"], recipe)
+    with RunFolder(path).require().alone():
+        run = open_run(path)
+        found = measure(run, run.recipe, display or Silent())
+        write_tensors(run.folder.samples / SAMPLES, {"images": found.images})
+        written = provenance()
+        recipe = run.recipe.model_dump(mode="json")
+        rows = [*found.rows, *found.layers]
+        write_results(run.folder.results, rows, written["machine"], written["commit"], recipe)
     return {"rows": [row.model_dump(mode="json") for row in rows], "warning": found.warning}
 
 

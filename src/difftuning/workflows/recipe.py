@@ -28,10 +28,10 @@ from difftuning.noise.clock import ClockConfig
 from difftuning.objectives.anchor import AnchorConfig
 from difftuning.objectives.distillation import DistillationConfig
 from difftuning.sampling.loop import SolverName
+from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
 from difftuning.training.optim import OptimConfig
 from difftuning.training.trackers import NAMES, TrackerName
-from difftuning.training.trainer import TrainingConfig
 from difftuning.tuning import FullConfig, TunerConfig
 from difftuning.workflows.recipes import locate
 

@@ -13,6 +13,7 @@ from difftuning.backbones.interpolation import Interpolated
 from difftuning.backbones.labels import target_rows
 from difftuning.backbones.loading import load
 from difftuning.backbones.switched_off import SwitchedOff
+from difftuning.checksums import check_sums
 from difftuning.coefficients.families import build
 from difftuning.config.loading import load_recipe
 from difftuning.config.validate import validate
@@ -58,7 +59,7 @@ class Models:
                 "set sampling.interpolation to null, or tune all weights"
             )
         before = pretrained(self.recipe)
-        return before, configured(load(str(RunFolder(self.recipe.folder).model)), self.recipe).to(before.device)
+        return before, configured(load(str(_whole(RunFolder(self.recipe.folder).model))), self.recipe).to(before.device)
 
 
 @dataclass(frozen=True)
@@ -124,12 +125,18 @@ def model_of(recipe: Recipe) -> Backbone:
         raise CheckpointError(f"run {path} has no model yet; finish it with `difftuning train {path / 'recipe.yaml'}`")
     if recipe.tuner.kind != "full":
         return _tuned(recipe)[0]
-    return configured(load(str(RunFolder(recipe.folder).model)), recipe)
+    return configured(load(str(_whole(RunFolder(recipe.folder).model))), recipe)
+
+
+def _whole(folder: Path) -> Path:
+    """A folder of a run, once it is sure that it is what was written."""
+    check_sums(folder, f"write it again with `difftuning train {folder.parent / 'recipe.yaml'}`")
+    return folder
 
 
 def _tuned(recipe: Recipe) -> tuple[Backbone, Backbone, Tuner]:
     """The pretrained model with its tuner attached, the same with the tuner off, and the tuner."""
-    about, learned = read_tuner(RunFolder(recipe.folder).tuner)
+    about, learned = read_tuner(_whole(RunFolder(recipe.folder).tuner))
     model = pretrained(recipe)
     labels, digest = model.labels, model.digest()
     if about["base"] != digest:

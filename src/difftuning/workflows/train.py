@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from difftuning.atomic import ASIDE
+from difftuning.atomic import remove_left_over, write_bytes, write_folder
 from difftuning.bank.mix import coverage
+from difftuning.checksums import write_sums
 from difftuning.config.loading import dump_recipe
 from difftuning.config.precision import SLOW, native_bf16
 from difftuning.config.provenance import provenance
 from difftuning.json_files import MetricsLog, write_json, write_text
 from difftuning.reporting.images import image_grid
+from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import tensors_digest
 from difftuning.training.hooks import Hook
+from difftuning.training.preemption import stop_request
 from difftuning.tuning.store import save_tuner
 from difftuning.workflows import bank as bank_workflow
 from difftuning.workflows import consistency
@@ -40,9 +42,18 @@ def train(recipe: Recipe, display: Display | None = None) -> dict[str, Any]:
 
     Raises:
         DifftuningError: whatever is wrong, before anything is overwritten.
+        BusyError: another process is at work on the run folder.
+        Preempted: SIGTERM came while it trained; all is saved.
     """
     display = display or Silent()
     prepared = check(recipe, display)
+    with RunFolder(recipe.folder).alone():
+        return _run(prepared, display)
+
+
+def _run(prepared: Prepared, display: Display) -> dict[str, Any]:
+    recipe = prepared.recipe
+    remove_left_over(recipe.folder)
     if prepared.needs_bank:
         bank_workflow.draw(recipe, prepared.backbone, display)
     run = assemble(prepared)
@@ -67,10 +78,11 @@ def train(recipe: Recipe, display: Display | None = None) -> dict[str, Any]:
             tell(step, **told)
 
         trainer.progress = progress
-        try:
-            trainer.run()
-        finally:
-            run.log.finish()
+        with stop_request() as trainer.stop:
+            try:
+                trainer.run()
+            finally:
+                run.log.finish()
     return _finish(run)
 
 
@@ -112,9 +124,8 @@ def _hooks(run: Assembly) -> list[Hook]:
     sampling = recipe.sampling.model_copy(update={"negative": None})
 
     def grid(step: int) -> dict[str, float]:
-        run.folder.samples.mkdir(exist_ok=True)
         picture = image_grid(draw_images(backbone, shown, sampling), columns=8, scale=2)
-        (run.folder.samples / f"step-{step:08d}.png").write_bytes(picture)
+        write_bytes(run.folder.samples / f"step-{step:08d}.png", picture)
         return {}
 
     def covered(step: int) -> dict[str, float]:
@@ -177,9 +188,10 @@ def _finish(run: Assembly) -> dict[str, Any]:
 
 
 def _whole(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder aside and put it in the place of what is there."""
-    aside = folder.with_name(f"{ASIDE}{folder.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    write(aside)
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    """Put a folder with the digests of its files in the place of what is there."""
+
+    def filled(aside: Path) -> None:
+        write(aside)
+        write_sums(aside)
+
+    write_folder(folder, filled)

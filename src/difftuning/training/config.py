@@ -1,0 +1,44 @@
+"""The settings of the training loop."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from difftuning.config.precision import Precision
+from difftuning.config.section import Section
+
+
+class TrainingConfig(Section):
+    """How long, how large, how often."""
+
+    steps: int = Field(1000, gt=0)
+    """Optimiser steps in all."""
+    batch_size: int = Field(32, gt=0)
+    """Samples a step, target and bank together."""
+    accumulate: int = Field(1, gt=0)
+    """Passes a step is split into, to save memory; the result is the same up to rounding."""
+    precision: Precision = "no"
+    """Mixed precision of the pass, or `auto`; weights, optimiser and average stay float32."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass, to save memory."""
+    label_dropout: float = Field(0.1, ge=0, le=1)
+    """The share of target samples whose label becomes the null label, for classifier-free guidance."""
+    retention_labels: float | None = Field(None, ge=0, le=1)
+    """The share of bank items that train under a random class of the target. Where psi is small, little else tells the new classes
+    what the pretrained model knows. Null for none, as in the paper: all under no condition."""
+    log_every: int = Field(50, gt=0)
+    """Steps between lines of metrics.jsonl."""
+    heldout_every: int = Field(500, ge=0)
+    """Steps between measurements of the held-out error in ten bins of u; 0 never."""
+    sample_every: int = Field(0, ge=0)
+    """Steps between sample grids; 0 never."""
+    save_every: int = Field(500, gt=0)
+    """Steps between checkpoints; the last step always saves."""
+    keep: int = Field(2, gt=0)
+    """Newest checkpoints that stay; the best one stays besides."""
+
+    @model_validator(mode="after")
+    def _parts_of_a_batch(self) -> TrainingConfig:
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate={self.accumulate} passes cannot share {self.batch_size} samples; lower it")
+        return self

@@ -1,0 +1,289 @@
+"""Whatever a user or a stranger can hand in: each input is either taken or refused by a difftuning error, soon, and nothing is
+written. Inputs are drawn by hypothesis, or made by damaging real ones.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import time
+from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import zeros
+
+from difftuning.backbones.folder import names_of, read_index
+from difftuning.backbones.labels import LabelSpace, change_labels
+from difftuning.backbones.solvers import SOLVERS, make_scheduler
+from difftuning.bank.card_file import read_card
+from difftuning.config.loading import dump_recipe, load_recipe, parse_yaml
+from difftuning.config.overrides import apply_overrides
+from difftuning.config.validate import validate
+from difftuning.data.decoding import decode
+from difftuning.data.folder import FileSource
+from difftuning.data.prompted import Prompted
+from difftuning.errors import DifftuningError
+from difftuning.json_files import MetricsLog
+from difftuning.noise.process import from_scheduler_config
+from difftuning.results import read_rows
+from difftuning.training.checkpoints import read_state
+from difftuning.tuning.store import read_tuner
+from difftuning.workflows.recipe import Recipe
+from difftuning.workflows.recipes import listing, show
+
+SLOW = 5.0
+"""Seconds of the processor after which an input counts as a hang; the slowest ordinary one takes some hundredths."""
+COUNTS = {
+    "recipes": 3_000,
+    "recipes, drawn": 1_000,
+    "overrides": 3_000,
+    "label maps": 2_000,
+    "schedulers' configs": 2_000,
+    "prompt templates": 2_000,
+    "captions": 10_000,
+    "image files": 45_000,
+    "bank cards": 6_000,
+    "checkpoint states": 6_000,
+    "tuners": 5_000,
+    "results": 4_000,
+    "metrics": 5_000,
+    "model indices": 12_000,
+}
+"""Inputs of each kind, many where one costs little."""
+Try = Callable[[Any], object]
+
+odd = ["kind", "steps", "psi", "tau", "null", "1e400", "-1", "nan", "../x", "\x00", "🦊" * 3]
+words = st.text(max_size=12) | st.sampled_from(odd)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | words
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4), max_leaves=12
+)
+
+
+class Tally:
+    """What became of the inputs of one kind."""
+
+    def __init__(self) -> None:
+        self.tried = self.taken = self.refused = self.slow = 0
+        self.escaped: list[str] = []
+
+    def put(self, attempt: Try, given: Any) -> None:
+        """Try one input."""
+        self.tried += 1
+        begin = time.thread_time()
+        try:
+            attempt(given)
+            self.taken += 1
+        except DifftuningError:
+            self.refused += 1
+        except Exception as escaped:
+            self.escaped.append(f"{type(escaped).__name__}: {escaped} from {str(given)[:200]!r}")
+        self.slow += time.thread_time() - begin > SLOW
+
+    def figures(self) -> dict[str, Any]:
+        """For the result file."""
+        told = {"tried": self.tried, "taken": self.taken, "refused": self.refused, "hangs": self.slow}
+        return {**told, "tracebacks": len(self.escaped)}
+
+
+def drawn(attempt: Try, strategy: st.SearchStrategy[Any], count: int, tally: Tally, of: int) -> None:
+    """Try inputs that hypothesis draws."""
+
+    @seed(of)
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def body(value: Any) -> None:
+        tally.put(attempt, value)
+
+    body()
+
+
+def damaged(attempt: Try, whole: list[bytes], count: int, tally: Tally, chance: random.Random) -> None:
+    """Try real content with bytes changed, cut out, repeated or moved."""
+    for _ in range(count):
+        tally.put(attempt, damage(chance.choice(whole), chance))
+
+
+def damage(content: bytes, chance: random.Random) -> bytes:
+    """One to four changes of a content."""
+    data = bytearray(content)
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        at = chance.randrange(len(data) + 1)
+        until = min(len(data), at + chance.choice((1, 2, 8, 64)))
+        match chance.randrange(5):
+            case 0:
+                data[at:until] = bytes(chance.randrange(256) for _ in range(until - at))
+            case 1:
+                del data[at:until]
+            case 2:
+                data[at:at] = data[at:until] * chance.choice((1, 2, 50))
+            case 3:
+                data[at:until] = chance.choice((b"\x00", b"\xff", b"[", b"{", b"&a *a", b"-1", b"1e999", b"!!int ")) * 3
+            case _:
+                del data[at:]
+    return bytes(data)
+
+
+def _into(file: Path, attempt: Callable[[], object]) -> Try:
+    """An attempt at a file's content."""
+
+    def put(content: bytes) -> object:
+        file.write_bytes(content)
+        return attempt()
+
+    return put
+
+
+def images() -> list[bytes]:
+    """A small picture in every kind that Pillow writes, the ones that are not read too."""
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 10, 4), np.uint8)
+    found = []
+    written = "PNG JPEG WEBP AVIF GIF BMP TIFF PPM JPEG2000 ICO TGA EPS PCX IM SGI DDS".split()
+    options = {"JPEG": {"progressive": True}, "TIFF": {"compression": "tiff_lzw"}}
+    for kind in written:
+        for mode in ("RGB", "RGBA", "L", "P", "1"):
+            file = io.BytesIO()
+            try:
+                Image.fromarray(pixels).convert(mode).save(file, kind, **options.get(kind, {}))
+            except (OSError, ValueError):  # a kind does not have every mode
+                continue
+            found.append(file.getvalue())
+    return found
+
+
+def kinds(folder: Path) -> dict[str, Callable[[int, Tally, int], None]]:
+    """Every kind of input: what tries so many of them, with a seed. Files are written into the folder and nowhere else."""
+    sample = Path(__file__).parents[1] / "formats" / "2"
+    recipes = [show(one["name"])["text"].encode() for one in listing()["recipes"]]
+    plain = parse_yaml(recipes[0].decode(), "a recipe")
+    space = LabelSpace(("cat", "dog", "fox"))
+
+    def recipe(content: bytes) -> object:
+        (folder / "recipe.yaml").write_bytes(content)
+        made = validate(Recipe, load_recipe(folder / "recipe.yaml"))
+        return dump_recipe(made.model_dump(mode="json"))
+
+    def override(text: Any) -> object:
+        return validate(Recipe, apply_overrides(plain, [text] if isinstance(text, str) else text, Recipe))
+
+    def labels(given: Any) -> object:
+        made = validate(Recipe, {**plain, "labels": given}).labels
+        return change_labels(made, space, zeros(4, 1), ("cat", "owl"))
+
+    def scheduler(config: Any) -> object:
+        from_scheduler_config(config)
+        return make_scheduler(random.Random(str(config)).choice(SOLVERS), config)
+
+    def caption(template: Any) -> object:
+        return Prompted(_captioned(folder / "captioned"), template).class_names
+
+    def caption_file(content: bytes) -> object:
+        source = _captioned(folder / "captions")
+        (folder / "captions/0.txt").write_bytes(content)
+        return Prompted(source, None).class_names
+
+    names = list(Recipe.model_fields)
+    sections = st.dictionaries(st.sampled_from(names) | words, values, max_size=4)
+    paths = st.lists(
+        st.sampled_from([*names, "kind", "tau", "steps", "lr", "0", "count"]) | words, min_size=1, max_size=4
+    )
+    overrides = st.builds(
+        lambda path, value: f"{'.'.join(path)}={value}", paths, words | st.integers() | values.map(json.dumps)
+    )
+    keys = "_class_name num_train_timesteps beta_start beta_end beta_schedule trained_betas shift sigma_min sigma_max sigma_data"
+    keys += " prediction_type rescale_betas_zero_snr timestep_spacing use_flow_sigmas clip_sample"
+    classes = ["DDPMScheduler", "EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler", "DDIMScheduler", "linear"]
+    settings_of = scalars | st.sampled_from(classes) | st.lists(st.floats(-1, 2), max_size=5) | st.integers(1, 50)
+    configs = st.dictionaries(st.sampled_from(keys.split()), settings_of)
+    maps = st.fixed_dictionaries({"kind": st.sampled_from(["from-source", "extend", "keep", "replace"]) | words})
+    starts = st.dictionaries(
+        st.sampled_from(["cat", "owl"]) | words, st.sampled_from(["cat", "fox"]) | scalars, max_size=3
+    )
+    mapped = st.builds(lambda head, start: {**head, "start": start}, maps, starts | values) | maps
+    fields = ["{caption}", "{label}", "{", "}", "{{", "{label:>9999999}", "{caption!r}", "{0}"]
+    templates = st.lists(words | st.sampled_from(fields))
+
+    def file_kind(path: str, attempt: Callable[[Path], object]) -> Callable[[int, Tally, int], None]:
+        scratch = folder / path.replace("/", "-") / Path(path).name
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        for beside in (sample / path).parent.iterdir():
+            if beside.is_file():
+                (scratch.parent / beside.name).write_bytes(beside.read_bytes())
+        whole = (sample / path).read_bytes()
+        try_it = _into(scratch, lambda: attempt(scratch.parent))
+        text = values.map(lambda value: json.dumps(value).encode())
+
+        def tries(count: int, tally: Tally, of: int) -> None:
+            damaged(try_it, [whole], count - count // 4, tally, random.Random(of))
+            drawn(try_it, text, count // 4, tally, of)
+
+        return tries
+
+    def spread(attempt: Try, strategy: st.SearchStrategy[Any]) -> Callable[[int, Tally, int], None]:
+        return lambda count, tally, of: drawn(attempt, strategy, count, tally, of)
+
+    def harmed(attempt: Try, whole: list[bytes]) -> Callable[[int, Tally, int], None]:
+        return lambda count, tally, of: damaged(attempt, whole, count, tally, random.Random(of))
+
+    step = "checkpoints/step-00000004"
+    return {
+        "recipes": harmed(recipe, recipes),
+        "recipes, drawn": spread(lambda given: recipe(json.dumps(given).encode()), sections),
+        "overrides": spread(override, overrides | st.text()),
+        "label maps": spread(labels, mapped | values),
+        "schedulers' configs": spread(scheduler, configs),
+        "prompt templates": spread(caption, templates.map("".join)),
+        "captions": harmed(caption_file, ["a fox, eine Fuchs, 狐".encode(), b"\xff\xfe<script>", b"{label}\n" * 9]),
+        "image files": harmed(lambda content: decode(content, "an image", 2**22), images()),
+        "bank cards": file_kind("bank/card.json", read_card),
+        "checkpoint states": file_kind(f"{step}/state.json", read_state),
+        "tuners": file_kind("tuner/tuner.json", read_tuner),
+        "results": file_kind("results.json", lambda found: read_rows(found / "results.json")),
+        "metrics": file_kind("metrics.jsonl", lambda found: MetricsLog(found / "metrics.jsonl").rewind(2)),
+        "model indices": _model_index(folder / "index"),
+    }
+
+
+def _model_index(folder: Path) -> Callable[[int, Tally, int], None]:
+    folder.mkdir(exist_ok=True)
+    parts = {"transformer": ["diffusers", "DiTTransformer2DModel"]}
+    index = {"_class_name": "DiTPipeline", "id2label": {"0": "cat", "1": "dog"}, **parts}
+    whole = [json.dumps(index).encode()]
+    attempt = _into(folder / "model_index.json", lambda: names_of(read_index(folder, "a model")))
+    return lambda count, tally, of: damaged(attempt, whole, count, tally, random.Random(of))
+
+
+def _captioned(folder: Path) -> FileSource:
+    folder.mkdir(exist_ok=True)
+    (folder / "0.png").touch()
+    (folder / "0.txt").write_text("a fox")
+    return FileSource(folder, ["animals"], [folder / "0.png"], [0], 64)
+
+
+def all_inputs(folder: Path, share: float, of: int = 0) -> dict[str, Any]:
+    """Inputs of each kind, that share of `COUNTS` or a few more: the figures, and those that escaped."""
+    found: dict[str, Any] = {}
+    inside = folder / "inside"
+    inside.mkdir()
+    with chdir(inside):
+        for name, tries in kinds(inside).items():
+            tally = Tally()
+            tries(max(10, int(COUNTS[name] * share)), tally, of)
+            found[name] = tally.figures()
+            for escaped in tally.escaped[:5]:
+                print(f"{name}: {escaped}", flush=True)
+    found["written outside"] = sorted(path.name for path in folder.iterdir() if path != inside)
+    return found
