@@ -102,6 +102,8 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
     }
     made = {}
     for part, names in columns.items():
+        if part not in found:
+            continue
         lines = [f"| {part} | {' | '.join(names)} |", f"|---{'|---' * len(names)}|"]
         for name, entry in _each(found, part):
             cells = (str(entry[key]).replace("|", "\\|") for key in names)

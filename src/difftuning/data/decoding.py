@@ -49,18 +49,18 @@ def decode(data: bytes, origin: str, max_pixels: int) -> Image.Image:
         raise DataError(f"{origin}: the file is empty")
     try:
         with warnings.catch_warnings():
-            # Pillow warns of large images; our own limit, checked below, decides instead.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow warns of large images, for which we have a limit of our own, and of damaged tags, which do not change pixels.
+            warnings.simplefilter("ignore")
             Image.init()  # all kinds that Pillow knows; a list of some does not find those that are not there yet
             image = Image.open(_Timed(data), formats=FORMATS)
-        if image.width * image.height > max_pixels:
-            raise DataError(
-                f"{origin}: {image.width}x{image.height} pixels exceed the limit of {max_pixels}; raise data.max_pixels"
-            )
-        if isinstance(image, ImageFile.ImageFile):
-            image.decodermaxblock = _BLOCK
-        image.load()
-        return _as_rgb(ImageOps.exif_transpose(image), origin)
+            if image.width * image.height > max_pixels:
+                raise DataError(
+                    f"{origin}: {image.width}x{image.height} pixels exceed the limit of {max_pixels}; raise data.max_pixels"
+                )
+            if isinstance(image, ImageFile.ImageFile):
+                image.decodermaxblock = _BLOCK
+            image.load()
+            return _as_rgb(ImageOps.exif_transpose(image), origin)
     except DataError as reason:
         raise DataError(f"{origin}: {str(reason).removeprefix(f'{origin}: ')}") from reason
     except UnidentifiedImageError:
