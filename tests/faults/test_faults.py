@@ -11,7 +11,7 @@ from pathlib import Path
 from faults.run import lost, summary, tables
 
 
-def test_kills_full_disks_damage_and_odd_inputs_lose_nothing(tmp_path: Path) -> None:
+def test_kills_damage_and_odd_inputs_lose_nothing(tmp_path: Path) -> None:
     command = [
         sys.executable,
         str(Path(__file__).with_name("run.py")),
