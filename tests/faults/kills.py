@@ -115,7 +115,7 @@ def verbs(folder: Path) -> dict[str, Verb]:
         "train": Verb(train, _trained_and_logged, (KILL,)),
         "train, asked to stop": Verb(train, _trained, (TERM,)),
         "study": Verb(study, lambda out: {name: bytes_of(out / name) for name in ("results", "pages", "banks")}),
-        # "continual": a stream of two tasks goes here, once there is the verb.
+        # "continual": a stream of two phases goes here; until then tests/workflows/test_continual.py kills one.
     }
 
 
