@@ -26,7 +26,7 @@ from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.recipes import listing
 from tiny import narrow_dit_xl
 
-SHIPPED = [one["name"] for one in listing()["recipes"]]
+SHIPPED = [one["name"] for one in listing()["recipes"] if not one["name"].startswith("streams/")]
 PAPER = [name for name in SHIPPED if name.startswith("paper/")]
 TABLE = "emb.class_embedder.embedding_table.weight"
 LAST = "transformer_blocks.1.attn.add_q_proj.lora"

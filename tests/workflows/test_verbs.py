@@ -336,7 +336,7 @@ def test_samples_are_judged_over_all_classes(recipe_file: Path) -> None:
     target = assemble_target(recipe_file, ["data.heldout=3"])
     judge = Judge(recipe, target)
     for count in (2, 4, 8, 50):
-        found = torch.bincount(judge.labels(torch.arange(2), count), minlength=2)
+        found = torch.bincount(judge.conditions(torch.arange(2), count)[0:count].labels, minlength=2)
         assert found.tolist() == [count // 2, count // 2]
 
 
@@ -384,7 +384,7 @@ def test_a_run_is_drawn_and_judged_between_its_weights_and_the_pretrained_ones(
     assert 0 < own["drift_fisher"] < own["drift"]
     # What the training moved and passed through says nothing about other weights.
     assert own.keys() - before.keys() == {
-        "drift", "drift_per_parameter", "drift_fisher", "heldout_curve", "heldout_best"
+        "drift", "drift_per_parameter", "drift_fisher", "drift_of_layer", "heldout_curve", "heldout_best"
     }  # fmt: skip
 
 
