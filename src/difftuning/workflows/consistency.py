@@ -14,7 +14,7 @@ from difftuning.data.control_maps import required_annotator
 from difftuning.data.target import Target
 from difftuning.evaluation.control_consistency import consistency
 from difftuning.reporting.images import image_grid
-from difftuning.workflows.controls import Asked, Controls
+from difftuning.workflows.controls import Controls, UnderMaps
 from difftuning.workflows.drawing import draw_images, spread
 from difftuning.workflows.recipe import SamplingConfig
 
@@ -37,8 +37,8 @@ def consistency_of(
     """
     config, count = controls.config, len(controls.heldout)
     places = spread(count, min(config.items, count))
-    asked = Asked(rows[target.heldout.labels[places]], controls.heldout, places)
-    images = draw_images(backbone, asked, sampling)
+    conditions = UnderMaps(rows[target.heldout.labels[places]], controls.heldout, places)
+    images = draw_images(backbone, conditions, sampling)
     wanted = controls.heldout.get(places)
     return consistency(config.kind, wanted, images, required_annotator(config)), wanted, images
 

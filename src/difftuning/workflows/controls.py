@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -157,7 +156,7 @@ class Decoded:
 
 
 @dataclass(frozen=True)
-class Asked:
+class UnderMaps:
     """Conditions whose maps are decoded when they are asked for. It is a `difftuning.workflows.drawing.Conditions`.
 
     Attributes:
@@ -176,8 +175,3 @@ class Asked:
     def __getitem__(self, index: slice) -> Condition:
         """Some of them."""
         return Condition(self.labels[index], self.maps.get(self.places[index]))
-
-
-def asked(labels: Tensor, controls: Controls | None, places: Tensor | Sequence[int]) -> Condition | Asked:
-    """The conditions of drawn images: the labels, under the maps of held-out images where there are controls."""
-    return Condition(labels) if controls is None else Asked(labels, controls.heldout, torch.as_tensor(places))

@@ -23,9 +23,10 @@ from difftuning.evaluation.fidelity import Measures, Reference
 from difftuning.json_files import MetricsLog
 from difftuning.results import Row, write_results
 from difftuning.run_folder import RunFolder
+from difftuning.types import Condition
 from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.consistency import ITEMS, MEAN
-from difftuning.workflows.controls import Controls, asked
+from difftuning.workflows.controls import Controls, UnderMaps
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.drawing import Conditions, draw_images
 from difftuning.workflows.drift import Drift, drift_of
@@ -146,7 +147,9 @@ class Judge:
         """What `count` images are drawn under: the classes in the proportions of the held-out images, and their maps."""
         labels = rows[self.target.heldout.labels]
         places = torch.arange(count) * len(labels) // count
-        return asked(labels[places], self.controls, places)
+        if self.controls is None:
+            return Condition(labels[places])
+        return UnderMaps(labels[places], self.controls.heldout, places)
 
     def draw(self, model: Backbone, rows: Tensor, display: Display, before: Backbone | None = None) -> Tensor:
         """As many samples as the recipe says; `before` is the pretrained model, for domain guidance."""

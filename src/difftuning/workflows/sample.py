@@ -15,7 +15,7 @@ from difftuning.data.control_maps import read_maps
 from difftuning.data.sources import DataConfig
 from difftuning.errors import ModelError
 from difftuning.types import Condition
-from difftuning.workflows.controls import Asked
+from difftuning.workflows.controls import UnderMaps
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.drawing import Conditions, draw_images, spread
 from difftuning.workflows.pretrained import device_of
@@ -108,11 +108,11 @@ def _controlled(
     if control is not None:
         kind = KIND if opened is None or opened.controls is None else opened.controls.config.kind
         maps = read_maps(control, kind, model.image_size, DataConfig().max_pixels)
-        return Asked(drawn, maps, torch.arange(len(drawn)) % len(maps))
+        return UnderMaps(drawn, maps, torch.arange(len(drawn)) % len(maps))
     if opened is None or opened.controls is None:
         raise ModelError(
             f"{model.name} has a ControlNet; say what it is told: --control with a map or a folder of maps"
         )
     places = spread(len(opened.controls.heldout), len(drawn))
     prompts = [opened.target.class_names[label] for label in opened.target.heldout.labels[places].tolist()]
-    return Asked(drawn if labels else model.rows(prompts), opened.controls.heldout, places)
+    return UnderMaps(drawn if labels else model.rows(prompts), opened.controls.heldout, places)

@@ -19,10 +19,11 @@ from difftuning.training.checkpoints import tensors_digest
 from difftuning.training.hooks import Hook
 from difftuning.training.preemption import stop_request
 from difftuning.tuning.store import save_tuner
+from difftuning.types import Condition
 from difftuning.workflows import bank as bank_workflow
 from difftuning.workflows import consistency
 from difftuning.workflows.assemble import Assembly, Prepared, assemble, prepare
-from difftuning.workflows.controls import ControlledBank, asked
+from difftuning.workflows.controls import ControlledBank, UnderMaps
 from difftuning.workflows.display import Display, Silent, sparkline, total
 from difftuning.workflows.drawing import Conditions, draw_images, spread
 from difftuning.workflows.heldout import bank_heldout, measurement, target_heldout
@@ -146,9 +147,9 @@ def _hooks(run: Assembly) -> list[Hook]:
 def _shown(run: Assembly, count: int) -> Conditions:
     """What a grid shows: classes from all over the target, or held-out images' maps under their prompts."""
     if run.controls is None:
-        return asked(run.rows[spread(len(run.rows), count)], None, ())
+        return Condition(run.rows[spread(len(run.rows), count)])
     places = spread(len(run.controls.heldout), count)
-    return asked(run.rows[run.target.heldout.labels[places]], run.controls, places)
+    return UnderMaps(run.rows[run.target.heldout.labels[places]], run.controls.heldout, places)
 
 
 def _preflight(run: Assembly) -> None:
