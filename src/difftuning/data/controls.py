@@ -19,6 +19,7 @@ import importlib.metadata
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 from types import MappingProxyType
 
@@ -143,8 +144,9 @@ CHANNELS: Mapping[str, int] = MappingProxyType({"edge": 1, "sketch": 1, "depth":
 """Kind of control to the channels of its maps."""
 
 
+@cache
 def annotator_of(kind: str, name: str | None) -> Annotator | None:
-    """What makes the controls of a kind.
+    """What makes the controls of a kind; made once, since target, bank and measurements ask for it and it may be a large network.
 
     Args:
         kind: a key of `CHANNELS`.
