@@ -112,6 +112,6 @@ def test_claims_are_about_methods_of_their_study() -> None:
         rows += [
             row(method, 1.0, metric)
             for method in methods
-            for metric in ("heldout_best", "heldout_bank", "drift_fisher")
+            for metric in ("heldout_best", "heldout_bank", "drift_fisher", "convergence")
         ]
         assert all(claim.check(rows) is not None for claim in study.claims), study.name

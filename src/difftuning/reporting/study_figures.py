@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from matplotlib.axes import Axes
@@ -28,6 +30,51 @@ def over_setting(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]
             axes.set_xlabel(xlabel)
             if title == next(iter(panels)):
                 axes.set_ylabel(ylabel.replace(" (", "\n("))
+
+        return draw
+
+    return draw_svg(*map(panel, panels), width=max(5.4, 3.4 * len(panels)))
+
+
+@dataclass(frozen=True)
+class Leaping:
+    """The curves of a method, and when they leap.
+
+    Attributes:
+        runs: seed -> (step, control consistency).
+        moments: the step of each run that leaps.
+    """
+
+    runs: dict[int, list[tuple[int, float]]]
+    moments: list[float]
+
+
+def leaps(panels: Mapping[str, Mapping[str, Leaping]]) -> bytes:
+    """How far ControlNets obey while they train: a panel a kind of control, thin lines the runs, a thick one their mean.
+
+    An upright line is the mean moment of sudden convergence, and what is shaded reaches from the earliest to the latest.
+
+    Args:
+        panels: kind of control -> method -> its curves.
+    """
+
+    def panel(title: str) -> Callable[[Axes], None]:
+        def draw(axes: Axes) -> None:
+            for index, (name, found) in enumerate(panels[title].items()):
+                looks, at = look(name, index), defaultdict(list)
+                for points in found.runs.values():
+                    axes.plot(*columns_of(points), color=looks["color"], linewidth=0.8, alpha=0.5)
+                    for step, value in points:
+                        at[step].append(value)
+                mean = [(step, fmean(values)) for step, values in sorted(at.items())]
+                axes.plot(*columns_of(mean), label=name, markevery=max(1, len(mean) // 8), **looks)
+                if found.moments:
+                    axes.axvline(fmean(found.moments), color=looks["color"], linestyle="--", linewidth=1.2)
+                    axes.axvspan(min(found.moments), max(found.moments), color=looks["color"], alpha=0.12, linewidth=0)
+            axes.set_title(title)
+            axes.set_xlabel("training steps")
+            if title == next(iter(panels)):
+                axes.set_ylabel("control consistency")
 
         return draw
 

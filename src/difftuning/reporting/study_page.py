@@ -17,6 +17,8 @@ from difftuning.results import Row
 
 CURVE = "heldout_curve"
 """The metric whose rows are the held-out error while training."""
+CONSISTENCY, LEAP = "consistency_curve", "convergence"
+"""Those of how far a ControlNet obeys while it trains, and of the step at which it begins to."""
 MOST_SIGNS = 3
 """So many methods can be told apart by their signs."""
 
@@ -33,6 +35,7 @@ class StudyPage:
         down: what the lines of its tables are: "target", or the key of a setting.
         metrics: the tables, the first one drawn.
         curves: draw the error while training instead.
+        leaps: draw the control consistency while training instead, with the moment of its leap.
         rows: measured numbers.
         finished: how many cells they come from.
         cells: of so many that are planned.
@@ -45,6 +48,7 @@ class StudyPage:
     down: str
     metrics: tuple[str, ...]
     curves: bool
+    leaps: bool
     rows: tuple[Row, ...]
     finished: int
     cells: int
@@ -92,6 +96,8 @@ class StudyPage:
         return dict(found)
 
     def _figure(self) -> bytes | None:
+        if self.leaps:
+            return self._leaps()
         if self.curves:
             series: dict[str, list[tuple[int, float]]] = defaultdict(list)
             first = self.rows[0].target
@@ -115,6 +121,20 @@ class StudyPage:
             for target, curves in panels.items()
         }
         return study_figures.over_setting(means, self.down, heading(shown, metric))
+
+    def _leaps(self) -> bytes | None:
+        """A panel a line of the tables: the consistency of each method, and when it leaps."""
+        panels: dict[str, dict[str, study_figures.Leaping]] = {}
+        for row in self.rows:
+            if row.metric in (CONSISTENCY, LEAP):
+                line = panels.setdefault(place(row, self.down), {}).setdefault(
+                    row.method, study_figures.Leaping({}, [])
+                )
+                if row.metric == LEAP:
+                    line.moments.append(row.value)
+                else:
+                    line.runs.setdefault(row.seed, []).append((row.step, row.value))
+        return study_figures.leaps(panels) if panels else None
 
     def _changes(self, shown: Sequence[Row]) -> bytes | None:
         """Each method against standard fine-tuning, in pairs of the same seed; few methods are signs, many are lines."""

@@ -20,6 +20,7 @@ LOWER_IS_BETTER = {
     "precision": False,
     "recall": False,
     "memorised": True,
+    "convergence": True,
 }
 """Which way a metric is read; one that is not here, such as the drift, is shown and not judged."""
 
@@ -35,6 +36,8 @@ LABELS = {
     "memorised": "memorised share",
     "forgetting": "forgetting: rise of the held-out error of earlier phases",
     "forward_transfer": "forward transfer: change of the held-out error before a phase",
+    "convergence": "steps to sudden convergence",
+    "consistency": "control consistency",
     "drift": "weight drift",
     "drift_per_parameter": "weight drift by parameter",
     "drift_fisher": "weight drift, Fisher-weighted on the bank",

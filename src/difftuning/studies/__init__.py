@@ -9,6 +9,7 @@ from difftuning.studies import (
     ablation,
     bank_steps,
     continual,
+    control,
     convergence,
     distillation,
     drift,
@@ -46,6 +47,7 @@ _ALL = (
     tuners,
     retention_map,
     continual,
+    control,
 )
 KINDS: Mapping[str, Study] = MappingProxyType({module.STUDY.name: module.STUDY for module in _ALL})
 """Name to study, in the order in which `study all` runs them."""

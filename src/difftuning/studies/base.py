@@ -48,6 +48,8 @@ class Study:
         claims: what its rows can confirm or refute, for the page of all results.
         curves: whether the error against the training steps is shown.
         swap: whether the swap curve of each cell is measured.
+        leaps: whether the moment is measured at which the ControlNet of each cell begins to obey, by the threshold of the same cell
+            with tau = 0.
     """
 
     name: str
@@ -61,14 +63,16 @@ class Study:
     claims: tuple[Claim, ...] = ()
     curves: bool = False
     swap: bool = False
+    leaps: bool = False
 
     def quick(self) -> Study:
         """Its smallest form, which only shows that everything works: a cell of each kind, on one target, with few steps."""
         kept: dict[tuple[str, str], Cell] = {}
+        short = (*SHORT, *SHORT_CONTROL) if self.leaps else SHORT
         for cell in self.cells:
             setting = {} if self.down == "target" else dict(cell.setting)
             kept.setdefault(
-                (cell.method, str(setting)), replace(cell, overrides=(*QUICK, *map(_short, cell.overrides), *SHORT))
+                (cell.method, str(setting)), replace(cell, overrides=(*QUICK, *map(_short, cell.overrides), *short))
             )
         return replace(self, cells=tuple(kept.values()))
 
@@ -84,6 +88,8 @@ QUICK = (
 """Before what a cell sets itself, so that what a study varies still varies."""
 SHORT = ("training.heldout_every=2",)
 """Behind it."""
+SHORT_CONTROL = ("control.measure_every=2", "control.items=4")
+"""Where a ControlNet trains."""
 
 
 def _short(override: str) -> str:

@@ -35,6 +35,7 @@ from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import is_finished, open_run
 from difftuning.workflows.study_files import count, flat, page_of, rewrite, take, write
 from difftuning.workflows.study_index import write_index
+from difftuning.workflows.study_leaps import leap_rows
 from difftuning.workflows.study_rows import SWAP, KnownRows, placed
 from difftuning.workflows.study_streams import placed_stream, stream_rows
 from difftuning.workflows.train import train
@@ -45,7 +46,7 @@ ALL = "all"
 QUICK = "quick"
 """The folder of what `quick` writes, below that of results and that of pages."""
 PROBE = ("coefficients.psi={kind: power, tau: 0}", "training.retention_labels=null")
-"""What makes a run the probe of an advised one: standard fine-tuning."""
+"""What makes a run the probe of an advised one, and the standard that another is measured by: standard fine-tuning."""
 
 
 def study(
@@ -183,6 +184,10 @@ class Queue:
         if one.swap:
             with self._alone(made.folder, wait):
                 rows += self._swap(made, rows[0])
+        if one.leaps:
+            standard = self._placed(one, cell, *PROBE)
+            self._finish(standard, wait)
+            rows += leap_rows(made.folder, standard.folder, rows[0])
         return [placed(row, one, cell, key, row.setting) for row in rows]
 
     def _rows_of(self, one: Study) -> AbstractContextManager[None]:

@@ -40,6 +40,7 @@ def page_of(one: Study, rows: Sequence[Row], done: int) -> StudyPage:
         down=one.down,
         metrics=one.metrics,
         curves=one.curves,
+        leaps=one.leaps,
         rows=tuple(rows),
         finished=done,
         cells=len(one.cells),
