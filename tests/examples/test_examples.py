@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 from tiny import save_tiny_dit
@@ -11,6 +14,7 @@ from tiny import save_tiny_dit
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXAMPLE = EXAMPLES / "own_loop.py"
 SCRIPT = EXAMPLES / "diffusers_script.py"
+LIGHTNING = EXAMPLES / "lightning_module.py"
 MARK = "  # diff-tuning"
 
 
@@ -38,3 +42,13 @@ def test_a_script_of_diffusers_needs_ten_lines_more_and_is_a_plain_one_without_t
     losses = [runpy.run_path(str(path))["main"](steps=2) for path in (SCRIPT, plain)]
     assert all(map(math.isfinite, losses))
     assert losses[0] != losses[1]
+
+
+def test_a_lightning_module_trains(tmp_path: Path) -> None:
+    # A process of its own: importing Lightning changes filters of warnings and the set-up of logging.
+    command = [sys.executable, str(LIGHTNING), str(save_tiny_dit(tmp_path)), "2"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert done.returncode == 0, done.stderr
+    assert math.isfinite(float(done.stdout.split()[-1]))

@@ -25,6 +25,8 @@ KINDS: dict[str, Callable[[Path, str], Backbone]] = {
 """diffusers' pipeline class, as `model_index.json` names it, to the function that loads its folder."""
 
 ZOO = Path(__file__).parent.parent / "zoo"
+SOURCE_TREE = ("dit-photo-16",)
+"""Zoo models that the wheel leaves out, so that it stays small."""
 
 
 def zoo_names() -> tuple[str, ...]:
@@ -38,6 +40,8 @@ def _locate(name_or_path: str) -> Path:
         return folder
     if name_or_path in zoo_names():
         return ZOO / name_or_path
+    if name_or_path in SOURCE_TREE:
+        raise ModelError(f"{name_or_path} comes with the source tree only; clone it and run there, or use its folder")
     if name_or_path.count("/") != 1 or folder.is_absolute() or name_or_path.startswith("."):
         raise ModelError(
             f"there is no model {name_or_path!r} in the zoo or as a folder{did_you_mean(name_or_path, zoo_names())}"
