@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import runpy
@@ -9,12 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tiny import save_tiny_dit
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXAMPLE = EXAMPLES / "own_loop.py"
 SCRIPT = EXAMPLES / "diffusers_script.py"
 LIGHTNING = EXAMPLES / "lightning_module.py"
+NOTEBOOK = EXAMPLES / "own_images.ipynb"
 MARK = "  # diff-tuning"
 
 
@@ -52,3 +56,22 @@ def test_a_lightning_module_trains(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert math.isfinite(float(done.stdout.split()[-1]))
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_the_first_cell_to_the_last(tmp_path: Path) -> None:
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert not any(cell.get("outputs") for cell in cells)
+    small = "training.steps=20 training.heldout_every=10 training.sample_every=10 bank.count=32 bank.steps=4 sampling.steps=4"
+    small += " evaluation.samples=32 evaluation.heldout_draws=8 data.per_class=4"
+    script = tmp_path / "notebook.py"
+    parts = [part for part in code if not part.startswith("%")]
+    assert len(code) - len(parts) == 1  # the installation
+    (settings,) = (number for number, part in enumerate(parts) if "changes = [" in part)
+    parts[settings] += f"\nchanges += {small.split()}"
+    script.write_text("\n".join(parts))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/notebook/report.html").is_file()
+    assert len(list((tmp_path / "runs/notebook/drawn").glob("*.png"))) == 4
