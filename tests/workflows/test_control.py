@@ -113,7 +113,9 @@ def test_a_run_from_recipe_to_report(trained: tuple[Path, dict[str, Any]], tmp_p
     assert rows[-1]["value"] == records[-1]["consistency"]
     assert len(read_rows(Path(done["run"]) / "results.json")) > len(rows)
     diagnose(Path(done["run"]), samples=4)
-    assert report([Path(done["run"])], tmp_path / "page.html")
+    page = report([Path(done["run"])], tmp_path / "page.html").read_text()
+    assert "Whether it obeys its maps" in page
+    assert "The measure is edge: SSIM" in page
 
 
 def test_what_is_written_is_a_pipeline_of_diffusers_that_draws_what_we_draw(

@@ -124,6 +124,8 @@ class ReportData:
         steps: (training step, method -> grid of samples at that step), in order.
         series: `METHOD` or `METHOD seed N` -> (step, held-out error) while training.
         losses: the same for the loss.
+        obedience: what control consistency is measured by -> method -> seed -> (step, consistency); of ControlNets.
+        obeying: (training step, method -> controls, and below each what was drawn under it), in order.
         coefficients: u, psi(u), xi(u), of equal length, or None.
         by_u_target: method -> error on held-out target images in equal bins of u; needs "pretrained".
         by_u_bank: the same on the pretrained model's own samples.
@@ -155,6 +157,8 @@ class ReportData:
     steps: Sequence[tuple[int, Mapping[str, bytes]]] = ()
     series: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
     losses: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    obedience: Mapping[str, Mapping[str, Mapping[int, Sequence[tuple[int, float]]]]] = field(default_factory=dict)
+    obeying: Sequence[tuple[int, Mapping[str, bytes]]] = ()
     coefficients: tuple[Sequence[float], Sequence[float], Sequence[float]] | None = None
     by_u_target: Mapping[str, Sequence[float]] = field(default_factory=dict)
     by_u_bank: Mapping[str, Sequence[float]] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from difftuning.reporting import figures
+from difftuning.reporting import figures, study_figures
 from difftuning.reporting.model import Picture, Report, ReportData, Section, Slides
 from difftuning.reporting.tables import DISTANCES, LABELS, costs, pivot, verdict
 from difftuning.reporting.text_table import TextTable
@@ -22,6 +22,7 @@ def compose(data: ReportData) -> Report:
         _measured(data),
         _samples(data),
         _training(data),
+        _obedience(data),
         _by_u(data),
         _swap(data),
         _bank(data),
@@ -98,6 +99,31 @@ def _training(data: ReportData) -> Section | None:
         caption = "An item of the batch comes from the target with probability ψ, else from the bank."
         pictures.append(Picture(figures.coefficients(*data.coefficients), "coefficients of Diff-Tuning", caption))
     return Section("While training", pictures=pictures) if pictures else None
+
+
+def _obedience(data: ReportData) -> Section | None:
+    if not data.obedience:
+        return None
+    caption = "Thin lines are runs, the thick one is their mean."
+    picture = Picture(
+        study_figures.leaps(
+            {
+                measure: {name: study_figures.Leaping(runs, []) for name, runs in methods.items()}
+                for measure, methods in data.obedience.items()
+            }
+        ),
+        "control consistency",
+        caption,
+    )
+    text = [
+        "Images are drawn under the maps of held-out images, always from the same noise, and maps of these are compared with those "
+        "asked for. It measures obedience and not quality: a richer image may obey less.",
+        f"The measure is {', '.join(data.obedience)}.",
+    ]
+    slides = [(f"{step:,}", _side_by_side(pictures)) for step, pictures in data.obeying]
+    below = "Above the maps, below what was drawn under them from the same noise."
+    shown = Slides("Map by map", "training step", slides, below) if slides else None
+    return Section("Whether it obeys its maps", text, pictures=[picture], slides=shown)
 
 
 def _by_u(data: ReportData) -> Section | None:

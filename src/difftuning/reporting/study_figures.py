@@ -45,7 +45,7 @@ class Leaping:
         moments: the step of each run that leaps.
     """
 
-    runs: dict[int, list[tuple[int, float]]]
+    runs: Mapping[int, Sequence[tuple[int, float]]]
     moments: list[float]
 
 

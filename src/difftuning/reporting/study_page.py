@@ -124,16 +124,16 @@ class StudyPage:
 
     def _leaps(self) -> bytes | None:
         """A panel a line of the tables: the consistency of each method, and when it leaps."""
-        panels: dict[str, dict[str, study_figures.Leaping]] = {}
+        curves: dict[tuple[str, str], dict[int, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
+        moments: dict[tuple[str, str], list[float]] = defaultdict(list)
         for row in self.rows:
-            if row.metric in (CONSISTENCY, LEAP):
-                line = panels.setdefault(place(row, self.down), {}).setdefault(
-                    row.method, study_figures.Leaping({}, [])
-                )
-                if row.metric == LEAP:
-                    line.moments.append(row.value)
-                else:
-                    line.runs.setdefault(row.seed, []).append((row.step, row.value))
+            if row.metric == CONSISTENCY:
+                curves[place(row, self.down), row.method][row.seed].append((row.step, row.value))
+            elif row.metric == LEAP:
+                moments[place(row, self.down), row.method].append(row.value)
+        panels: dict[str, dict[str, study_figures.Leaping]] = defaultdict(dict)
+        for (line, method), runs in curves.items():
+            panels[line][method] = study_figures.Leaping(runs, moments[line, method])
         return study_figures.leaps(panels) if panels else None
 
     def _changes(self, shown: Sequence[Row]) -> bytes | None:

@@ -14,6 +14,7 @@ import torch
 from difftuning.coefficients.chain import ChainOfForgetting
 from difftuning.config.difference import differences
 from difftuning.config.loading import dump_recipe
+from difftuning.evaluation.control_consistency import MEASURES
 from difftuning.json_files import read_json, write_text
 from difftuning.reporting.model import ReportData
 from difftuning.reporting.page import render
@@ -21,6 +22,7 @@ from difftuning.reporting.text_table import TextTable
 from difftuning.results import Row
 from difftuning.run_folder import RunFolder
 from difftuning.workflows.assemble import chain_of
+from difftuning.workflows.consistency import MEAN
 from difftuning.workflows.diagnose import FILE, diagnose
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import evaluate, method_of
@@ -112,7 +114,7 @@ def _history_data(histories: Sequence[RunHistory], names: Mapping[Path, str]) ->
     series = {f"{names[one.path]} seed {one.recipe.seed}": one for one in histories}
     shown = _shown(histories, names)
     grids = {name: one.grids() for name, one in shown.items()}
-    steps = sorted({step for found in grids.values() for step in found})
+    obeying = {name: one.grids("control-step") for name, one in shown.items()}
     seconds = {name: one.seconds() for name, one in shown.items()}
     rows = [row.model_copy(update={"method": names[one.path]}) for one in histories for row in one.rows]
     return ReportData(
@@ -123,15 +125,36 @@ def _history_data(histories: Sequence[RunHistory], names: Mapping[Path, str]) ->
         recipes={
             f"{one.path.name} ({names[one.path]})": dump_recipe(one.recipe.model_dump(mode="json")) for one in histories
         },
-        steps=[(step, {name: found[step] for name, found in grids.items() if step in found}) for step in steps],
+        steps=_by_step(grids),
         series={name: one.points("heldout") for name, one in series.items()},
         losses={name: one.points("loss") for name, one in series.items()},
+        obedience=_obedience(histories, names),
+        obeying=_by_step(obeying),
         drift={name: one.layer_drift() for name, one in shown.items()},
         seconds={"training steps": {name: spent for name, spent in seconds.items() if spent is not None}},
         machine=histories[0].machine(),
         commands=_commands(histories),
         notes=_missing(histories),
     )
+
+
+def _by_step(pictures: Mapping[str, Mapping[int, bytes]]) -> list[tuple[int, dict[str, bytes]]]:
+    """(step, column -> its picture at that step) in order."""
+    steps = sorted({step for found in pictures.values() for step in found})
+    return [(step, {name: found[step] for name, found in pictures.items() if step in found}) for step in steps]
+
+
+def _obedience(
+    histories: Sequence[RunHistory], names: Mapping[Path, str]
+) -> dict[str, dict[str, dict[int, list[tuple[int, float]]]]]:
+    """Measure -> column -> seed -> the control consistency of ControlNets while they trained."""
+    found: dict[str, dict[str, dict[int, list[tuple[int, float]]]]] = {}
+    for one in histories:
+        control, points = one.recipe.control, one.points(MEAN)
+        if control is not None and points:
+            methods = found.setdefault(f"{control.kind}: {MEASURES[control.kind].name}", {})
+            methods.setdefault(names[one.path], {})[one.recipe.seed] = points
+    return found
 
 
 def _data(histories: Sequence[RunHistory], extra_rows: Sequence[Row]) -> ReportData:

@@ -81,9 +81,10 @@ class RunHistory:
             (int(record["step"]), float(record[metric])) for record in self.records if record.get(metric) is not None
         ]
 
-    def grids(self) -> dict[int, bytes]:
-        """Step -> the grid of samples drawn at it, as PNG."""
-        files = {int(path.stem.removeprefix("step-")): path for path in sorted(self.folder.samples.glob("step-*.png"))}
+    def grids(self, kind: str = "step") -> dict[int, bytes]:
+        """Step -> the picture drawn at it, as PNG: `step` for grids of samples, `control-step` for maps with theirs."""
+        named = f"{kind}-"
+        files = {int(path.stem.removeprefix(named)): path for path in self.folder.samples.glob(f"{named}*.png")}
         steps = sorted(files)
         kept = (
             {steps[index * (len(steps) - 1) // max(1, MOST_GRIDS - 1)] for index in range(MOST_GRIDS)} if steps else ()
