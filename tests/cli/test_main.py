@@ -19,7 +19,7 @@ import typer
 from typer.testing import CliRunner
 
 from difftuning.cli.commands import app
-from difftuning.cli.main import guarded
+from difftuning.cli.main import guarded, main
 from difftuning.errors import BankError
 from difftuning.json_files import write_json
 from difftuning.run_folder import RunFolder
@@ -144,6 +144,13 @@ def run(tmp_path: Path) -> Path:
     )
     folder.metrics.write_text('{"step": 10, "loss": 1}\n{"step": 2')
     return folder.path
+
+
+def test_a_model_of_many_classes_is_told_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "dit-icons-32"]) == 0
+    (labels,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("labels"))
+    assert labels.endswith(" and 1,816 more (all of them with --json)")
+    assert labels.count(",") == 20
 
 
 def test_info_as_json_is_one_object_and_changes_nothing(run: Path) -> None:

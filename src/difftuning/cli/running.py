@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,8 @@ from difftuning.cli.display import make_display
 from difftuning.json_files import to_json
 from difftuning.workflows.display import Display
 
+MOST_ITEMS = 20
+"""Of a list that a person reads; all of it is for `--json`."""
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
@@ -52,7 +54,12 @@ def _entries(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
             found += _entries(value, f"{prefix}{name}.")
         elif isinstance(value, list | tuple):
             if value and all(isinstance(item, str | int | float) for item in value):
-                found.append((prefix + name, ", ".join(str(item) for item in value)))
+                found.append((prefix + name, _listed(value)))
         elif value is not None:
             found.append((prefix + name, str(value)))
     return found
+
+
+def _listed(items: Sequence[str | int | float]) -> str:
+    shown, more = items[:MOST_ITEMS], len(items) - MOST_ITEMS
+    return ", ".join(map(str, shown)) + (f" and {more:,} more (all of them with --json)" if more > 0 else "")
