@@ -120,7 +120,10 @@ def _obedience(data: ReportData) -> Section | None:
         "asked for. It measures obedience and not quality: a richer image may obey less.",
         f"The measure is {', '.join(data.obedience)}.",
     ]
-    slides = [(f"{step:,}", _side_by_side(pictures)) for step, pictures in data.obeying]
+    slides = [
+        (f"{step:,}", [Picture(picture, name, crisp=True, wide=True) for name, picture in pictures.items()])
+        for step, pictures in data.obeying
+    ]
     below = "Above the maps, below what was drawn under them from the same noise."
     shown = Slides("Map by map", "training step", slides, below) if slides else None
     return Section("Whether it obeys its maps", text, pictures=[picture], slides=shown)
