@@ -70,6 +70,7 @@ def train(
     report: Annotated[
         bool, typer.Option("--report", help="Then evaluate and diagnose the run, and write its report.")
     ] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Show in the end where the time of a step went.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -90,9 +91,13 @@ def train(
     if report:
         from difftuning.workflows.report import judge_and_report
 
-        perform(lambda display: {**work(resolved, display), **judge_and_report(resolved.folder, display)}, json, quiet)
+        perform(
+            lambda display: {**work(resolved, display, profile), **judge_and_report(resolved.folder, display)},
+            json,
+            quiet,
+        )
         return
-    perform(lambda display: work(resolved, display), json, quiet)
+    perform(lambda display: work(resolved, display, profile), json, quiet)
 
 
 @app.command(epilog="Example: difftuning sample runs/mine --label cat --count 4")

@@ -31,6 +31,7 @@ from difftuning.objectives.distillation import Distillation
 from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.training.interfaces import Objective
+from difftuning.training.prefetch import for_device
 from difftuning.training.streams import DrawnStreams
 from difftuning.training.trackers import TrackedLog, check_installed, open_trackers
 from difftuning.training.trainer import Trainer
@@ -206,6 +207,15 @@ def assemble(prepared: Prepared) -> Assembly:
         target_maps=None if prepared.controls is None else prepared.controls.train,
         bank_maps=items.maps if isinstance(items, ControlledBank) else None,
     )
+    drawn = DrawnStreams(
+        prepared.drawn,
+        backbone.clock,
+        build_realisation(recipe.realisation),
+        streams,
+        recipe.training.batch_size,
+        recipe.seed,
+        _weight(recipe, backbone),
+    )
     plain = DiffTuning(backbone, backbone.process, backbone.prediction, backbone.learned_variance)
     parameters = tuner.attach(backbone.network, trained_besides(recipe, backbone), recipe.seed)
     objective: Objective = plain
@@ -225,15 +235,7 @@ def assemble(prepared: Prepared) -> Assembly:
         parameters=parameters,
         objective=objective,
         penalty=anchor_of(recipe, plain, parameters, backbone, items),
-        streams=DrawnStreams(
-            prepared.drawn,
-            backbone.clock,
-            build_realisation(recipe.realisation),
-            streams,
-            recipe.training.batch_size,
-            recipe.seed,
-            _weight(recipe, backbone),
-        ),
+        streams=for_device(drawn, backbone.device),
         checkpoints=Checkpoints(folder.checkpoints, recipe.training.keep),
         log=log,
         config=recipe.training,

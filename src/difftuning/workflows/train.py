@@ -18,6 +18,7 @@ from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import tensors_digest
 from difftuning.training.hooks import Hook
 from difftuning.training.preemption import stop_request
+from difftuning.training.step_profile import StepProfile
 from difftuning.tuning.store import save_tuner
 from difftuning.types import Condition
 from difftuning.workflows import bank as bank_workflow
@@ -33,13 +34,19 @@ GRID = 32
 """Images of a sample grid."""
 
 
-def train(recipe: Recipe, display: Display | None = None) -> dict[str, Any]:
+def train(recipe: Recipe, display: Display | None = None, profile: bool = False) -> dict[str, Any]:
     """Draw the bank where it is missing, train, and write the averaged model to `OUT/model`.
 
     Under a tuner, what it learned is in `OUT/tuner`, and `OUT/model` has it folded in, where that can be done.
 
+    Args:
+        recipe: what to do.
+        display: told how far it is.
+        profile: time the parts of a step, and show where the time went; what is trained stays the same.
+
     Returns:
-        `run`, `step`, `heldout` (the last measured), `best`, `seconds` in steps, and `model` and `tuner`, the folders written.
+        `run`, `step`, `heldout` (the last measured), `best`, `seconds` in steps, and `model` and `tuner`, the folders written;
+        under `profile` a list of `{"part", "milliseconds_a_step", "share"}`, the share in per cent.
 
     Raises:
         DifftuningError: whatever is wrong, before anything is overwritten.
@@ -49,10 +56,10 @@ def train(recipe: Recipe, display: Display | None = None) -> dict[str, Any]:
     display = display or Silent()
     prepared = check(recipe, display)
     with RunFolder(recipe.folder).alone():
-        return _run(prepared, display)
+        return _run(prepared, display, profile)
 
 
-def _run(prepared: Prepared, display: Display) -> dict[str, Any]:
+def _run(prepared: Prepared, display: Display, profiled: bool) -> dict[str, Any]:
     recipe = prepared.recipe
     remove_left_over(recipe.folder)
     if prepared.needs_bank:
@@ -79,12 +86,20 @@ def _run(prepared: Prepared, display: Display) -> dict[str, Any]:
             tell(step, **told)
 
         trainer.progress = progress
+        profile = StepProfile(trainer) if profiled else None
         with stop_request() as trainer.stop:
             try:
                 trainer.run()
             finally:
                 run.log.finish()
-    return _finish(run)
+                parts = [] if profile is None else profile.table()
+    if profile is not None:
+        display.table("where the time went", ("part", "ms a step", "%"), parts)
+    names = ("part", "milliseconds_a_step", "share")
+    return {
+        **_finish(run),
+        **({"profile": [dict(zip(names, part, strict=True)) for part in parts]} if profiled else {}),
+    }
 
 
 def check(recipe: Recipe, display: Display | None = None) -> Prepared:
