@@ -37,6 +37,7 @@ LABELS = {
     "forgetting": "forgetting: rise of the held-out error of earlier phases",
     "forward_transfer": "forward transfer: change of the held-out error before a phase",
     "convergence": "steps to sudden convergence",
+    "convergence_sudden": "whether the standard curve leaps (1) or climbs slowly (0)",
     "consistency": "control consistency",
     "drift": "weight drift",
     "drift_per_parameter": "weight drift by parameter",
