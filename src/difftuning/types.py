@@ -93,12 +93,15 @@ class Batch:
         noise: (B, C, H, W) float32, eps of `x_t = alpha(t) x0 + sigma(t) eps`.
         condition: B conditions, with label dropout already done.
         draw: B times, clocks, sources and weights.
+        whole: the draw, on the CPU, of the batch that all processes make together, of which this is one's part; None where this is
+            all of it.
     """
 
     x0: Tensor
     noise: Tensor
     condition: Condition
     draw: Draw
+    whole: Draw | None = None
 
     def __len__(self) -> int:
         return len(self.x0)
@@ -110,7 +113,7 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         x0, noise = _moved(self.x0, device), _moved(self.noise, device)
-        return Batch(x0, noise, self.condition.to(device), self.draw.to(device))
+        return Batch(x0, noise, self.condition.to(device), self.draw.to(device), self.whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,11 @@ class Errors:
         """The same values without gradient."""
         extra, beside = (None if term is None else term.detach() for term in (self.extra, self.beside))
         return Errors(self.error.detach(), self.draw, extra, beside)
+
+    def to(self, device: torch.device | str) -> Errors:
+        """The same errors on another device."""
+        extra, beside = (None if term is None else term.to(device) for term in (self.extra, self.beside))
+        return Errors(self.error.to(device), self.draw.to(device), extra, beside)
 
     @staticmethod
     def cat(parts: Sequence[Errors], draw: Draw) -> Errors:

@@ -2,7 +2,7 @@
 
 Noise and solver of item i depend on (seed, i) alone. Bytes also depend on the batch an item is computed in, because
 kernels round by shape; so batches have fixed places within a shard and are always drawn whole, the last one past the
-count, and what lies beyond is dropped.
+count, and what lies beyond is dropped. Several processes take turns at the shards.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from difftuning.bank.store import (
     write_shard,
 )
 from difftuning.errors import BankError
+from difftuning.processes import present
 from difftuning.sampling.guidance import Model as Sampled
 from difftuning.sampling.guidance import guided
 from difftuning.sampling.loop import Scheduler, sample
@@ -116,7 +117,7 @@ def fill(maker: Maker, folder: Path, progress: Progress | None = None) -> BankCa
             f"the bank {folder} was begun with other settings ({'; '.join(found)}); use those{grow}, or another folder"
         )
     if begun is None:
-        write_card(plan, folder / PLAN)
+        present().on_main(lambda: write_card(plan, folder / PLAN))
     return _finish(maker, folder, begun if isinstance(begun, BankCard) else None, progress)
 
 
@@ -165,22 +166,30 @@ def labels_of(indices: Sequence[int], config: BankConfig, model: BankModel) -> T
 
 
 def _finish(maker: Maker, folder: Path, before: BankCard | None, progress: Progress | None) -> BankCard:
-    """Make the shards that are not there, write the card, and remove what belongs to no shard of it."""
+    """Make the shards that are not there, and the card."""
     trusted = () if before is None else before.shards
     plan, known = maker.plan, {entry.file: entry for entry in trusted}
-    config, entries = plan.config, []
-    for start, stop in shard_spans(config.count, config.shard_size):
+    config = plan.config
+
+    def made(span: tuple[int, int]) -> ShardEntry:
+        start, stop = span
         path = shard_path(folder, start, stop)
         shard = _whole(path, known.get(path.name), plan)
         if shard is None:
             begun = next((entry for entry in trusted if entry.start == start and entry.stop < stop), None)
             kept = _whole(folder / begun.file, begun, plan) if begun else None
-            entries.append(write_shard(folder, start, maker.shard(start, stop, kept, progress)))
-        else:
-            size, sha256 = path.stat().st_size, shard.sha256
-            entries.append(ShardEntry(file=path.name, start=start, stop=stop, bytes=size, sha256=sha256))
-            if progress is not None:
-                progress(stop, config.count)
+            return write_shard(folder, start, maker.shard(start, stop, kept, progress))
+        if progress is not None:
+            progress(stop, config.count)
+        size, sha256 = path.stat().st_size, shard.sha256
+        return ShardEntry(file=path.name, start=start, stop=stop, bytes=size, sha256=sha256)
+
+    entries = present().each(list(shard_spans(config.count, config.shard_size)), made)
+    return present().on_main(lambda: _close(plan, folder, before, entries))
+
+
+def _close(plan: BankPlan, folder: Path, before: BankCard | None, entries: list[ShardEntry]) -> BankCard:
+    """Write the card of the shards, and remove what belongs to none of them."""
     if before is not None and before.shards == tuple(entries):
         card = before  # nothing was drawn, so the versions that it names still hold
     else:

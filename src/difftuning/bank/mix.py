@@ -82,8 +82,15 @@ class TwoStreams:
     target_maps: ControlItems | None = None
     bank_maps: ControlItems | None = None
 
-    def batch(self, draw: Draw, target_position: int, bank_position: int, generator: torch.Generator) -> Batch:
-        """Fill a draw; a pure function of its arguments.
+    def batch(
+        self,
+        draw: Draw,
+        target_position: int,
+        bank_position: int,
+        generator: torch.Generator,
+        part: slice = slice(None),
+    ) -> Batch:
+        """Fill a draw, or a part of it; a pure function of its arguments.
 
         Every slot takes the same number of random values whatever its source, so a slot has the same noise in runs that
         differ in their coefficients only.
@@ -93,15 +100,19 @@ class TwoStreams:
             target_position: target items used before.
             bank_position: bank items used before.
             generator: of this step; it moves on.
+            part: which slots of the draw; they are filled as they are among all, and no other items are read.
 
         Raises:
             BankError: the draw asks for bank items and there is no bank.
         """
-        size, from_bank = len(draw), draw.from_bank
-        from_target = ~from_bank
-        drop = torch.rand(size, generator=generator) < self.label_dropout
-        mirror = (torch.rand(size, generator=generator) < 0.5) & self.flip
-        labels = torch.full((size,), self.null_label if self.default_label is None else self.default_label)
+        whole, size = draw, len(draw)
+        drop = (torch.rand(size, generator=generator) < self.label_dropout)[part]
+        mirror = ((torch.rand(size, generator=generator) < 0.5) & self.flip)[part]
+        before, draw = draw[: range(size)[part].start], draw[part]
+        bank_position += (skipped := int(before.from_bank.sum()))
+        target_position += len(before) - skipped
+        from_bank, from_target = draw.from_bank, ~draw.from_bank
+        labels = torch.full((len(draw),), self.null_label if self.default_label is None else self.default_label)
         parts: list[tuple[Tensor, Tensor]] = []
         controls: list[tuple[Tensor, Tensor]] = []
         if bool(from_target.any()):
@@ -121,12 +132,13 @@ class TwoStreams:
             if self.bank_maps is not None:
                 controls.append((from_bank, self.bank_maps.get(indices)))
         x0 = _joined(parts)
-        noise = torch.randn(x0.shape, generator=generator)
+        noise = torch.randn(size, *x0.shape[1:], generator=generator)[part]
         if self.retention_labels > 0:  # after the noise, so that it is the same with and without
-            under = self.rows[torch.randint(len(self.rows), (size,), generator=generator)]
-            labelled = from_bank & (torch.rand(size, generator=generator) < self.retention_labels)
+            under = self.rows[torch.randint(len(self.rows), (size,), generator=generator)][part]
+            labelled = from_bank & (torch.rand(size, generator=generator) < self.retention_labels)[part]
             labels = torch.where(labelled, under, labels)
-        return Batch(x0, noise, Condition(labels, _joined(controls) if controls else None), draw)
+        condition = Condition(labels, _joined(controls) if controls else None)
+        return Batch(x0, noise, condition, draw, whole if len(draw) < size else None)
 
 
 def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

@@ -2,6 +2,8 @@
 
 Exit codes: 0 done; 1 an unexpected error or a failed check; 2 an error of the user's making; 130 interrupted;
 143 asked to stop by SIGTERM: all is saved, and the same command goes on.
+
+Of several processes that a launcher has started, one speaks; verbs that they cannot share are done by the main one alone.
 """
 
 from __future__ import annotations
@@ -15,8 +17,11 @@ from pydantic import ValidationError
 
 from difftuning.cli.commands import app
 from difftuning.errors import DifftuningError, Preempted
+from difftuning.processes import launched, leave, part, present, speaks
 
 INTERRUPTED, PREEMPTED = 130, 143
+SHARED = (["train"], ["sample"], ["evaluate"], ["bank", "build"], ["bank", "extend"])
+"""What several processes do together."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given  # taken out here, so that it may stand anywhere on the line
     words = [word for word in given if word != "--debug"]
-    return guarded(lambda: app(args=words or ["--help"], prog_name="difftuning", standalone_mode=False), debug)
+    return guarded(lambda: _command(words or ["--help"]), debug)
+
+
+def _command(words: list[str]) -> object:
+    if launched():
+        shared = any(words[: len(verb)] == verb for verb in SHARED) and "--dry-run" not in words
+        if not shared and leave():
+            return 0
+        present()  # from here on an error is said once
+    code = app(args=words, prog_name="difftuning", standalone_mode=False)
+    part()
+    return code
 
 
 def guarded(command: Callable[[], object], debug: bool) -> int:
@@ -80,4 +96,5 @@ def _fail(message: str, code: int, debug: bool) -> int:
 
 
 def _say(message: str) -> None:
-    print(" ".join(message.split()), file=sys.stderr, flush=True)
+    if speaks():
+        print(" ".join(message.split()), file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ import typer
 
 from difftuning.cli.display import make_display
 from difftuning.json_files import to_json
+from difftuning.processes import present
 from difftuning.workflows.display import Display
 
 MOST_ITEMS = 20
@@ -28,8 +29,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
 def perform(work: Callable[[Display], Mapping[str, Any]], json: bool, quiet: bool) -> Mapping[str, Any]:
-    """Do the work and print its result: JSON, or its plain entries a line each. Only results reach stdout."""
+    """Do the work and print its result: JSON, or its plain entries a line each. Only results reach stdout, and those once."""
     result = on_stderr(work, json or quiet)
+    if not present().main:
+        return result
     if json:
         print(to_json(result, indent=1))
     else:
@@ -43,7 +46,7 @@ def perform(work: Callable[[Display], Mapping[str, Any]], json: bool, quiet: boo
 def on_stderr(work: Callable[[Display], Mapping[str, Any]], silent: bool) -> Mapping[str, Any]:
     """The result of the work, with all that it says on stderr."""
     with redirect_stdout(sys.stderr):  # some libraries print
-        return work(make_display(silent, sys.stderr))
+        return work(make_display(silent or not present().main, sys.stderr))
 
 
 def _entries(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

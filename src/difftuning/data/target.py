@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from difftuning.data.sources import DataConfig, open_source
 from difftuning.data.splits import Split, split
 from difftuning.data.transforms import Transform
 from difftuning.errors import DataError
+from difftuning.processes import present
 
 _SHOWN = 10
 """Set-aside files that a report names."""
@@ -161,6 +163,10 @@ def open_target(
     labelled = prompted or source
 
     def encoded(indices: tuple[int, ...], flips: bool) -> LatentSet:
+        if (processes := present()).count > 1:  # each puts its part into the cache, out of which all take the whole
+            with suppress(DataError):
+                encode(labelled, transform, codec, cache, flips, indices[processes.rows(len(indices))])
+            processes.gather(None)
         return encode(labelled, transform, codec, cache, flips, indices, progress)
 
     damaged: set[int] = set()

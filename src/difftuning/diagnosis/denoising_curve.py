@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from difftuning.noise.clock import Clock
 from difftuning.noise.prediction import Prediction
 from difftuning.noise.process import NoiseProcess
+from difftuning.processes import present
 from difftuning.sampling.seeds import generators, sample_noise
 from difftuning.types import Condition, Network
 
@@ -106,16 +107,21 @@ def denoising_curve(
     errors = torch.empty(bins, per_bin, dtype=torch.float64)
     x0_errors = torch.empty_like(errors)
     pairs = [(b, slice(j, j + batch_size)) for b in range(bins) for j in range(0, per_bin, batch_size)]
+
+    def measured(pair: tuple[int, slice]) -> tuple[Tensor, Tensor]:
+        b, draws = pair
+        at = items[draws].to(latents.device)
+        x0, eps = latents[at], noise[draws].to(latents)
+        t = clock.t(u[b, draws].to(latents.device))
+        x_t = process.add_noise(x0, eps, t)
+        y = network(x_t, t, condition[at])[:, : x0.shape[1]].float()
+        x0_hat, _ = prediction.solve(process, x_t, y, t)
+        return _per_sample(y, prediction.target(process, x0, eps, t)), _per_sample(x0_hat, x0)
+
     with _evaluating(network):
-        for b, draws in pairs:
-            at = items[draws].to(latents.device)
-            x0, eps = latents[at], noise[draws].to(latents)
-            t = clock.t(u[b, draws].to(latents.device))
-            x_t = process.add_noise(x0, eps, t)
-            y = network(x_t, t, condition[at])[:, : x0.shape[1]].float()
-            x0_hat, _ = prediction.solve(process, x_t, y, t)
-            errors[b, draws] = _per_sample(y, prediction.target(process, x0, eps, t))
-            x0_errors[b, draws] = _per_sample(x0_hat, x0)
+        found = present().each(pairs, measured)
+    for (b, draws), (error, x0_error) in zip(pairs, found, strict=True):
+        errors[b, draws], x0_errors[b, draws] = error, x0_error
     return DenoisingCurve(errors, x0_errors)
 
 

@@ -7,10 +7,14 @@ weights by no more than the clipped gradient does: how often that was, and the l
 
 from __future__ import annotations
 
+from itertools import chain
+from operator import itemgetter
+
 import torch
 from torch import Tensor
 
 from difftuning.errors import TrainingError
+from difftuning.processes import present
 from difftuning.types import Errors
 
 SKIPS = 50
@@ -53,7 +57,7 @@ class LossMeter:
             self._norms.append((step, norm))
 
     def read(self, last_good: int) -> dict[str, float]:
-        """The mean error by source since the last reading, and nothing where there was no step.
+        """The mean error by source since the last reading, over all processes, and nothing where there was no step.
 
         Args:
             last_good: the step of the last checkpoint, for the message.
@@ -63,7 +67,8 @@ class LossMeter:
         """
         if not self._unread:
             return {}
-        for step, errors in self._unread:
+        unread = _of_all(self._unread)
+        for step, errors in unread:
             bad = ~errors.losses().isfinite()
             if bool(bad.any()):
                 source = "bank" if bool(errors.draw.from_bank[bad].any()) else "target"
@@ -79,9 +84,9 @@ class LossMeter:
                 f"the gradient of step {step} is not finite, though its loss is; the last good checkpoint is of step {last_good}. "
                 "Lower optim.lr, or use training.precision=bf16 or no"
             )
-        error = torch.cat([_whole(errors) for _, errors in self._unread])
-        from_bank = torch.cat([errors.draw.from_bank for _, errors in self._unread])
-        loss = torch.cat([errors.losses() for _, errors in self._unread]).mean()
+        error = torch.cat([_whole(errors) for _, errors in unread])
+        from_bank = torch.cat([errors.draw.from_bank for _, errors in unread])
+        loss = torch.cat([errors.losses() for _, errors in unread]).mean()
         metrics = {"loss": float(loss), "bank_share": float(from_bank.float().mean())}
         for name, rows in (("error_target", ~from_bank), ("error_bank", from_bank)):
             if bool(rows.any()):
@@ -94,6 +99,14 @@ class LossMeter:
         self._norms.clear()
         self._skipped = 0
         return metrics
+
+
+def _of_all(unread: list[tuple[int, Errors]]) -> list[tuple[int, Errors]]:
+    """The steps of all processes, in order."""
+    if (processes := present()).count == 1:
+        return unread
+    parts = processes.gather([(step, errors.to("cpu")) for step, errors in unread])
+    return sorted(chain.from_iterable(parts), key=itemgetter(0))
 
 
 def _whole(errors: Errors) -> Tensor:

@@ -1,4 +1,4 @@
-"""Mixed precision of a training step: accelerate on one device, and the attention kernel that suits it."""
+"""Mixed precision of a training step: accelerate on the device of this process, and the attention kernel that suits it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import GradientAccumulationPlugin
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from difftuning.config.precision import Precision
@@ -17,18 +18,18 @@ def make_accelerator(precision: Precision, device: torch.device) -> Accelerator:
     """Accelerate on the device where the parameters are.
 
     Raises:
-        ConfigError: the precision is not to be had there, or there are several processes.
+        ConfigError: the precision is not to be had there.
     """
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError("training.precision=fp16 needs a GPU; use bf16 or no on a CPU")
     # accelerate keeps the first precision of a process for good; a second run of the same process may have another.
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
-    if accelerator.num_processes > 1:
-        raise ConfigError(
-            f"{accelerator.num_processes} processes were launched, and training runs in one; start it without a launcher"
-        )
-    return accelerator
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=precision,
+        # A launcher's own number of passes would divide the loss once more.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
 
 
 def attention_kernel(precision: Precision, device: torch.device) -> AbstractContextManager[None]:

@@ -1,4 +1,7 @@
-"""Being asked to stop: SIGTERM, which schedulers send some seconds before they take the machine, is read after a step."""
+"""Being asked to stop: SIGTERM, which schedulers send some seconds before they take the machine, is read after a step.
+
+A launcher of several processes passes it on to them, and often the scheduler has told them already: there it may come twice.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from difftuning.processes import launched
+
 
 @contextmanager
 def stop_request() -> Iterator[Callable[[], bool]]:
-    """Within it the first SIGTERM only makes the answer true; a second one ends the process, as without it.
+    """Within it the first SIGTERM only makes the answer true; a second one ends a process that runs alone, as without it.
 
     Outside the main thread, where Python does not handle signals, the answer stays false.
     """
@@ -22,7 +27,8 @@ def stop_request() -> Iterator[Callable[[], bool]]:
 
     def first(number: int, frame: FrameType | None) -> None:
         asked.set()
-        signal.signal(signal.SIGTERM, before)
+        if not launched():
+            signal.signal(signal.SIGTERM, before)
 
     before = signal.signal(signal.SIGTERM, first) or signal.SIG_DFL
     try:

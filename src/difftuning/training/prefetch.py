@@ -33,8 +33,9 @@ class Prefetched:
             self._begin(step, positions)  # the first batch, or one that nobody foresaw
         assert self._ahead is not None
         batch = self._ahead[2].result()
-        from_bank = int(batch.draw.from_bank.sum())
-        self._begin(step + 1, (positions[0] + len(batch) - from_bank, positions[1] + from_bank))
+        drawn = batch.draw if batch.whole is None else batch.whole  # by all processes together
+        from_bank = int(drawn.from_bank.sum())
+        self._begin(step + 1, (positions[0] + len(drawn) - from_bank, positions[1] + from_bank))
         return batch
 
     def _begin(self, step: int, positions: tuple[int, int]) -> None:
@@ -59,4 +60,5 @@ def pinned(batch: Batch) -> Batch:
         batch.noise.pin_memory(),
         Condition(condition.labels.pin_memory(), control),
         Draw(draw.t.pin_memory(), draw.u.pin_memory(), draw.from_bank.pin_memory(), draw.weight.pin_memory()),
+        batch.whole,
     )

@@ -12,6 +12,7 @@ from difftuning.coefficients.chain import ChainOfForgetting
 from difftuning.coefficients.realisation import Realisation
 from difftuning.data.order import step_generator
 from difftuning.noise.clock import Clock
+from difftuning.processes import ALONE, Processes
 from difftuning.types import Batch
 
 
@@ -24,9 +25,10 @@ class DrawnStreams:
         clock: the model's training law of t.
         realisation: how psi and xi act.
         streams: target and bank.
-        batch_size: samples a step.
+        batch_size: samples a step, of all processes together.
         seed: of everything drawn here.
         weight: what the errors at the times (B,) are multiplied by besides; None for nothing.
+        processes: each makes its part of every batch, and reads no other items.
     """
 
     chain: ChainOfForgetting
@@ -36,10 +38,12 @@ class DrawnStreams:
     batch_size: int
     seed: int
     weight: Callable[[Tensor], Tensor] | None = None
+    processes: Processes = ALONE
 
     def batch(self, step: int, positions: tuple[int, int]) -> Batch:
-        """The batch of a step, after `positions` target and bank items have been used."""
+        """The batch of a step, or the part of this process, after `positions` target and bank items have been used by all."""
         draw = self.realisation.draw(self.chain, self.clock, self.batch_size, step_generator(self.seed, step, "draw"))
         if self.weight is not None:
             draw = replace(draw, weight=draw.weight * self.weight(draw.t))
-        return self.streams.batch(draw, *positions, step_generator(self.seed, step, "fill"))
+        fill, part = step_generator(self.seed, step, "fill"), self.processes.rows(len(draw))
+        return self.streams.batch(draw, *positions, fill, part)

@@ -50,6 +50,16 @@ def open_trackers(names: Sequence[TrackerName], folder: Path, run_name: str) -> 
     return made
 
 
+class Unwritten:
+    """The log of a process that writes none, because another one does."""
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Nothing is written."""
+
+    def rewind(self, step: int) -> None:
+        """Nothing is there."""
+
+
 class TrackedLog:
     """A log whose metrics also go to trackers.
 

@@ -1,7 +1,8 @@
 """The training loop, and only the loop.
 
 One step: make the draw, fill it from the two streams, one pass, one update. Everything random is a pure function of
-(seed, step), so the state of a run is its tensors, its step and two positions, and it resumes bit for bit.
+(seed, step), so the state of a run is its tensors, its step and two positions, and it resumes bit for bit. Each of several
+processes takes its part of the batch, and one of them writes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from difftuning.errors import CheckpointError, Preempted, TrainingError
+from difftuning.errors import CheckpointError, ConfigError, Preempted, TrainingError
+from difftuning.processes import present
 from difftuning.training.checkpoints import (
     Checkpoints,
     flatten_optimizer,
@@ -24,11 +26,12 @@ from difftuning.training.checkpoints import (
     tensors_digest,
 )
 from difftuning.training.config import TrainingConfig
-from difftuning.training.ema import EMA, EMAConfig
+from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook
 from difftuning.training.interfaces import Log, Objective, Streams
 from difftuning.training.loss_meter import LossMeter
 from difftuning.training.optim import OptimConfig, learning_rate, make_optimizer
+from difftuning.training.parallel import passes_of
 from difftuning.training.precision import attention_kernel, make_accelerator
 from difftuning.types import Batch, Errors
 
@@ -94,12 +97,20 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.device = next(iter(self.parameters.values())).device
+        self.processes = present()
+        if (most := self.config.batch_size // self.config.accumulate) < self.processes.count:
+            raise ConfigError(
+                f"training.batch_size={self.config.batch_size} in {self.config.accumulate} passes is too little for "
+                f"{self.processes.count} processes; launch at most {most}, or raise it"
+            )
         self.accelerator = make_accelerator(self.config.precision, self.device)
         if self.config.gradient_checkpointing:
             self.network.enable_gradient_checkpointing()  # type: ignore[operator]
+        self._passes = passes_of(self.accelerator, self.network, self.objective, self.parameters)
+        self.parameters = self._passes.parameters
         optimizer = make_optimizer(self.parameters.values(), self.optim)
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
-        self.ema = EMA(self.parameters, self.ema_config)
+        self.ema = self._passes.average(self.ema_config)
         self.state = State()
         self._losses = LossMeter(self.optim.clip_norm)
 
@@ -122,7 +133,7 @@ class Trainer:
             self._optimise(self.streams.batch(self.state.step, self.state.positions))
             self.state.step += 1
             self.state.seconds += time.perf_counter() - started
-            leave = self.stop() and self.state.step < last
+            leave = self.processes.any(self.stop()) and self.state.step < last
             self.progress(self.state.step, self._after_step(leave))
             if leave:
                 raise Preempted(
@@ -133,33 +144,38 @@ class Trainer:
 
     def _optimise(self, batch: Batch) -> None:
         """One update of the parameters and of their average."""
-        # Anything random inside the network (dropout) is a function of (seed, step) too.
-        torch.manual_seed((self.seed * 1_000_003 + self.state.step) % 2**63)
+        # Anything random inside the network (dropout) is a function of (seed, step) too, and of the rank, as its samples are.
+        torch.manual_seed((self.seed * 1_000_003 + self.state.step + (self.processes.rank << 40)) % 2**63)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.state.step, self.config.steps, self.optim)
         errors = self.backward(batch)
         norm = None
         if self.optim.clip_norm:
-            norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.optim.clip_norm)
+            norm = self._passes.clip(self.optim.clip_norm)
         self.optimizer.step()
         self._losses.add(self.state.step + 1, errors, norm, self.accelerator.optimizer_step_was_skipped)
         self.optimizer.zero_grad()
-        self.ema.update(self.state.step + 1, len(batch))
-        from_bank = int(batch.draw.from_bank.sum())
+        whole = batch.draw if batch.whole is None else batch.whole
+        self.ema.update(self.state.step + 1, len(whole))
+        from_bank = int(whole.from_bank.sum())
         target, bank = self.state.positions
-        self.state.positions = (target + len(batch) - from_bank, bank + from_bank)
+        self.state.positions = (target + len(whole) - from_bank, bank + from_bank)
 
     def backward(self, batch: Batch) -> Errors:
         """Add the gradients of a batch, in as many passes as configured; returns the errors, detached."""
         batch = batch.to(self.device)
-        parts = []
-        for rows in torch.arange(len(batch)).tensor_split(self.config.accumulate):
+        # The gradients of several processes are averaged, and their parts of a batch may differ by a row.
+        whole, parts = len(batch if batch.whole is None else batch.whole) / self.processes.count, []
+        for number, rows in enumerate(torch.arange(len(batch)).tensor_split(self.config.accumulate), start=1):
             part = batch[rows[0] : rows[-1] + 1] if len(rows) < len(batch) else batch
             # Around both ways: gradient checkpointing asks again on the way back, and has to find the same kernel.
-            with attention_kernel(self.config.precision, self.device):
+            with (
+                self._passes.sending(number == self.config.accumulate),
+                attention_kernel(self.config.precision, self.device),
+            ):
                 with self.accelerator.autocast():
-                    errors = self.objective(part)
-                self.accelerator.backward(errors.loss() * (len(part) / len(batch)))
+                    errors = self._passes(part)
+                self.accelerator.backward(errors.loss() * (len(part) / whole))
             parts.append(errors.detached())
         if self.penalty is not None:
             self.accelerator.backward(self.penalty())
@@ -185,8 +201,7 @@ class Trainer:
 
     def _check_weights(self) -> None:
         """An update can be spoilt by a gradient though the error before it was finite; such weights are not saved."""
-        bad = [name for name, value in self.parameters.items() if not bool(value.isfinite().all())]
-        if bad:
+        if bad := self._passes.spoilt():
             raise TrainingError(
                 f"after step {self.state.step} {len(bad)} parameters are not finite, the first is {bad[0]}; the last good "
                 f"checkpoint is of step {self.checkpoints.last_step()}. Lower optim.lr, or use training.precision=bf16 or no"
@@ -205,14 +220,17 @@ class Trainer:
         return found
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """All tensors of the run, by checkpoint file."""
+        """All tensors of the run, by checkpoint file; where processes share them, on the main one."""
         parameters: dict[str, Tensor] = {name: value.detach() for name, value in self.parameters.items()}
         optimizer = flatten_optimizer(self.optimizer, list(self.parameters))
-        return {"parameters": parameters, "ema": self.ema.average, "optimizer": optimizer}
+        return self._passes.put_together({"parameters": parameters, "ema": self.ema.average, "optimizer": optimizer})
 
     def save(self) -> None:
-        """Write a checkpoint of the present state."""
+        """Write a checkpoint of the present state; one process does."""
         groups = self.tensors()
+        self.processes.on_main(lambda: self._write(groups))
+
+    def _write(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
         scaler = self.accelerator.scaler
         state = {
             "positions": list(self.state.positions),
@@ -255,7 +273,7 @@ class Trainer:
         self.check_identity()
         groups, state = read(last)
         try:
-            self._take_up(groups, state)
+            self._take_up(self._passes.take_apart(groups), state)
         except (KeyError, ValueError, TypeError, RuntimeError) as reason:
             raise CheckpointError(
                 f"{last} does not fit the model of this run ({reason}); give the run another `out`"

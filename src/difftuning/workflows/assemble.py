@@ -24,16 +24,18 @@ from difftuning.coefficients.realisation import build_realisation
 from difftuning.coefficients.weighting import loss_weight
 from difftuning.data.order import Order
 from difftuning.data.target import Target, open_target
+from difftuning.errors import ConfigError
 from difftuning.evaluation.features import feature_network
 from difftuning.json_files import MetricsLog
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.objectives.distillation import Distillation
+from difftuning.processes import present
 from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.training.interfaces import Objective
 from difftuning.training.prefetch import for_device
 from difftuning.training.streams import DrawnStreams
-from difftuning.training.trackers import TrackedLog, check_installed, open_trackers
+from difftuning.training.trackers import TrackedLog, Unwritten, check_installed, open_trackers
 from difftuning.training.trainer import Trainer
 from difftuning.tuning import Tuner
 from difftuning.tuning import build as build_tuner
@@ -42,6 +44,8 @@ from difftuning.workflows.controls import BankItems, ControlledBank, Controls, i
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import Recipe
 
+WHOLE = ("control", "distillation", "anchor")
+"""Sections of a recipe that ask the network in ways for which its weights cannot be shared by processes."""
 TARGET_STREAM, BANK_STREAM = 1, 2
 """Offsets of the seeds of the two orders, so that they are unrelated."""
 
@@ -158,6 +162,11 @@ def prepare(recipe: Recipe) -> Prepared:
     Raises:
         DifftuningError: the model, the target, the labels, a solver, the feature network or a tracker cannot be used.
     """
+    if present().sharded and (found := [key for key in WHOLE if getattr(recipe, key) is not None]):
+        raise ConfigError(
+            f"{found[0]} needs all weights in every process, and they were launched to share them; launch with --multi_gpu, or set "
+            f"{found[0]} to null"
+        )
     backbone = pretrained(recipe)
     chain = chain_of(recipe, backbone)
     for solver in (recipe.bank.solver, recipe.sampling.solver):
@@ -207,6 +216,7 @@ def assemble(prepared: Prepared) -> Assembly:
         target_maps=None if prepared.controls is None else prepared.controls.train,
         bank_maps=items.maps if isinstance(items, ControlledBank) else None,
     )
+    processes = present()
     drawn = DrawnStreams(
         prepared.drawn,
         backbone.clock,
@@ -215,6 +225,7 @@ def assemble(prepared: Prepared) -> Assembly:
         recipe.training.batch_size,
         recipe.seed,
         _weight(recipe, backbone),
+        processes,
     )
     plain = DiffTuning(backbone, backbone.process, backbone.prediction, backbone.learned_variance)
     parameters = tuner.attach(backbone.network, trained_besides(recipe, backbone), recipe.seed)
@@ -229,7 +240,9 @@ def assemble(prepared: Prepared) -> Assembly:
         # A teacher of prompts knows those of the target too.
         null = None if backbone.by_prompt else teacher.labels.null
         objective = Distillation(plain, teacher, null, chain.xi, recipe.distillation.weight)
-    log = TrackedLog(MetricsLog(folder.metrics), open_trackers(recipe.trackers, folder.path, recipe.name))
+    log = TrackedLog(Unwritten(), ())
+    if processes.main:
+        log = TrackedLog(MetricsLog(folder.metrics), open_trackers(recipe.trackers, folder.path, recipe.name))
     trainer = Trainer(
         network=backbone.network,
         parameters=parameters,

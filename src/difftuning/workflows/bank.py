@@ -13,6 +13,7 @@ from difftuning.bank import audit, generate
 from difftuning.bank.card import CARD, BankCard, BankConfig
 from difftuning.bank.card_file import read_card, read_plan
 from difftuning.lock import alone
+from difftuning.processes import present
 from difftuning.workflows.display import Display, Silent, Task, total
 from difftuning.workflows.drawing import clip_of
 from difftuning.workflows.heldout import BANK_ITEMS
@@ -38,7 +39,7 @@ def draw(recipe: Recipe, backbone: Backbone, display: Display) -> BankCard:
     if not len(backbone.labels) and recipe.bank.images is None:
         display.note(f"{backbone.name} is asked under no class or prompt, so its bank is drawn without guidance")
     progress = display.progress(f"bank of {backbone.name}", unseen.count + recipe.bank.count)
-    with alone(lock_of(recipe.bank_path)), progress as task:
+    with present().led(alone(lock_of(recipe.bank_path))), progress as task:
         if recipe.bank.images is not None:
             bank, heldout = source_images(backbone, recipe.bank, unseen)
             generate.fill(heldout, recipe.heldout_bank_path, telling(task))
@@ -65,7 +66,7 @@ def extend(folder: Path, count: int, display: Display | None = None) -> BankCard
     card = read_card(folder)
     model = drawn_by(card)
     unseen = heldout_of(folder)
-    with alone(lock_of(folder)):
+    with present().led(alone(lock_of(folder))):
         if (unseen / CARD).is_file() and read_card(unseen).config.count < (enough := min(BANK_ITEMS, count)):
             generate.extend(model, make_scheduler, unseen, enough)
         with display.progress(f"bank of {card.model.name}", count, card.config.count) as task:

@@ -13,6 +13,7 @@ from difftuning.backbones.base import Backbone
 from difftuning.data.control_maps import required_annotator
 from difftuning.data.target import Target
 from difftuning.evaluation.control_consistency import consistency
+from difftuning.processes import present
 from difftuning.reporting.images import image_grid
 from difftuning.workflows.controls import Controls, UnderMaps
 from difftuning.workflows.drawing import draw_images, spread
@@ -50,10 +51,13 @@ def measurement(
 
     def measure(step: int) -> dict[str, Any]:
         items, wanted, images = consistency_of(backbone, target, rows, controls, sampling)
+        present().on_main(lambda: show(step, wanted, images))
+        return {MEAN: float(items.mean()), ITEMS: [round(value, 6) for value in items.tolist()]}
+
+    def show(step: int, wanted: Tensor, images: Tensor) -> None:
         maps = (wanted[:COLUMNS] * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
         pictures.mkdir(exist_ok=True)
         sheet = image_grid(torch.cat([maps, images[:COLUMNS]]), columns=len(maps), scale=2)
         (pictures / f"control-step-{step:08d}.png").write_bytes(sheet)
-        return {MEAN: float(items.mean()), ITEMS: [round(value, 6) for value in items.tolist()]}
 
     return measure

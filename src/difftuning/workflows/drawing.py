@@ -13,6 +13,7 @@ from difftuning.backbones.codec import IdentityCodec
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.errors import ConfigError
 from difftuning.evaluation.features import to_uint8
+from difftuning.processes import present
 from difftuning.sampling.denoiser import Clipped, Unconditional
 from difftuning.sampling.domain_guidance import DomainGuidance
 from difftuning.sampling.guidance import guided
@@ -107,8 +108,10 @@ def draw_images(
     scheduler = make_scheduler(config.solver, backbone.scheduler_config)
     was_training = backbone.network.training
     backbone.network.eval()
-    images = []
-    for start in range(0, len(conditions), config.batch_size):
+    told = 0
+
+    def drawn(start: int) -> Tensor:
+        nonlocal told
         part = conditions[start : start + config.batch_size].to(backbone.device)
         indices = range(start, start + len(part))
         noise = sample_noise(config.seed, indices, backbone.sample_shape).to(backbone.device)
@@ -121,7 +124,11 @@ def draw_images(
             config.steps,
             generators(config.seed, indices),
         )
-        images.append(images_of(backbone, latents))
-        progress(len(part))
+        # Of several processes each tells of its own batches, and by their places how far all are.
+        progress(start + len(part) - told)
+        told = start + len(part)
+        return images_of(backbone, latents)
+
+    images = present().each(range(0, len(conditions), config.batch_size), drawn)
     backbone.network.train(was_training)
     return torch.cat(images)

@@ -21,6 +21,7 @@ from difftuning.evaluation.control_consistency import MEASURES
 from difftuning.evaluation.features import FeatureNetwork, feature_network
 from difftuning.evaluation.fidelity import Measures, Reference
 from difftuning.json_files import MetricsLog
+from difftuning.processes import present
 from difftuning.results import Row, write_results
 from difftuning.run_folder import RunFolder
 from difftuning.types import Condition
@@ -60,15 +61,18 @@ def evaluate(path: Path, display: Display | None = None) -> dict[str, Any]:
         CheckpointError: the run is not finished, or its model is not what was written.
         BusyError: another process is at work on the run folder.
     """
-    with RunFolder(path).require().alone():
+    with present().led(RunFolder(path).require().alone()):
         run = open_run(path)
         found = measure(run, run.recipe, display or Silent())
-        write_tensors(run.folder.samples / SAMPLES, {"images": found.images})
-        written = provenance()
-        recipe = run.recipe.model_dump(mode="json")
-        rows = [*found.rows, *found.layers]
-        write_results(run.folder.results, rows, written["machine"], written["commit"], recipe)
+        present().on_main(lambda: _write(run, found))
+    rows = [*found.rows, *found.layers]
     return {"rows": [row.model_dump(mode="json") for row in rows], "warning": found.warning}
+
+
+def _write(run: FinishedRun, found: Measured) -> None:
+    write_tensors(run.folder.samples / SAMPLES, {"images": found.images})
+    written, recipe = provenance(), run.recipe.model_dump(mode="json")
+    write_results(run.folder.results, [*found.rows, *found.layers], written["machine"], written["commit"], recipe)
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,9 @@ def measure(run: FinishedRun, recipe: Recipe, display: Display) -> Measured:
     drawn = drawn_from(run, recipe.sampling)
     own = drawn is run.model
     images = judge.draw(drawn, run.rows, display, run.before)
-    measures = judge.distances(images, display)
-    drift = drift_of(run, recipe.evaluation.fisher_draws) if own else Drift({}, {})
+    # One process looks at the images that all have drawn.
+    measures = present().on_main(lambda: judge.distances(images, display))
+    drift = present().on_main(lambda: drift_of(run, recipe.evaluation.fisher_draws)) if own else Drift({}, {})
     values = {**measures, **drift.totals}
     rows = [judge.row(method_of(recipe), metric, value, step) for metric, value in values.items()]
     rows += heldout_rows(judge, replace(run, model=drawn), step, MetricsLog(run.folder.metrics) if own else None)

@@ -10,6 +10,7 @@ from difftuning.backbones.loading import load
 from difftuning.backbones.prompts import TextConfig
 from difftuning.errors import ConfigError, ModelError
 from difftuning.noise.clock import build_clock
+from difftuning.processes import present
 from difftuning.workflows.recipe import Recipe
 
 
@@ -48,7 +49,13 @@ def configured(model: Backbone, recipe: Recipe) -> Backbone:
 
 
 def device_of(name: str | None) -> torch.device:
-    """The device of that name, or the best there is."""
+    """The device of that name, or the best there is; of several processes each has its own.
+
+    Raises:
+        ConfigError: there is no such device, or it is none of this process.
+    """
+    if (own := present().device) is not None and name in (None, own.type):
+        return own
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name is None:
         return torch.device("cuda" if there["cuda"] else "cpu")
@@ -60,4 +67,6 @@ def device_of(name: str | None) -> torch.device:
         ) from reason
     if not there.get(device.type, True):
         raise ConfigError(f"device {name!r}: PyTorch finds no such device here; use cpu, or null for the best there is")
+    if own is not None:
+        raise ConfigError(f"device={name}, and each of the processes has one of its own, here {own}; set it to null")
     return device

@@ -16,6 +16,7 @@ from difftuning.config.difference import differences
 from difftuning.config.loading import dump_recipe
 from difftuning.evaluation.control_consistency import MEASURES
 from difftuning.json_files import read_json, write_text
+from difftuning.processes import leave
 from difftuning.reporting.model import ReportData
 from difftuning.reporting.page import render
 from difftuning.reporting.text_table import TextTable
@@ -60,12 +61,14 @@ def judge_and_report(run: Path, display: Display | None = None) -> dict[str, Any
     """Evaluate and diagnose a finished run, and write its page.
 
     Returns:
-        `{"report": path}`.
+        `{"report": path}`, from one of several processes.
 
     Raises:
         CheckpointError: the run is not finished.
     """
     evaluate(run, display)
+    if leave():  # the rest is the work of one process
+        return {}
     diagnose(run, display)
     return {"report": report([run], RunFolder(run).report, display=display)}
 

@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from difftuning.backbones.base import Backbone
 from difftuning.backbones.controlnet import Controlled
 from difftuning.backbones.loading import load
 from difftuning.data.control_maps import read_maps
 from difftuning.data.sources import DataConfig
 from difftuning.errors import ModelError
+from difftuning.processes import present
 from difftuning.types import Condition
 from difftuning.workflows.controls import UnderMaps
 from difftuning.workflows.display import Display, Silent
@@ -88,16 +90,22 @@ def sample(
         conditions = Condition(drawn)
     with display.progress("sample", count) as task:
         images = draw_images(backbone, conditions, config, task.advance, before)
+    files = present().on_main(lambda: _save(images, drawn, backbone, out, config.seed))
+    return {"out": str(out), "count": count, "files": files, "sampling": config.model_dump()}
+
+
+def _save(images: Tensor, drawn: Tensor, backbone: Backbone, out: Path, seed: int) -> list[str]:
+    """Write (N, 3, H, W) uint8 images, named by their class or prompt; returns the files."""
     out.mkdir(parents=True, exist_ok=True)
     files = []
     for index, (image, row) in enumerate(zip(images, drawn.tolist(), strict=True)):
         known = backbone.labels.names[row] if row < len(backbone.labels) else "image"
         letters = "".join(letter if letter.isalnum() else "-" for letter in known)
         name = letters.encode()[:NAME_BYTES].decode(errors="ignore")
-        file = out / f"{index:05d}-{name}-seed{config.seed}.png"
+        file = out / f"{index:05d}-{name}-seed{seed}.png"
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
         files.append(str(file))
-    return {"out": str(out), "count": count, "files": files, "sampling": config.model_dump()}
+    return files
 
 
 def _controlled(

@@ -13,6 +13,7 @@ from difftuning.config.loading import dump_recipe
 from difftuning.config.precision import SLOW, native_bf16
 from difftuning.config.provenance import provenance
 from difftuning.json_files import MetricsLog, write_json, write_text
+from difftuning.processes import alone, present
 from difftuning.reporting.images import image_grid
 from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import tensors_digest
@@ -55,13 +56,13 @@ def train(recipe: Recipe, display: Display | None = None, profile: bool = False)
     """
     display = display or Silent()
     prepared = check(recipe, display)
-    with RunFolder(recipe.folder).alone():
+    with present().led(RunFolder(recipe.folder).alone()):
         return _run(prepared, display, profile)
 
 
 def _run(prepared: Prepared, display: Display, profiled: bool) -> dict[str, Any]:
-    recipe = prepared.recipe
-    remove_left_over(recipe.folder)
+    recipe, processes = prepared.recipe, present()
+    processes.on_main(lambda: remove_left_over(recipe.folder))
     if prepared.needs_bank:
         bank_workflow.draw(recipe, prepared.backbone, display)
     run = assemble(prepared)
@@ -69,9 +70,7 @@ def _run(prepared: Prepared, display: Display, profiled: bool) -> dict[str, Any]
         display.note(line)
     trainer = run.trainer
     trainer.check_identity()
-    write_text(run.folder.recipe, dump_recipe(recipe.model_dump(mode="json")))
-    write_json(run.folder.provenance, provenance())
-    _list_set_aside(run)
+    processes.on_main(lambda: _describe(run))
     done = trainer.checkpoints.last_step()
     if done == 0:
         _preflight(run)
@@ -93,13 +92,12 @@ def _run(prepared: Prepared, display: Display, profiled: bool) -> dict[str, Any]
             finally:
                 run.log.finish()
                 parts = [] if profile is None else profile.table()
-    if profile is not None:
-        display.table("where the time went", ("part", "ms a step", "%"), parts)
+    found = processes.on_main(lambda: _finish(_unshared(run)))
+    if profile is None:
+        return found
+    display.table("where the time went", ("part", "ms a step", "%"), parts)
     names = ("part", "milliseconds_a_step", "share")
-    return {
-        **_finish(run),
-        **({"profile": [dict(zip(names, part, strict=True)) for part in parts]} if profiled else {}),
-    }
+    return {**found, "profile": [dict(zip(names, part, strict=True)) for part in parts]}
 
 
 def check(recipe: Recipe, display: Display | None = None) -> Prepared:
@@ -120,8 +118,10 @@ def check(recipe: Recipe, display: Display | None = None) -> Prepared:
     return prepared
 
 
-def _list_set_aside(run: Assembly) -> None:
-    """Name every file that is not used, and why; the notes on the screen name the first ones only."""
+def _describe(run: Assembly) -> None:
+    """What the run is made from, and every file that is not used, and why; the notes on the screen name the first ones only."""
+    write_text(run.folder.recipe, dump_recipe(run.recipe.model_dump(mode="json")))
+    write_json(run.folder.provenance, provenance())
     path = run.folder.set_aside
     if skipped := run.target.skipped:
         write_text(path, "".join(f"{one.origin}\t{one.reason}\n" for one in skipped))
@@ -140,8 +140,8 @@ def _hooks(run: Assembly) -> list[Hook]:
     sampling = recipe.sampling.model_copy(update={"negative": None})
 
     def grid(step: int) -> dict[str, float]:
-        picture = image_grid(draw_images(backbone, shown, sampling), columns=8, scale=2)
-        write_bytes(run.folder.samples / f"step-{step:08d}.png", picture)
+        images, file = draw_images(backbone, shown, sampling), run.folder.samples / f"step-{step:08d}.png"
+        present().on_main(lambda: write_bytes(file, image_grid(images, columns=8, scale=2)))
         return {}
 
     def covered(step: int) -> dict[str, float]:
@@ -174,6 +174,16 @@ def _preflight(run: Assembly) -> None:
     trainer.optimizer.zero_grad()
     draw_images(run.backbone, _shown(run, 1), run.recipe.sampling.model_copy(update={"steps": 2, "negative": None}))
     trainer.save()
+
+
+def _unshared(run: Assembly) -> Assembly:
+    """The same run with all weights in this process, out of its last checkpoint, where processes have shared them."""
+    if not present().sharded:
+        return run
+    with alone():
+        made = assemble(prepare(run.recipe.model_copy(update={"trackers": ()})))
+        made.trainer.resume()
+        return made
 
 
 def _finish(run: Assembly) -> dict[str, Any]:

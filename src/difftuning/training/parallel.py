@@ -1,0 +1,96 @@
+"""One step by many processes: each asks the network about its part of the batch, and all get the gradients of the whole.
+
+What data-parallel training wraps is the module whose forward pass is called, and families call their networks each in its own way.
+So the objective is wrapped, over the network; whoever saves, averages or samples the network sees it as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from difftuning.processes import present
+from difftuning.training.ema import EMA, EMAConfig
+from difftuning.training.interfaces import Objective
+from difftuning.types import Batch, Errors
+
+Groups = dict[str, dict[str, Tensor]]
+"""The tensors of a checkpoint, by file and by name."""
+
+
+class _Asked(nn.Module):
+    """The objective as a module that holds the network it asks."""
+
+    def __init__(self, network: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.network, self.objective = network, objective
+
+    def forward(self, batch: Batch) -> Errors:
+        """The error of each sample."""
+        return self.objective(batch)
+
+
+class Passes:
+    """`passes(batch) -> Errors` whose backward pass adds the gradients of all processes; in one process the objective itself.
+
+    Attributes:
+        parameters: what moves, by name.
+
+    Args:
+        accelerator: of this process.
+        network: holds the parameters.
+        objective: a batch in, the error of each sample out.
+        parameters: what moves, by name.
+    """
+
+    def __init__(
+        self, accelerator: Accelerator, network: nn.Module, objective: Objective, parameters: dict[str, nn.Parameter]
+    ) -> None:
+        self.accelerator, self.parameters = accelerator, parameters
+        many = present().count > 1
+        self._asked: Any = accelerator.prepare_model(_Asked(network, objective)) if many else objective
+
+    def __call__(self, batch: Batch) -> Errors:
+        """The error of each sample, with gradient."""
+        errors: Errors = self._asked(batch)
+        return errors
+
+    def sending(self, last: bool) -> AbstractContextManager[Any]:
+        """Around a pass there and back: only after the last one of a step do the gradients go to the other processes."""
+        return nullcontext() if last or present().count == 1 else self.accelerator.no_sync(self._asked)
+
+    def clip(self, most: float) -> Tensor:
+        """Clip the gradients to a norm; returns (), the norm before."""
+        norm: Tensor = self.accelerator.clip_grad_norm_(self.parameters.values(), most)
+        return norm
+
+    def average(self, config: EMAConfig) -> EMA:
+        """The average of the parameters."""
+        return EMA(self.parameters, config)
+
+    def put_together(self, groups: Groups) -> Groups:
+        """What a checkpoint holds, of the tensors of all processes; on the main one."""
+        return groups
+
+    def take_apart(self, groups: Mapping[str, Mapping[str, Tensor]]) -> Mapping[str, Mapping[str, Tensor]]:
+        """The inverse: what this process holds of the tensors of a checkpoint."""
+        return groups
+
+    def spoilt(self) -> list[str]:
+        """The names of parameters that are not finite."""
+        return [name for name, value in self.parameters.items() if not bool(value.isfinite().all())]
+
+
+def passes_of(
+    accelerator: Accelerator, network: nn.Module, objective: Objective, parameters: dict[str, nn.Parameter]
+) -> Passes:
+    """As the processes were launched: alone, each with all weights, or sharing them."""
+    if present().sharded:
+        from difftuning.training.sharding import SharedPasses  # FSDP takes long to import
+
+        return SharedPasses(accelerator, network, objective, parameters)
+    return Passes(accelerator, network, objective, parameters)
