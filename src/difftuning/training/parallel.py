@@ -6,7 +6,7 @@ So the objective is wrapped, over the network; whoever saves, averages or sample
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -39,6 +39,7 @@ class Passes:
 
     Attributes:
         parameters: what moves, by name.
+        asked: the objective, as all processes ask it.
 
     Args:
         accelerator: of this process.
@@ -52,16 +53,17 @@ class Passes:
     ) -> None:
         self.accelerator, self.parameters = accelerator, parameters
         many = present().count > 1
-        self._asked: Any = accelerator.prepare_model(_Asked(network, objective)) if many else objective
+        self.asked: Callable[[Batch], Errors] = (
+            accelerator.prepare_model(_Asked(network, objective)) if many else objective
+        )
 
     def __call__(self, batch: Batch) -> Errors:
         """The error of each sample, with gradient."""
-        errors: Errors = self._asked(batch)
-        return errors
+        return self.asked(batch)
 
     def sending(self, last: bool) -> AbstractContextManager[Any]:
         """Around a pass there and back: only after the last one of a step do the gradients go to the other processes."""
-        return nullcontext() if last or present().count == 1 else self.accelerator.no_sync(self._asked)
+        return nullcontext() if last or present().count == 1 else self.accelerator.no_sync(self.asked)
 
     def clip(self, most: float) -> Tensor:
         """Clip the gradients to a norm; returns (), the norm before."""

@@ -21,7 +21,6 @@ from difftuning.processes import present, stay_together
 from difftuning.training.ema import EMA, EMAConfig
 from difftuning.training.interfaces import Objective
 from difftuning.training.parallel import Groups, Passes
-from difftuning.types import Batch, Errors
 
 
 class SharedPasses(Passes):
@@ -30,15 +29,11 @@ class SharedPasses(Passes):
     def __init__(
         self, accelerator: Accelerator, network: nn.Module, objective: Objective, parameters: dict[str, nn.Parameter]
     ) -> None:
-        self.accelerator, self.network, self.objective = accelerator, network, objective
+        self.accelerator, self.network, self.asked = accelerator, network, objective
         _share(network)
         shared = dict(network.named_parameters())
         self.parameters = {name: shared[name] for name in parameters}
         stay_together()
-
-    def __call__(self, batch: Batch) -> Errors:
-        """The error of each sample, with gradient."""
-        return self.objective(batch)
 
     @contextmanager
     def _kept(self) -> Iterator[None]:

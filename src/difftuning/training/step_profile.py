@@ -50,7 +50,7 @@ class StepProfile:
         trainer.streams = _Timed(trainer.streams, self)
         trainer.hooks = [replace(hook, action=self.timed(hook.action, HOOKS)) for hook in trainer.hooks]
         for owner, method, part in (
-            (trainer, "objective", FORWARD),
+            (trainer.passes, "asked", FORWARD),
             (trainer.accelerator, "backward", BACKWARD),
             (trainer.accelerator, "clip_grad_norm_", CLIP),
             (trainer.optimizer, "step", OPTIMISER),

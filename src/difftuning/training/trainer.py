@@ -106,11 +106,11 @@ class Trainer:
         self.accelerator = make_accelerator(self.config.precision, self.device)
         if self.config.gradient_checkpointing:
             self.network.enable_gradient_checkpointing()  # type: ignore[operator]
-        self._passes = passes_of(self.accelerator, self.network, self.objective, self.parameters)
-        self.parameters = self._passes.parameters
+        self.passes = passes_of(self.accelerator, self.network, self.objective, self.parameters)
+        self.parameters = self.passes.parameters
         optimizer = make_optimizer(self.parameters.values(), self.optim)
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
-        self.ema = self._passes.average(self.ema_config)
+        self.ema = self.passes.average(self.ema_config)
         self.state = State()
         self._losses = LossMeter(self.optim.clip_norm)
 
@@ -151,7 +151,7 @@ class Trainer:
         errors = self.backward(batch)
         norm = None
         if self.optim.clip_norm:
-            norm = self._passes.clip(self.optim.clip_norm)
+            norm = self.passes.clip(self.optim.clip_norm)
         self.optimizer.step()
         self._losses.add(self.state.step + 1, errors, norm, self.accelerator.optimizer_step_was_skipped)
         self.optimizer.zero_grad()
@@ -170,11 +170,11 @@ class Trainer:
             part = batch[rows[0] : rows[-1] + 1] if len(rows) < len(batch) else batch
             # Around both ways: gradient checkpointing asks again on the way back, and has to find the same kernel.
             with (
-                self._passes.sending(number == self.config.accumulate),
+                self.passes.sending(number == self.config.accumulate),
                 attention_kernel(self.config.precision, self.device),
             ):
                 with self.accelerator.autocast():
-                    errors = self._passes(part)
+                    errors = self.passes(part)
                 self.accelerator.backward(errors.loss() * (len(part) / whole))
             parts.append(errors.detached())
         if self.penalty is not None:
@@ -201,7 +201,7 @@ class Trainer:
 
     def _check_weights(self) -> None:
         """An update can be spoilt by a gradient though the error before it was finite; such weights are not saved."""
-        if bad := self._passes.spoilt():
+        if bad := self.passes.spoilt():
             raise TrainingError(
                 f"after step {self.state.step} {len(bad)} parameters are not finite, the first is {bad[0]}; the last good "
                 f"checkpoint is of step {self.checkpoints.last_step()}. Lower optim.lr, or use training.precision=bf16 or no"
@@ -223,7 +223,7 @@ class Trainer:
         """All tensors of the run, by checkpoint file; where processes share them, on the main one."""
         parameters: dict[str, Tensor] = {name: value.detach() for name, value in self.parameters.items()}
         optimizer = flatten_optimizer(self.optimizer, list(self.parameters))
-        return self._passes.put_together({"parameters": parameters, "ema": self.ema.average, "optimizer": optimizer})
+        return self.passes.put_together({"parameters": parameters, "ema": self.ema.average, "optimizer": optimizer})
 
     def save(self) -> None:
         """Write a checkpoint of the present state; one process does."""
@@ -273,7 +273,7 @@ class Trainer:
         self.check_identity()
         groups, state = read(last)
         try:
-            self._take_up(self._passes.take_apart(groups), state)
+            self._take_up(self.passes.take_apart(groups), state)
         except (KeyError, ValueError, TypeError, RuntimeError) as reason:
             raise CheckpointError(
                 f"{last} does not fit the model of this run ({reason}); give the run another `out`"
