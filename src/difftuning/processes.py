@@ -146,6 +146,8 @@ def present() -> Processes:
 
 
 def _meet() -> Processes:
+    # When one of them ends early, the sockets of the others would tell of it at length.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
     from accelerate import PartialState
     from torch import distributed
