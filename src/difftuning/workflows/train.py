@@ -69,6 +69,8 @@ def _run(prepared: Prepared, display: Display, profiled: bool) -> dict[str, Any]
         display.note(line)
     trainer = run.trainer
     trainer.check_identity()
+    if recipe.training.offload:
+        run.backbone.offload()
     write_text(run.folder.recipe, dump_recipe(recipe.model_dump(mode="json")))
     write_json(run.folder.provenance, provenance())
     _list_set_aside(run)
