@@ -136,6 +136,10 @@ class Backbone(ABC):
         self.codec.to(device)
         return self
 
+    def offload(self) -> None:
+        """What does not train in the host's memory, where it works when it is asked: `training.offload`."""
+        self.codec.to("cpu")
+
     def resize(self, side: int) -> None:
         """Draw and train images of another size in pixels, where the network can.
 

@@ -81,8 +81,10 @@ class VAECodec(Codec):
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Images of the latents, clamped to [-1, 1]."""
-        images: Tensor = self.vae.decode((latents / self._scale + self._shift).to(self.vae.dtype)).sample
+        """Images of the latents, clamped to [-1, 1], where the autoencoder is."""
+        images: Tensor = self.vae.decode(
+            (latents / self._scale + self._shift).to(self.vae.device, self.vae.dtype)
+        ).sample
         return images.float().clamp(-1, 1)
 
     def image_size(self, latent_size: int) -> int:

@@ -6,8 +6,9 @@ So a prompt is to a text-to-image model what a class is to a class-conditional o
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from pydantic import Field
@@ -55,6 +56,11 @@ class Embedding:
     def _parts(self) -> tuple[Tensor | None, ...]:
         return self.states, self.pooled, self.mask
 
+    def named(self) -> dict[str, Tensor]:
+        """Its parts that are there, by name: the arguments that make it again."""
+        parts = zip(("states", "pooled", "mask"), self._parts, strict=True)
+        return {name: part.contiguous() for name, part in parts if part is not None}
+
     @staticmethod
     def stack(each: Sequence[Embedding]) -> Embedding:
         """Of some prompts, one a row."""
@@ -63,18 +69,34 @@ class Embedding:
         return Embedding(*stacked)  # type: ignore[arg-type]
 
 
+class Store(Protocol):
+    """Where embeddings are kept from one run to the next; `difftuning.data.embeddings.EmbeddingFiles` is one."""
+
+    def get(self, prompt: str, /) -> Mapping[str, Tensor] | None:
+        """The parts of an embedding by name; None where they are not kept."""
+        ...
+
+    def put(self, prompt: str, tensors: Mapping[str, Tensor], /) -> None:
+        """Keep them."""
+        ...
+
+
 class Prompts:
     """Embeddings by prompt, each made alone: so it is the same whatever else is asked with it, bit for bit.
 
     Args:
         encode: a prompt to its embedding.
-        most_bytes: what is kept.
+        most_bytes: what is kept in memory.
+
+    Attributes:
+        store: where they are looked for, and kept, besides; None for nowhere.
     """
 
     def __init__(self, encode: Callable[[str], Embedding], most_bytes: int = MOST_BYTES) -> None:
         self._encode, self._most = encode, most_bytes
         self._known: OrderedDict[str, Embedding] = OrderedDict()
         self._bytes = 0
+        self.store: Store | None = None
 
     def __call__(self, prompts: Sequence[str]) -> Embedding:
         """(B, ...) of the prompts, on the CPU."""
@@ -85,8 +107,14 @@ class Prompts:
         if found is not None:
             self._known.move_to_end(prompt)
             return found
-        with torch.no_grad():
-            found = self._encode(prompt).to("cpu")
+        kept = None if self.store is None else self.store.get(prompt)
+        if kept is None:
+            with torch.no_grad():
+                found = self._encode(prompt).to("cpu")
+            if self.store is not None:
+                self.store.put(prompt, found.named())
+        else:
+            found = Embedding(**kept)
         self._known[prompt] = found
         self._bytes += found.bytes
         while self._bytes > self._most and len(self._known) > 1:

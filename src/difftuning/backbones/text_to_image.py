@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import diffusers
@@ -172,6 +173,14 @@ class TextToImage(Backbone):
             encoder.to(device)
         return super().to(device)
 
+    def offload(self) -> None:
+        """The autoencoder and the text encoders in the host's memory; all prompts are encoded before."""
+        for prompt in (*self.labels.names, "", self.default_prompt):
+            self.embeddings([prompt])
+        super().offload()
+        for encoder in self.encoders.values():
+            encoder.to("cpu")
+
     def resize(self, side: int) -> None:
         """Draw and train at another size."""
         config = self.base.config
@@ -181,13 +190,30 @@ class TextToImage(Backbone):
 
     def digest(self) -> str:
         """Of the pipeline's own network and the text encoders."""
+        whole = f"{digest_module(self.base, self.base.config)}/{self._of_encoders()}"
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+    def _of_encoders(self) -> str:
         if not self._encoder_digests:  # frozen, and large
             configs = [encoder.config.to_dict() for encoder in self.encoders.values()]
             told = [{key: value for key, value in config.items() if key not in VERSIONED} for config in configs]
             parts = [digest_module(*part) for part in zip(self.encoders.values(), told, strict=True)]
             self._encoder_digests = "/".join(parts)
-        whole = f"{digest_module(self.base, self.base.config)}/{self._encoder_digests}"
-        return hashlib.sha256(whole.encode()).hexdigest()
+        return self._encoder_digests
+
+    def prompt_digest(self) -> str:
+        """The sha256 of all that decides an embedding besides its prompt: pipeline, encoders, tokenizers, and kind of device."""
+        total = hashlib.sha256(f"{self.pipeline}/{self._of_encoders()}/{self.family.tokens}".encode())
+        total.update(str(self.pipe.config.get("force_zeros_for_empty_prompt")).encode())
+        total.update(next(iter(self.encoders.values())).device.type.encode())
+        for tokenizer in (getattr(self.pipe, part, None) for part in TOKENIZERS):
+            if tokenizer is not None:
+                total.update(f"{type(tokenizer).__name__}/{tokenizer.model_max_length}/".encode())
+                with TemporaryDirectory() as folder:
+                    files = map(Path, tokenizer.save_pretrained(folder))
+                    for file in sorted(one for one in files if one.name != "tokenizer_config.json" and one.is_file()):
+                        total.update(file.read_bytes())  # the config names where it came from
+        return total.hexdigest()
 
     def beside(self, dtype: torch.dtype) -> dict[str, nn.Module]:
         """The parts of the pipeline, besides its own network, that training moved, on the CPU."""

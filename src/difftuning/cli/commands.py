@@ -65,7 +65,7 @@ def train(
     recipe: RecipeName,
     overrides: Overrides = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the resolved recipe and stop.")
+        bool, typer.Option("--dry-run", help="Check everything, print the recipe and what it needs, and stop.")
     ] = False,
     report: Annotated[
         bool, typer.Option("--report", help="Then evaluate and diagnose the run, and write its report.")
@@ -85,8 +85,11 @@ def train(
     if dry_run:
         values = resolved.model_dump(mode="json")
         print(to_json(values, indent=1) if json else dump_recipe(values), end="\n" if json else "")
+        from difftuning.workflows.preflight import preflight
+
         with redirect_stdout(sys.stderr):
-            check(resolved, make_display(json or quiet, sys.stderr))
+            display = make_display(json or quiet, sys.stderr)
+            preflight(check(resolved, display), display)
         return
     if report:
         from difftuning.workflows.report import judge_and_report

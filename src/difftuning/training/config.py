@@ -21,6 +21,8 @@ class TrainingConfig(Section):
     """Mixed precision of the pass, or `auto`; weights, optimiser and average stay float32."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass, to save memory."""
+    offload: bool | None = None
+    """Keep autoencoder and text encoders in the host's memory while training: target and bank are encoded before. Null does not."""
     label_dropout: float = Field(0.1, ge=0, le=1)
     """The share of target samples whose label becomes the null label, for classifier-free guidance."""
     retention_labels: float | None = Field(None, ge=0, le=1)

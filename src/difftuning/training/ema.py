@@ -24,6 +24,8 @@ class EMAConfig(Section):
     """Target and bank images after which half of the old average is left, for the halflife kind."""
     rampup: float | None = Field(0.05, gt=0)
     """The halflife kind's half-life is at most this share of the images seen; null for none."""
+    device: Literal["cpu"] | None = None
+    """Where the average is kept: `cpu` takes it out of a GPU's memory for a copy of the weights a step; null beside the weights."""
 
 
 def decay_at(step: int, batch_size: int, config: EMAConfig) -> float:
@@ -46,13 +48,19 @@ class EMA:
     def __init__(self, parameters: Mapping[str, nn.Parameter], config: EMAConfig) -> None:
         self.config = config
         self._parameters = dict(parameters)
-        self.average: dict[str, Tensor] = {name: value.detach().clone() for name, value in parameters.items()}
+        self.average: dict[str, Tensor] = {
+            name: value.detach().to(config.device or value.device, copy=True) for name, value in parameters.items()
+        }
 
     @torch.no_grad()
     def update(self, step: int, batch_size: int) -> None:
         """Move the average towards the parameters after step `step` (1, 2, ...)."""
         weight = 1 - decay_at(step, batch_size, self.config)
-        torch._foreach_lerp_(list(self.average.values()), list(self._parameters.values()), weight)
+        pairs = zip(self._parameters.values(), self.average.values(), strict=True)
+        beside = [
+            value.detach().to(average.device) for value, average in pairs
+        ]  # themselves, where they are there already
+        torch._foreach_lerp_(list(self.average.values()), beside, weight)
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
@@ -60,7 +68,7 @@ class EMA:
         trained = {name: parameter.data for name, parameter in self._parameters.items()}
         try:
             for name, parameter in self._parameters.items():
-                parameter.data = self.average[name]
+                parameter.data = self.average[name].to(parameter.device)
             yield
         finally:
             for name, parameter in self._parameters.items():

@@ -8,6 +8,9 @@ from difftuning.backbones.base import Backbone
 from difftuning.backbones.controlnet import Controlled, controlled
 from difftuning.backbones.loading import load
 from difftuning.backbones.prompts import TextConfig
+from difftuning.backbones.text_to_image import TextToImage
+from difftuning.data.cache import cache_folder
+from difftuning.data.embeddings import EmbeddingFiles
 from difftuning.errors import ConfigError, ModelError
 from difftuning.noise.clock import build_clock
 from difftuning.processes import present
@@ -20,7 +23,10 @@ def pretrained(recipe: Recipe) -> Backbone:
         torch.set_num_threads(recipe.threads)
     model = configured(load(recipe.model), recipe)
     model.ask_under(recipe.bank.prompts)
-    return model.to(device_of(recipe.device))
+    model.to(device_of(recipe.device))
+    if isinstance(model, TextToImage):
+        model.embeddings.store = EmbeddingFiles(cache_folder(), model.prompt_digest())
+    return model
 
 
 def configured(model: Backbone, recipe: Recipe) -> Backbone:

@@ -70,6 +70,8 @@ def _run(prepared: Prepared, display: Display, profiled: bool) -> dict[str, Any]
         display.note(line)
     trainer = run.trainer
     trainer.check_identity()
+    if recipe.training.offload:
+        run.backbone.offload()
     processes.on_main(lambda: _describe(run))
     done = trainer.checkpoints.last_step()
     if done == 0:

@@ -1,0 +1,99 @@
+"""What a run will hold, before it begins: counted from its parameters and from one pass of one sample, against what is there."""
+
+from __future__ import annotations
+
+import math
+
+import psutil  # type: ignore[import-untyped]
+import torch
+from torch import nn
+
+from difftuning.objectives.diff_tuning import DiffTuning
+from difftuning.sampling.denoiser import MixedPrecision
+from difftuning.training.memory import Memory, held, kept
+from difftuning.tuning import build as build_tuner
+from difftuning.types import Batch, Condition, Draw
+from difftuning.workflows.assemble import Prepared, trained_besides
+from difftuning.workflows.display import Display
+from difftuning.workflows.recipe import Recipe
+
+GIB = 2**30
+
+
+def preflight(prepared: Prepared, display: Display) -> Memory:
+    """Show what a step will hold on the device, what lies on disk, and what to change where the device has less.
+
+    The tuner is put upon the model for it, so nothing should be trained from `prepared` afterwards.
+    """
+    recipe, backbone = prepared.recipe, prepared.backbone
+    found, room = estimate(prepared), free(backbone.device)
+    rows = [
+        (name, getattr(found, name) / GIB) for name in ("weights", "gradients", "moments", "average", "activations")
+    ]
+    display.table(f"a step on {backbone.device.type}, estimated", ("what", "GiB"), [*rows, ("all", found.total / GIB)])
+    itemsize = getattr(torch, recipe.bank.dtype).itemsize
+    bank = recipe.bank.count * math.prod(backbone.sample_shape) * itemsize if prepared.needs_bank else 0
+    latents = [part for part in (prepared.target.train.latents, prepared.target.train.mirrored) if part is not None]
+    cached = sum(part.nbytes for part in latents) / GIB
+    display.note(f"bank: {bank / GIB:.2f} GiB on disk; latents of the target: {cached:.2f} GiB in host memory")
+    display.note(verdict(found, room, recipe, backbone.device.type))
+    return found
+
+
+def verdict(found: Memory, room: int, recipe: Recipe, device: str) -> str:
+    """Whether it fits into so many free bytes, and which keys would save how much where it does not."""
+    said = f"{device} has {room / GIB:.1f} GiB free for about {found.total / GIB:.1f}"
+    if found.total <= room:
+        return said
+    mends = []
+    if not recipe.training.gradient_checkpointing:
+        mends.append("training.gradient_checkpointing=true keeps a small part of the activations")
+    if recipe.training.accumulate < recipe.training.batch_size:
+        mends.append(f"training.accumulate={recipe.training.batch_size} keeps those of one sample")
+    if recipe.ema.device is None and device != "cpu":
+        mends.append(f"ema.device=cpu saves {found.average / GIB:.1f} GiB")
+    if recipe.tuner.kind == "full":
+        saved = found.gradients + found.moments + found.average
+        mends.append(f"tuner.kind=lora saves nearly all of {saved / GIB:.1f} GiB")
+    return f"{said}, so it will probably fail; {'; '.join(mends) or 'take a smaller model or another device'}"
+
+
+def free(device: torch.device) -> int:
+    """Bytes that a device has left."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0]) + torch.cuda.memory_allocated(device)
+    return int(psutil.virtual_memory().available)
+
+
+def estimate(prepared: Prepared) -> Memory:
+    """What a step holds, without what kernels use meanwhile; under gradient checkpointing without the block that is made again."""
+    recipe, backbone = prepared.recipe, prepared.backbone
+    frozen = [getattr(backbone.codec, "vae", None), getattr(backbone, "base", None)]
+    parts = [backbone.network, *frozen, *getattr(backbone, "encoders", {}).values()]
+    tuner = build_tuner(recipe.tuner)
+    parameters = tuner.attach(backbone.network, trained_besides(recipe, backbone), recipe.seed)
+    if recipe.training.gradient_checkpointing:
+        backbone.network.enable_gradient_checkpointing()
+    weights = [
+        tensor for part in parts if isinstance(part, nn.Module) for tensor in (*part.parameters(), *part.buffers())
+    ]
+    if recipe.distillation is not None and not tuner.reversible:
+        weights += [parameter.detach().clone() for parameter in backbone.network.parameters()]
+    samples = math.ceil(recipe.training.batch_size / recipe.training.accumulate)
+    activations = samples * _of_a_sample(prepared)
+    return held(weights, parameters.values(), recipe.ema.device is None or backbone.device.type == "cpu", activations)
+
+
+def _of_a_sample(prepared: Prepared) -> int:
+    """Bytes that one forward pass of one sample keeps for the way back."""
+    recipe, backbone = prepared.recipe, prepared.backbone
+    u, one, device = torch.tensor([0.5]), torch.ones(1), backbone.device
+    x0 = torch.zeros(1, *backbone.sample_shape)
+    control = None if prepared.controls is None else prepared.controls.train.get(torch.tensor([0]))
+    condition = Condition(torch.tensor([backbone.default_label]), control)
+    draw = Draw(backbone.clock.t(u), u, torch.zeros(1, dtype=torch.bool), one)
+    network = MixedPrecision(backbone, recipe.training.precision)
+    objective = DiffTuning(network, backbone.process, backbone.prediction, backbone.learned_variance)
+    batch = Batch(x0, torch.randn_like(x0), condition, draw).to(device)
+    backbone.network.train()
+    return kept(backbone.network, lambda: objective(batch).loss())

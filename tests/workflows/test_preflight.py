@@ -1,0 +1,52 @@
+"""What the dry run says of memory is what a run then holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from difftuning.training.memory import Memory
+from difftuning.workflows.assemble import prepare
+from difftuning.workflows.display import Silent
+from difftuning.workflows.preflight import GIB, estimate, preflight, verdict
+from difftuning.workflows.recipe import load
+from difftuning.workflows.train import train
+
+BIG = Memory(weights=3 * GIB, gradients=3 * GIB, moments=6 * GIB, average=3 * GIB, activations=8 * GIB)
+
+
+def test_a_dry_run_counts_what_the_run_holds(recipe_file: Path) -> None:
+    recipe = load(str(recipe_file), [])
+    found = preflight(prepare(recipe), Silent())
+    network = prepare(recipe).backbone.network
+    assert found.weights == sum(value.nbytes for value in (*network.parameters(), *network.buffers()))
+    assert found.moments == 2 * found.gradients
+    assert found.gradients == found.average == sum(value.nbytes for value in network.parameters())
+    assert found.activations > 0
+    assert train(recipe)["step"] == recipe.training.steps
+
+
+def test_settings_that_save_memory_save_it(recipe_file: Path) -> None:
+    plain = estimate(prepare(load(str(recipe_file), [])))
+    half = estimate(prepare(load(str(recipe_file), ["training.accumulate=2"])))
+    assert half.activations == plain.activations / 2
+    saving = estimate(prepare(load(str(recipe_file), ["training.gradient_checkpointing=true"])))
+    assert saving.activations < plain.activations / 2
+    lora = estimate(prepare(load(str(recipe_file), ["tuner={kind: lora, rank: 1}"])))
+    assert lora.gradients < plain.gradients
+    assert lora.weights > plain.weights
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mend"),
+    [
+        ([], "training.gradient_checkpointing=true"),
+        (["training.gradient_checkpointing=true"], "ema.device=cpu saves 3.0 GiB"),
+        (["ema.device=cpu", "training.batch_size=1"], "tuner.kind=lora saves nearly all of 12.0 GiB"),
+    ],
+)
+def test_what_does_not_fit_is_said_with_a_mend(recipe_file: Path, overrides: list[str], mend: str) -> None:
+    recipe = load(str(recipe_file), overrides)
+    assert mend in verdict(BIG, 10 * GIB, recipe, "cuda")
+    assert "fail" not in verdict(BIG, 24 * GIB, recipe, "cuda")
