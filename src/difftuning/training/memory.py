@@ -77,4 +77,4 @@ def kept(network: nn.Module, forward: Callable[[], Any]) -> int:
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
