@@ -183,10 +183,11 @@ def plans(found: dict[str, Any]) -> str:
                         f"| {name} | {trains} | {devices} | {state} | does not fit | | | | {row['bank_hours']:.2g} |"
                     )
                     continue
+                rate = f"{row['samples_a_second']:,.{0 if row['samples_a_second'] >= 10 else 1}f}"
                 batch = f"{row['batch']}{', checkpointing' if row['checkpointing'] else ''}"
                 lines.append(
                     f"| {name} | {trains} | {devices} | {state} | {batch} | {row['step_seconds']:.2f} | "
-                    f"{100 * row['communication_share']:.0f} % | {row['samples_a_second']:,.0f} | {row['bank_hours']:.2g} |"
+                    f"{100 * row['communication_share']:.0f} % | {rate} | {row['bank_hours']:.2g} |"
                 )
     return "\n".join(lines)
 
