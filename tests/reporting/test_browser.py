@@ -69,7 +69,7 @@ def test_it_has_no_serious_fault_of_accessibility_and_fits(
     page.context.close()
 
 
-HOSTILE = """</title></script><script>harmed = 1</script><img src=x onerror="harmed = 1"><svg onload="harmed = 1">"'${harmed = 1}`"""
+HOSTILE = """</title></script><script>harmed=1</script><img src=x onerror="harmed = 1"><svg onload="harmed = 1">"'${harmed = 1}`"""
 """What a caption, a class or a run may be called: it leaves text, attributes and scripts by every way out that there is."""
 
 

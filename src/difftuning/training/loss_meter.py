@@ -2,8 +2,8 @@
 
 What is not finite ends the run, with one exception: under fp16 a gradient that overflows is the sign by which the loss scale is
 found. Such a step is left out by the scaler, counted, and ends the run when `SKIPS` come in a row. A spike is a step whose gradient
-is more than `SPIKE` times the median one since the last line of the log. It is not left out: clipped, it moves the weights no further
-than any other step. The log counts spikes and clipped steps, and says how large the largest gradient was.
+is more than `SPIKE` times the median one since the last line of the log. It is not left out: clipped, it moves weights no further
+than any step. The log counts spikes and clipped steps, and says how large the largest gradient was.
 """
 
 from __future__ import annotations
