@@ -7,49 +7,54 @@ from __future__ import annotations
 import io
 import json
 import random
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
-from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import zeros
 
-from difftuning.backbones.folder import names_of, read_index
+from difftuning.backbones.folder import names_of, read_index, read_part
 from difftuning.backbones.labels import LabelSpace, change_labels
 from difftuning.backbones.solvers import SOLVERS, make_scheduler
 from difftuning.bank.card_file import read_card
+from difftuning.checksums import SUMS, check_sums, write_sums
 from difftuning.config.loading import dump_recipe, load_recipe, parse_yaml
 from difftuning.config.overrides import apply_overrides
 from difftuning.config.validate import validate
 from difftuning.data.decoding import decode
 from difftuning.data.folder import FileSource
 from difftuning.data.prompted import Prompted
-from difftuning.errors import DifftuningError
+from difftuning.data.sources import DataConfig, open_source
 from difftuning.json_files import MetricsLog
 from difftuning.noise.process import from_scheduler_config
 from difftuning.results import read_rows
 from difftuning.training.checkpoints import read_state
 from difftuning.tuning.store import read_tuner
+from difftuning.workflows import phases
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.recipes import listing, show
+from faults.trying import Tally, Try, damaged, drawn
 
-SLOW = 5.0
-"""Seconds of the processor after which an input counts as a hang; the slowest ordinary one takes some hundredths."""
 COUNTS = {
     "recipes": 3_000,
     "recipes, drawn": 1_000,
     "overrides": 3_000,
+    "streams": 1_000,
+    "streams, drawn": 1_000,
     "label maps": 2_000,
     "schedulers' configs": 2_000,
+    "schedulers' config files": 2_000,
     "prompt templates": 2_000,
     "captions": 10_000,
+    "tables of rows": 300,
     "image files": 45_000,
     "bank cards": 6_000,
+    "sums of a folder": 3_000,
     "checkpoint states": 6_000,
     "tuners": 5_000,
     "results": 4_000,
@@ -57,84 +62,12 @@ COUNTS = {
     "model indices": 12_000,
 }
 """Inputs of each kind, many where one costs little."""
-Try = Callable[[Any], object]
-
 odd = ["kind", "steps", "psi", "tau", "null", "1e400", "-1", "nan", "../x", "\x00", "🦊" * 3]
 words = st.text(max_size=12) | st.sampled_from(odd)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | words
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4), max_leaves=12
 )
-
-
-class Tally:
-    """What became of the inputs of one kind."""
-
-    def __init__(self) -> None:
-        self.tried = self.taken = self.refused = self.slow = 0
-        self.escaped: list[str] = []
-
-    def put(self, attempt: Try, given: Any) -> None:
-        """Try one input."""
-        self.tried += 1
-        begin = time.thread_time()
-        try:
-            attempt(given)
-            self.taken += 1
-        except DifftuningError:
-            self.refused += 1
-        except Exception as escaped:
-            self.escaped.append(f"{type(escaped).__name__}: {escaped} from {str(given)[:200]!r}")
-        self.slow += time.thread_time() - begin > SLOW
-
-    def figures(self) -> dict[str, Any]:
-        """For the result file."""
-        told = {"tried": self.tried, "taken": self.taken, "refused": self.refused, "hangs": self.slow}
-        return {**told, "tracebacks": len(self.escaped)}
-
-
-def drawn(attempt: Try, strategy: st.SearchStrategy[Any], count: int, tally: Tally, of: int) -> None:
-    """Try inputs that hypothesis draws."""
-
-    @seed(of)
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
-    def body(value: Any) -> None:
-        tally.put(attempt, value)
-
-    body()
-
-
-def damaged(attempt: Try, whole: list[bytes], count: int, tally: Tally, chance: random.Random) -> None:
-    """Try real content with bytes changed, cut out, repeated or moved."""
-    for _ in range(count):
-        tally.put(attempt, damage(chance.choice(whole), chance))
-
-
-def damage(content: bytes, chance: random.Random) -> bytes:
-    """One to four changes of a content."""
-    data = bytearray(content)
-    for _ in range(chance.choice((1, 1, 2, 4))):
-        at = chance.randrange(len(data) + 1)
-        until = min(len(data), at + chance.choice((1, 2, 8, 64)))
-        match chance.randrange(5):
-            case 0:
-                data[at:until] = bytes(chance.randrange(256) for _ in range(until - at))
-            case 1:
-                del data[at:until]
-            case 2:
-                data[at:at] = data[at:until] * chance.choice((1, 2, 50))
-            case 3:
-                data[at:until] = chance.choice((b"\x00", b"\xff", b"[", b"{", b"&a *a", b"-1", b"1e999", b"!!int ")) * 3
-            case _:
-                del data[at:]
-    return bytes(data)
 
 
 def _into(file: Path, attempt: Callable[[], object]) -> Try:
@@ -167,7 +100,9 @@ def images() -> list[bytes]:
 def kinds(folder: Path) -> dict[str, Callable[[int, Tally, int], None]]:
     """Every kind of input: what tries so many of them, with a seed. Files are written into the folder and nowhere else."""
     sample = Path(__file__).parents[1] / "formats" / "2"
-    recipes = [show(one["name"])["text"].encode() for one in listing()["recipes"]]
+    shipped = {one["name"]: show(one["name"])["text"].encode() for one in listing()["recipes"]}
+    recipes = [text for name, text in shipped.items() if not name.startswith("streams/")]
+    streams = [text for name, text in shipped.items() if name.startswith("streams/")]
     plain = parse_yaml(recipes[0].decode(), "a recipe")
     space = LabelSpace(("cat", "dog", "fox"))
 
@@ -175,6 +110,10 @@ def kinds(folder: Path) -> dict[str, Callable[[int, Tally, int], None]]:
         (folder / "recipe.yaml").write_bytes(content)
         made = validate(Recipe, load_recipe(folder / "recipe.yaml"))
         return dump_recipe(made.model_dump(mode="json"))
+
+    def stream(content: bytes) -> object:
+        (folder / "stream.yaml").write_bytes(content)
+        return phases.recipes_of(phases.load(str(folder / "stream.yaml"), []))
 
     def override(text: Any) -> object:
         return validate(Recipe, apply_overrides(plain, [text] if isinstance(text, str) else text, Recipe))
@@ -197,6 +136,17 @@ def kinds(folder: Path) -> dict[str, Callable[[int, Tally, int], None]]:
 
     names = list(Recipe.model_fields)
     sections = st.dictionaries(st.sampled_from(names) | words, values, max_size=4)
+    some = st.lists(st.fixed_dictionaries({"name": words, "changes": st.lists(words)}) | values, max_size=3)
+    methods = st.fixed_dictionaries({"kind": st.sampled_from(["refresh", "replay", "ewc"]) | words, "keep": scalars})
+    parts_of_streams = st.fixed_dictionaries(
+        {"recipe": st.just("studies/micro") | words},
+        optional={
+            "phases": some,
+            "windows": st.integers(0, 5) | scalars,
+            "method": methods,
+            "changes": st.lists(words),
+        },
+    )
     paths = st.lists(
         st.sampled_from([*names, "kind", "tau", "steps", "lr", "0", "count"]) | words, min_size=1, max_size=4
     )
@@ -242,13 +192,18 @@ def kinds(folder: Path) -> dict[str, Callable[[int, Tally, int], None]]:
     return {
         "recipes": harmed(recipe, recipes),
         "recipes, drawn": spread(lambda given: recipe(json.dumps(given).encode()), sections),
+        "streams": harmed(stream, streams),
+        "streams, drawn": spread(lambda given: stream(json.dumps(given).encode()), parts_of_streams),
         "overrides": spread(override, overrides | st.text()),
         "label maps": spread(labels, mapped | values),
         "schedulers' configs": spread(scheduler, configs),
+        "schedulers' config files": _scheduler_file(folder / "scheduled"),
         "prompt templates": spread(caption, templates.map("".join)),
         "captions": harmed(caption_file, ["a fox, eine Fuchs, 狐".encode(), b"\xff\xfe<script>", b"{label}\n" * 9]),
+        "tables of rows": _table(folder / "rows"),
         "image files": harmed(lambda content: decode(content, "an image", 2**22), images()),
         "bank cards": file_kind("bank/card.json", read_card),
+        "sums of a folder": _sums(folder / "summed"),
         "checkpoint states": file_kind(f"{step}/state.json", read_state),
         "tuners": file_kind("tuner/tuner.json", read_tuner),
         "results": file_kind("results.json", lambda found: read_rows(found / "results.json")),
@@ -266,6 +221,54 @@ def _model_index(folder: Path) -> Callable[[int, Tally, int], None]:
     return lambda count, tally, of: damaged(attempt, whole, count, tally, random.Random(of))
 
 
+def _scheduler_file(folder: Path) -> Callable[[int, Tally, int], None]:
+    (folder / "scheduler").mkdir(parents=True)
+    classes = ["DDPMScheduler", "EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler"]
+    table = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear", "shift": 3.0, "sigma_data": 0.5}
+    whole = [json.dumps({"_class_name": name, **table}).encode() for name in classes]
+
+    def attempt(content: bytes) -> object:
+        (folder / "scheduler/scheduler_config.json").write_bytes(content)
+        kind = next((name for name in classes if name.encode() in content), classes[0])
+        read = read_part(folder, "scheduler", {"scheduler": ["diffusers", kind]})
+        return from_scheduler_config({**read.config, "_class_name": kind})
+
+    return lambda count, tally, of: damaged(attempt, whole, count, tally, random.Random(of))
+
+
+def _table(folder: Path) -> Callable[[int, Tally, int], None]:
+    """Rows with captions and labels, as JSON lines and as CSV."""
+    folder.mkdir()
+    datasets.disable_progress_bars()
+    (folder / "0.png").write_bytes(images()[0])
+    rows = [{"image": "0.png", "label": label, "caption": f"a {label}, 狐"} for label in ("cat", "dog")]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    commas = b"image,label,caption\n" + "".join(",".join(map(json.dumps, row.values())) + "\n" for row in rows).encode()
+
+    def attempt(content: bytes) -> object:
+        file = folder / ("rows.csv" if content[:1] == b"i" else "rows.jsonl")
+        file.write_bytes(content)
+        source = open_source(DataConfig(target=str(file)))
+        return Prompted(source, None).class_names, source.read(0)
+
+    def tries(count: int, tally: Tally, of: int) -> None:
+        kept, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, folder / "cache"
+        try:
+            damaged(attempt, [lines, commas], count, tally, random.Random(of))
+        finally:
+            datasets.config.HF_DATASETS_CACHE = kept
+
+    return tries
+
+
+def _sums(folder: Path) -> Callable[[int, Tally, int], None]:
+    folder.mkdir()
+    (folder / "file").write_bytes(b"content")
+    write_sums(folder)
+    attempt = _into(folder / SUMS, lambda: check_sums(folder, "mend"))
+    return lambda count, tally, of: damaged(attempt, [(folder / SUMS).read_bytes()], count, tally, random.Random(of))
+
+
 def _captioned(folder: Path) -> FileSource:
     folder.mkdir(exist_ok=True)
     (folder / "0.png").touch()
@@ -273,17 +276,24 @@ def _captioned(folder: Path) -> FileSource:
     return FileSource(folder, ["animals"], [folder / "0.png"], [0], 64)
 
 
-def all_inputs(folder: Path, share: float, of: int = 0) -> dict[str, Any]:
-    """Inputs of each kind, that share of `COUNTS` or a few more: the figures, and those that escaped."""
-    found: dict[str, Any] = {}
+def all_inputs(folder: Path, share: float, wanted: Collection[str] = (), of: int = 0) -> Iterator[tuple[str, Any]]:
+    """The figures kind by kind, of that share of `COUNTS` or a few more; then what was written outside the folder.
+
+    Args:
+        folder: empty.
+        share: of the counts.
+        wanted: kinds; all of them when empty.
+        of: the seed.
+    """
     inside = folder / "inside"
     inside.mkdir()
     with chdir(inside):
         for name, tries in kinds(inside).items():
+            if wanted and name not in wanted:
+                continue
             tally = Tally()
             tries(max(10, int(COUNTS[name] * share)), tally, of)
-            found[name] = tally.figures()
             for escaped in tally.escaped[:5]:
                 print(f"{name}: {escaped}", flush=True)
-    found["written outside"] = sorted(path.name for path in folder.iterdir() if path != inside)
-    return found
+            yield name, tally.figures()
+    yield "written outside", sorted(path.name for path in folder.iterdir() if path != inside)

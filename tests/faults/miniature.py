@@ -34,3 +34,22 @@ def write_miniature(folder: Path, images: int = 12) -> Path:
     file = folder / "recipe.yaml"
     file.write_text(dump_recipe(recipe))
     return file
+
+
+def write_stream(folder: Path) -> Path:
+    """A stream of the two halves of such a recipe's images, dark and light, in few steps; returns its file."""
+    recipe = write_miniature(folder)
+    for name in ("dark", "light"):
+        (folder / name).mkdir()
+        (folder / "images" / name).rename(folder / name / name)
+    phases = [{"name": name, "changes": [f"data.target={folder / name}"]} for name in ("dark", "light")]
+    changes = [
+        "training.steps=6",
+        "training.save_every=2",
+        "training.heldout_every=3",
+        "bank.count=10",
+        "data.heldout=2",
+    ]
+    stream = {"name": "small", "recipe": str(recipe), "changes": changes, "phases": phases}
+    (folder / "stream.yaml").write_text(dump_recipe(stream))
+    return folder / "stream.yaml"

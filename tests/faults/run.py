@@ -1,4 +1,5 @@
 """All faults at full length: python tests/faults/run.py [--out benchmarks/results/faults.json] [--only kills storage damage inputs]
+    [--entries train continual]
 
 `--quick` is what the ordinary tests run.
 """
@@ -9,7 +10,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,23 +25,37 @@ from faults.damage import damage_each
 from faults.inputs import all_inputs
 from faults.kills import all_kills
 from faults.storage import all_faults
+from faults.verbs import FULL
 
-KILLS = {"bank": 110, "cache": 30, "train": 30, "train, asked to stop": 25, "study": 8}
+KILLS = {
+    "bank": 110,
+    "cache": 30,
+    "train": 30,
+    "train, asked to stop": 25,
+    "study": 8,
+    "continual": 15,
+    f"bank{FULL}": 8,
+    f"train{FULL}": 12,
+    f"continual{FULL}": 10,
+}
 QUICK = {"bank": 3, "cache": 2, "train": 3, "train, asked to stop": 3}
-FULL_PROCESSES = 2
 SIZES = (16, 150, 450, 750)
 """KiB of the disks that fill up: a run takes about a thousand."""
 TURNS = 300
 """Changes of each kind of file."""
 
 
-def parts(quick: bool) -> dict[str, Callable[[Path], Iterable[tuple[str, Any]]]]:
+PARTS = ("kills", "storage", "damage", "inputs")
+
+
+def parts(quick: bool, wanted: Collection[str]) -> dict[str, Callable[[Path], Iterable[tuple[str, Any]]]]:
     """What is done, by name; each tells its figures one after the other."""
+    kills = {name: count for name, count in (QUICK if quick else KILLS).items() if not wanted or name in wanted}
     return {
-        "kills": lambda folder: all_kills(folder, QUICK if quick else KILLS, 0 if quick else FULL_PROCESSES),
-        "storage": lambda folder: all_faults(folder, [150] if quick else list(SIZES), 1).items(),
+        "kills": lambda folder: all_kills(folder, kills),
+        "storage": lambda folder: all_faults(folder, [150] if quick else list(SIZES), 1 if quick else 3).items(),
         "damage": lambda folder: damage_each(folder, 20 if quick else TURNS).items(),
-        "inputs": lambda folder: all_inputs(folder, 0.002 if quick else 1.0).items(),
+        "inputs": lambda folder: all_inputs(folder, 0.002 if quick else 1.0, wanted),
     }
 
 
@@ -48,21 +63,25 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=None)
-    parser.add_argument("--only", nargs="+", choices=list(parts(True)), default=list(parts(True)))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--entries", nargs="+", default=[], help="of kills or inputs, these lines alone; others stay")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)  # diffusers warns of every key that it does not know
     found = read_json(options.out) if options.out and options.out.is_file() else {}
+    by = provenance()
     for name in options.only:
         begin = time.monotonic()
         with TemporaryDirectory() as folder:
-            found[name] = {}
-            for key, entry in parts(options.quick)[name](Path(folder)):
-                found[name] |= {key: entry, "seconds": round(time.monotonic() - begin)}
+            found[name] = dict(found.get(name, {})) if options.entries else {}
+            for key, entry in parts(options.quick, options.entries)[name](Path(folder)):
+                # Lines of one file may be of several runs, so each tells its own commit.
+                told = {**entry, "commit": by["commit"]} if isinstance(entry, dict) else entry
+                found[name] |= {key: told, "seconds": round(time.monotonic() - begin)}
                 print(f"{name}: {key}: {entry}", flush=True)
                 if options.out:
-                    write_json(options.out, {**found, **provenance()})
+                    write_json(options.out, {**found, **by})
     for line in summary(found):
         print(line, flush=True)
     if lost(found):
@@ -77,8 +96,10 @@ def summary(found: dict[str, Any]) -> list[str]:
     """The figures in four lines."""
     lines = []
     if kills := found.get("kills"):
+        looked = {name: entry for name, entry in kills.items() if isinstance(entry, dict) and "worse" in entry}
         lines.append(
-            f"kills survived: {_sum(kills, 'kills')} in {_sum(kills, 'folders')} runs, {_sum(kills, 'lost')} lost"
+            f"kills survived: {_sum(kills, 'kills')} in {_sum(kills, 'folders')} runs, {_sum(kills, 'lost')} lost; "
+            f"{_sum(looked, 'worse')} of {_sum(looked, 'kills')} left anything half or behind"
         )
     if storage := found.get("storage"):
         told = (f"{_sum(storage, key)} {key}" for key in ("injected", "detected", "recovered"))
@@ -95,7 +116,7 @@ def summary(found: dict[str, Any]) -> list[str]:
 def tables(found: dict[str, Any]) -> dict[str, str]:
     """The figures as Markdown, part by part."""
     columns = {
-        "kills": ("kills", "folders", "saved", "lost"),
+        "kills": ("kills", "folders", "saved", "worse", "lost"),
         "storage": ("injected", "detected", "recovered", "answer"),
         "damage": ("injected", "refused", "same", "believed"),
         "inputs": ("tried", "taken", "refused", "tracebacks", "hangs"),
@@ -106,7 +127,7 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
             continue
         lines = [f"| {part} | {' | '.join(names)} |", f"|---{'|---' * len(names)}|"]
         for name, entry in _each(found, part):
-            cells = (str(entry[key]).replace("|", "\\|") for key in names)
+            cells = (str(entry.get(key, "")).replace("|", "\\|") for key in names)
             lines.append(f"| {name} | {' | '.join(cells)} |")
         made[part] = "\n".join(lines)
     return made
@@ -114,7 +135,7 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
 
 def lost(found: dict[str, Any]) -> list[str]:
     """What must not be."""
-    wrong = [f"kills of {name}" for name, entry in _each(found, "kills") if entry["lost"]]
+    wrong = [f"kills of {name}" for name, entry in _each(found, "kills") if entry["lost"] or entry.get("worse")]
     wrong += [
         name
         for name, entry in _each(found, "storage")

@@ -9,14 +9,18 @@ import ctypes
 import os
 import random
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from faults import forking
-from faults.kills import _trained, bytes_of
+from faults.clock import jumping_clock
+from faults.kills import standing
 from faults.miniature import write_miniature
+from faults.verbs import bytes_of, trained
 
 _NEW_MOUNTS, _NEW_USER, _PRIVATE, _REMOUNT, _READ_ONLY = 0x20000, 0x10000000, 0x44000, 32, 1
 
@@ -56,7 +60,7 @@ class Faults:
         self.recipe = str(write_miniature(folder / "small"))
         self.whole = folder / "whole"
         assert self.run(self.train(self.whole)) == 0, self.told()
-        self.expected = _trained(self.whole)
+        self.expected = trained(self.whole)
         self.found: dict[str, dict[str, Any]] = {}
 
     def train(self, out: Path) -> Callable[[], int]:
@@ -84,7 +88,7 @@ class Faults:
         entry["answer"] = entry["answer"] or (errors or ["made again"])[0].replace(str(self.folder), "...")
 
     def same(self, out: Path) -> bool:
-        return bool(_trained(out) == self.expected)
+        return bool(trained(out) == self.expected)
 
     def full_disk(self, sizes: list[int]) -> None:
         """Train on disks that are too small, make them large, train again."""
@@ -95,6 +99,7 @@ class Faults:
             def task(kib: int = kib) -> int:
                 again = small_disk(disk, kib)
                 first = self.train(disk / "run")()
+                standing(disk / "run")  # whatever has its final name is whole
                 again(65_536)
                 second = self.train(disk / "run")()
                 return (first == 2) + 2 * (second == 0 and self.same(disk / "run")) + 4 * (first == 0)
@@ -195,6 +200,27 @@ class Faults:
             code = self.run(self.train(out))
             self.put("files dated 1970 and 2100", True, code == 0 and self.same(out))
 
+    def jumps(self) -> None:
+        """A clock that jumps by years while a run goes, is killed, and goes on."""
+        environment = jumping_clock(self.folder)
+        out = self.folder / "jumps"
+        looks = "import time; print(len({int(time.time()) // 86400 for _ in range(9)}))"
+        days = subprocess.run(
+            [sys.executable, "-c", looks], env=os.environ | environment, capture_output=True, check=True
+        )
+        assert int(days.stdout) > 5, "the clock does not jump"
+
+        def train() -> int:
+            return forking.command("train", self.recipe, f"out={out}", log=self.log, environment=environment)
+
+        child = train()
+        while not (out / "checkpoints/step-00000010").is_dir():
+            assert os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None, self.told()
+            time.sleep(0.01)
+        os.kill(child, 9)
+        killed, code = forking.end(child), forking.end(train())
+        self.put("a clock that jumps", killed == -9, code == 0 and self.same(out))
+
     def foreign(self) -> None:
         """Another model under the same name: a run and a bank are of the one that they began with."""
         for tau in (0, 1):
@@ -229,5 +255,9 @@ def all_faults(folder: Path, sizes: list[int], tries: int) -> dict[str, dict[str
     faults.cache()
     faults.two_processes()
     faults.times()
+    try:
+        faults.jumps()
+    except OSError as reason:
+        print(f"no clock that jumps here ({reason})", flush=True)
     faults.foreign()
     return faults.found

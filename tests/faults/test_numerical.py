@@ -90,6 +90,17 @@ def test_a_spike_moves_the_weights_no_further_than_any_step_and_is_in_the_log(tm
     assert moved[5] < 2 * max(moved[:5])
 
 
+def test_a_spike_among_ordinary_steps_is_counted_and_ordinary_ones_are_not() -> None:
+    errors = Errors(torch.ones(4), Streams(-1, 1).batch(0, (0, 0)).draw)
+    meter = LossMeter(1.0)
+    for step, norm in enumerate((1.0, 2.0, 21.0, 0.5, 19.0), start=1):
+        meter.add(step, errors, torch.tensor(norm))
+    assert meter.read(0)["spikes"] == 1, "the median is 2, and only 21 is more than ten times that"
+    for step, norm in enumerate((1.0, 2.0, 9.0), start=6):
+        meter.add(step, errors, torch.tensor(norm))
+    assert "spikes" not in meter.read(0)
+
+
 def test_steps_that_fp16_skips_are_counted_and_end_the_run_when_they_do_not_stop() -> None:
     batch = Streams(-1, 1).batch(0, (0, 0))
     errors = Errors(torch.ones(4), batch.draw)

@@ -69,6 +69,32 @@ def test_it_has_no_serious_fault_of_accessibility_and_fits(
     page.context.close()
 
 
+HOSTILE = """</title></script><script>harmed=1</script><img src=x onerror="harmed = 1"><svg onload="harmed = 1">"'${harmed = 1}`"""
+"""What a caption, a class or a run may be called: it leaves text, attributes and scripts by every way out that there is."""
+
+
+def test_a_hostile_caption_is_text_and_does_nothing(browser: Browser, tmp_path: Path) -> None:
+    told = full(name=HOSTILE, text=HOSTILE)
+    (tmp_path / "report.html").write_text(render(told), encoding="utf-8")
+    page = opened(browser, tmp_path / "report.html")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for summary in page.locator("summary").all():
+        summary.click()
+    for control in page.locator("input[type=range]").all():
+        control.press("ArrowRight")
+    for mark in page.locator("[tabindex='0']").all():
+        mark.focus()
+    page.locator("svg[role=img]").first.hover()
+    assert page.evaluate("typeof harmed") == "undefined"
+    assert page.locator("script").count() == 1
+    assert page.locator("img[src='x'], [onerror], [onload]").count() == 0
+    assert not [url for url in asked if not url.startswith("data:")]
+    assert page.title().startswith(HOSTILE[:20])
+    assert page.locator("body").inner_text().count(HOSTILE) > 5
+    page.context.close()
+
+
 def test_without_a_script_everything_is_told(browser: Browser, file: Path) -> None:
     page = opened(browser, file, script=False)
     assert [page.locator(".slide").nth(index).is_visible() for index in range(4)] == [True, True, False, False]

@@ -1,8 +1,9 @@
 """The errors and gradients of the steps since the last line of the log, read seldom because each reading waits for the device.
 
 What is not finite ends the run, with one exception: under fp16 a gradient that overflows is the sign by which the loss scale is
-found. Such a step is left out by the scaler, counted, and ends the run when `SKIPS` come in a row. A finite spike moves the
-weights by no more than the clipped gradient does: how often that was, and the largest norm, stand in the log.
+found. Such a step is left out by the scaler, counted, and ends the run when `SKIPS` come in a row. A spike is a step whose gradient
+is more than `SPIKE` times the median one since the last line of the log. It is not left out: clipped, it moves weights no further
+than any step. The log counts spikes and clipped steps, and says how large the largest gradient was.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from difftuning.types import Errors
 
 SKIPS = 50
 """Steps in a row that fp16 may skip: from 65,536 on, the scale has been halved to nothing by then."""
+
+SPIKE = 10.0
+"""Times the median norm of the gradient since the last line of the log, above which a step counts as a spike."""
 
 
 class LossMeter:
@@ -93,6 +97,8 @@ class LossMeter:
                 metrics[name] = float(error[rows].mean())
         if len(norms):
             metrics |= {"grad_norm": float(norms.max()), "clipped": float((norms > self.clip_norm).float().mean())}
+            if spikes := int((norms > SPIKE * norms.median()).sum()):
+                metrics["spikes"] = spikes
         if self._skipped:
             metrics["skipped"] = self._skipped
         self._unread.clear()
