@@ -43,7 +43,7 @@ def _unet(scheduler: object, folder: Path) -> None:
 
 def _edm(folder: Path) -> None:
     network = EDMUNet(
-        sample_size=SIDE, num_classes=CLASSES, kind="ddpmpp", model_channels=48, channel_mult=(1, 2), num_blocks=2
+        sample_size=SIDE, num_classes=CLASSES, kind="ddpmpp", model_channels=64, channel_mult=(1, 2), num_blocks=2
     )
     ClassUNet(network, EDMEulerScheduler(), names=tuple(map(str, range(CLASSES))), name="edm").save(folder)
 
@@ -106,7 +106,7 @@ def recipe_of(name: str, folder: Path, *overrides: str) -> Recipe:
         f"data.target={images}",
         *([] if family.save is None else [f"model={model}"]),
         "bank={count: 64, solver: dpm++, steps: 2, guidance: 1.0, precision: no}",
-        "training={steps: 1000000, save_every: 1000000, precision: no, batch_size: 8}",
+        "training={steps: 1000000, save_every: 1000000, precision: no, batch_size: 16}",
         *family.settings,
         *overrides,
     ]

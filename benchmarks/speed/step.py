@@ -1,6 +1,6 @@
 """What a step costs in every family: Diff-Tuning over standard fine-tuning, and the library's loop over a bare one.
 
-    python benchmarks/speed/step.py [FAMILY ...] [--rounds 30] [--steps 4] [--out benchmarks/results/speed/step.json]
+    python benchmarks/speed/step.py [FAMILY ...] [--rounds 30] [--steps 2] [--out benchmarks/results/speed/step.json]
 
 Four loops take turns, `steps` steps at a time: the library's with tau = 1 (target and bank), the library's with tau = 0 (standard),
 forward-backward-clip-optimiser of the same model at the same batch on data that are ready in memory, and the library's with a
@@ -82,7 +82,7 @@ def main() -> int:
     """Print and write the ratios; 0 if the bounds are met."""
     parser = options(__doc__, 30, "step")
     parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"some of {', '.join(FAMILIES)}; all without it")
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=2)
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)

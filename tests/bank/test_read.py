@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from difftuning.bank import read
+from difftuning import row_files
 from difftuning.bank.audit import verify
 from difftuning.bank.card import CARD, BankCard, BankConfig, describe
 from difftuning.bank.card_file import read_card
@@ -58,7 +58,7 @@ def test_any_items_in_any_order(folder: Path, indices: list[int]) -> None:
 
 
 def test_more_shards_than_files_may_stay_open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read, "_OPEN_FILES", 2)
+    monkeypatch.setattr(row_files, "_OPEN_FILES", 2)
     bank = Bank(folder)
     for _ in range(2):
         assert torch.equal(bank.get(torch.arange(COUNT)), noise())

@@ -14,11 +14,10 @@ from difftuning.types import Batch, Condition, Draw
 
 
 class TargetItems(Protocol):
-    """The target; a `difftuning.data.latents.LatentSet` is one."""
+    """The target; a `difftuning.data.latents.LatentSet` is one, and a `difftuning.data.latent_files.LatentFiles`."""
 
-    @property
-    def labels(self) -> Tensor:
-        """(N,) int64, the class of each item."""
+    def classes(self, indices: Tensor) -> Tensor:
+        """The classes of items by indices (n,) int64 -> (n,) int64."""
         ...
 
     def get(self, indices: Tensor, flip: Tensor) -> Tensor:
@@ -118,7 +117,7 @@ class TwoStreams:
         if bool(from_target.any()):
             indices = self.target_order.indices(target_position, int(from_target.sum()))
             parts.append((from_target, self.target.get(indices, mirror[from_target])))
-            labels[from_target] = self.rows[self.target.labels[indices]]
+            labels[from_target] = self.rows[self.target.classes(indices)]
             labels[drop & from_target] = self.null_label
             if self.target_maps is not None:
                 controls.append((from_target, self.target_maps.get(indices, mirror[from_target])))

@@ -1,12 +1,7 @@
-"""Read a finished bank at random, item by item, with next to nothing of it in memory.
-
-Rows are read from the files into the answer (preadv), not mapped: the pages of a mapping count as memory of the process
-once they are touched.
-"""
+"""Read a finished bank at random, item by item, with next to nothing of it in memory."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +10,9 @@ from torch import Tensor
 
 from difftuning.bank.card import ShardEntry
 from difftuning.bank.card_file import read_card
-from difftuning.bank.store import MEND, read_layout
+from difftuning.bank.store import MEND, read_places
 from difftuning.errors import BankError
-
-# Well below the usual limits of open files of a process (256 to 1024); further shards are opened for each read.
-_OPEN_FILES = 128
+from difftuning.row_files import Place, RowFiles
 
 
 class Bank:
@@ -42,31 +35,32 @@ class Bank:
         self.folder = Path(folder)
         self.card = read_card(self.folder)
         self.digest = self.card.digest()
-        self._paths = [self.folder / entry.file for entry in self.card.shards]
-        self._files: dict[int, int] = {}
+        self._files = RowFiles([self.folder / entry.file for entry in self.card.shards])
         self._labels = np.empty(len(self), np.int64)
-        starts = [self._open(entry, path) for entry, path in zip(self.card.shards, self._paths, strict=True)]
-        self._latents_at = np.array(starts)
         self._dtype = getattr(torch, self.card.config.dtype)
-        self._item_bytes = int(np.prod(self.card.model.sample_shape)) * self._dtype.itemsize
+        shards = zip(self.card.shards, self._files.paths, strict=True)
+        self._places = [self._open(entry, path) for entry, path in shards]
+        self._latents_at = np.array([place.at for place in self._places])
 
     def __len__(self) -> int:
         return self.card.config.count
 
-    def _open(self, entry: ShardEntry, path: Path) -> int:
-        """Check a shard, take its labels into memory, and tell where its latents begin."""
+    def _open(self, entry: ShardEntry, path: Path) -> Place:
+        """Check a shard, take its labels into memory, and tell where its latents lie."""
         size = path.stat().st_size if path.is_file() else None
         if size != entry.bytes:
             state = "is missing" if size is None else f"has {size} bytes instead of {entry.bytes}"
             raise BankError(f"bank shard {path} {state}; {MEND}")
-        layout = read_layout(path)
-        shape, dtype = (entry.stop - entry.start, *self.card.model.sample_shape), np.dtype(self.card.config.dtype)
-        if (layout.shape, layout.dtype) != (shape, dtype):
-            raise BankError(f"bank shard {path} holds {layout.dtype} {layout.shape} instead of {dtype} {shape}; {MEND}")
+        labels, latents = read_places(path)
+        shape = (entry.stop - entry.start, *self.card.model.sample_shape)
+        if (latents.shape, latents.dtype) != (shape, self._dtype):
+            raise BankError(
+                f"bank shard {path} holds {latents.dtype} {latents.shape} instead of {self._dtype} {shape}; {MEND}"
+            )
         with open(path, "rb") as file:
-            file.seek(layout.labels_at)
+            file.seek(labels.at)
             self._labels[entry.start : entry.stop] = np.fromfile(file, np.int64, shape[0])
-        return layout.latents_at
+        return latents
 
     def labels(self, indices: Tensor) -> Tensor:
         """What items were drawn under, (n,) int64; training does not see it."""
@@ -80,12 +74,15 @@ class Bank:
             BankError: a shard has gone or shrunk since the bank was opened.
         """
         items = self._checked(indices)
-        shards, rows = np.divmod(items, self.card.config.shard_size)
-        offsets = self._latents_at[shards] + rows * self._item_bytes
         latents = torch.empty(len(items), *self.card.model.sample_shape, dtype=self._dtype)
-        buffer = latents.numpy().reshape(-1).view(np.uint8).data
-        for place, (shard, offset) in enumerate(zip(shards.tolist(), offsets.tolist(), strict=True)):
-            self._read(shard, offset, buffer[place * self._item_bytes : (place + 1) * self._item_bytes])
+        shards, rows = np.divmod(items, self.card.config.shard_size)
+        offsets = self._latents_at[shards] + rows * self._places[0].row_bytes
+        try:
+            self._files.read(self._places[0], latents, shards.tolist(), offsets.tolist())
+        except OSError as reason:
+            raise BankError(f"bank shard {reason.filename} cannot be read ({reason.strerror}); {MEND}") from reason
+        except EOFError as reason:
+            raise BankError(f"bank shard {reason}; {MEND}") from reason
         return latents.float()
 
     def _checked(self, indices: Tensor) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -94,27 +91,6 @@ class Bank:
             raise IndexError(f"bank items {items.min()} ... {items.max()} asked for, {self.folder} has {len(self)}")
         return items
 
-    def _read(self, shard: int, offset: int, into: memoryview) -> None:
-        try:
-            file = self._files.get(shard)
-            if file is not None:
-                read = os.preadv(file, [into], offset)
-            elif len(self._files) < _OPEN_FILES:
-                self._files[shard] = os.open(self._paths[shard], os.O_RDONLY)
-                read = os.preadv(self._files[shard], [into], offset)
-            else:
-                with open(self._paths[shard], "rb", buffering=0) as once:
-                    read = os.preadv(once.fileno(), [into], offset)
-        except OSError as reason:
-            raise BankError(f"bank shard {self._paths[shard]} cannot be read ({reason}); {MEND}") from reason
-        if read != len(into):
-            raise BankError(f"bank shard {self._paths[shard]} ends too early; {MEND}")
-
     def close(self) -> None:
         """Close its files; it opens them again when read."""
-        while self._files:
-            os.close(self._files.popitem()[1])
-
-    def __del__(self) -> None:
-        if hasattr(self, "_files"):
-            self.close()
+        self._files.close()

@@ -7,7 +7,6 @@ takes the place of a shorter one that a card still names.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors.numpy import save
 from difftuning.atomic import remove_left_over, write_bytes
 from difftuning.bank.card import ShardEntry
 from difftuning.errors import BankError
+from difftuning.row_files import Place, places
 
 PATTERN = "items-*.safetensors"
 
@@ -45,23 +45,6 @@ class Shard:
         total = hashlib.sha256(np.ascontiguousarray(self.labels).tobytes())
         total.update(np.ascontiguousarray(self.latents).tobytes())
         return total.hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where things lie in a shard's file.
-
-    Attributes:
-        shape: (n, C, H, W).
-        dtype: of the latents.
-        labels_at: offset of the labels in bytes.
-        latents_at: offset of the latents in bytes.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.floating]
-    labels_at: int
-    latents_at: int
 
 
 def shard_spans(count: int, shard_size: int) -> list[tuple[int, int]]:
@@ -113,27 +96,15 @@ def read_shard(path: Path) -> Shard:
     return shard
 
 
-def read_layout(path: Path) -> Layout:
-    """Where things lie in a shard, from its header alone.
+def read_places(path: Path) -> tuple[Place, Place]:
+    """Where labels and latents lie in a shard, from its header alone.
 
     Raises:
         BankError: the file is missing or its header cannot be read.
     """
-    dtypes: dict[str, type[np.floating]] = {"F16": np.float16, "F32": np.float32}
     try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
-                raise ValueError("the header is longer than the file")
-            header = json.loads(file.read(length))
-        labels, latents = header["labels"], header["latents"]
-        data = 8 + length
-        return Layout(
-            tuple(latents["shape"]),
-            np.dtype(dtypes[latents["dtype"]]),
-            data + labels["data_offsets"][0],
-            data + latents["data_offsets"][0],
-        )
+        found = places(path)
+        return found["labels"], found["latents"]
     except (OSError, ValueError, KeyError, TypeError) as reason:
         raise _damaged(path, f"{type(reason).__name__}: {reason}") from reason
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, Value, load_dataset, load_from_disk
 from datasets import Image as ImageFeature
 
 from difftuning.data.base import EncodedSource
@@ -23,9 +23,9 @@ BUILDERS = {
 """The suffixes of data files, and the loader that reads them."""
 _OWN_FOLDERS = tuple(Path(folder) for folder in (datasets.config.HF_DATASETS_CACHE, datasets.config.HF_CACHE_HOME))
 """Where the library itself puts files that rows may name besides."""
-_IMAGE_COLUMNS = ("image", "img", "picture", "file_name")
-_LABEL_COLUMNS = ("label", "labels", "class", "category")
-_CAPTION_COLUMNS = ("caption", "text", "prompt")
+IMAGE_COLUMNS = ("image", "img", "picture", "file_name")
+LABEL_COLUMNS = ("label", "labels", "class", "category", "cls")
+CAPTION_COLUMNS = ("caption", "text", "prompt", "txt")
 
 
 def load_rows(target: str, path: Path | None, split: str, subset: str | None) -> Dataset:
@@ -111,19 +111,19 @@ class DatasetSource(EncodedSource):
         features = rows.features
         images = [column for column, feature in features.items() if isinstance(feature, ImageFeature)]
         labels = [column for column, feature in features.items() if isinstance(feature, ClassLabel)]
-        image = _column(name, "image", image_column, features, images, _IMAGE_COLUMNS)
+        image = column_of(name, "image", image_column, features, images, IMAGE_COLUMNS)
         if image is None:
             raise DataError(
                 f"the data set {name} has no column of images that can be told by its kind or name; "
                 f"set data.image_column to one of: {', '.join(features)}"
             )
         self._image = image
-        label = _column(name, "label", label_column, features, labels, _LABEL_COLUMNS)
-        caption = _column(name, "caption", caption_column, features, [], _CAPTION_COLUMNS)
+        label = column_of(name, "label", label_column, features, labels, LABEL_COLUMNS)
+        caption = column_of(name, "caption", caption_column, features, [], CAPTION_COLUMNS)
         self.class_names, self.labels = (
             _labels(name, rows[label][:], features[label], label) if label else (("images",), [0] * len(rows))
         )
-        group = _column(name, "group", group_column, features, [], ())
+        group = column_of(name, "group", group_column, features, [], ())
         self._groups = [str(value) for value in rows[group][:]] if group else None
         self._captions: list[Any] | None = list(rows[caption][:]) if caption else None
         # Undecoded, so that one bad image does not end the reading of the others.
@@ -170,8 +170,8 @@ class DatasetSource(EncodedSource):
         return (value.strip() or None) if isinstance(value, str) else None
 
 
-def _column(
-    name: str, role: str, asked: str | None, features: Features, of_kind: Sequence[str], usual: Sequence[str]
+def column_of(
+    name: str, role: str, asked: str | None, features: Collection[str], of_kind: Sequence[str], usual: Sequence[str]
 ) -> str | None:
     """The column asked for, else the only one of the kind, else one of a usual name."""
     if asked is not None:

@@ -60,6 +60,20 @@ class LatentSet:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def host_bytes(self) -> int:
+        """What of the latents lies in memory."""
+        return self.latents.nbytes + (0 if self.mirrored is None else self.mirrored.nbytes)
+
+    @property
+    def set_aside(self) -> int:
+        """How many were set aside."""
+        return len(self.skipped)
+
+    def classes(self, indices: Tensor) -> Tensor:
+        """The classes of items by indices (n,) int64 -> (n,) int64."""
+        return self.labels[indices]
+
     def get(self, indices: Tensor, flip: Tensor) -> Tensor:
         """Items by indices (n,) int64, flip (n,) bool: mirrored left to right -> (n, C, H, W) float32.
 

@@ -29,23 +29,20 @@ class Prompted(ImageSource):
 
     def __init__(self, source: ImageSource, template: str | None) -> None:
         self.name, self.skipped, self.notes, self._source = source.name, source.skipped, source.notes, source
-        fields = _fields(template or "")
+        fields(template or "")  # before anything is read
         self.captioned = sum(source.caption(index) is not None for index in range(len(source)))
-        prompts = [self._prompt(index, template, "caption" in fields) for index in range(len(source))]
+        prompts = [
+            prompt_of(
+                template,
+                source.caption(index),
+                source.class_names[source.label(index)],
+                f"{source.origin(index)} of {source.name}",
+            )
+            for index in range(len(source))
+        ]
         self.class_names = tuple(sorted(set(prompts)))
         rows = {prompt: row for row, prompt in enumerate(self.class_names)}
         self._rows = [rows[prompt] for prompt in prompts]
-
-    def _prompt(self, index: int, template: str | None, needs_caption: bool) -> str:
-        caption, label = self._source.caption(index), self._source.class_names[self._source.label(index)]
-        if template is None:
-            return label if caption is None else caption
-        if caption is None and needs_caption:
-            raise DataError(
-                f"data.prompt={template!r} asks for captions, and {self._source.origin(index)} of {self.name} has none; "
-                "write one, or use {label} alone"
-            )
-        return template.format(caption=caption, label=label)
 
     def report(self, rows: list[int]) -> str:
         """How many prompts there are, where they come from, and some of them by row."""
@@ -80,17 +77,38 @@ class Prompted(ImageSource):
         return self.class_names[self._rows[index]]
 
 
-def _fields(template: str) -> set[str]:
+def prompt_of(template: str | None, caption: str | None, label: str, origin: str) -> str:
+    """The prompt of an image: its caption, else its class; or what a template makes of both.
+
+    Raises:
+        ConfigError: the template is malformed.
+        DataError: it asks for a caption and there is none.
+    """
+    if template is None:
+        return label if caption is None else caption
+    if caption is None and "caption" in fields(template):
+        raise DataError(
+            f"data.prompt={template!r} asks for captions, and {origin} has none; write one, or use {{label}} alone"
+        )
+    return template.format(caption=caption, label=label)
+
+
+def fields(template: str) -> set[str]:
+    """Which of `FIELDS` a template has.
+
+    Raises:
+        ConfigError: it has another one, or is malformed.
+    """
     try:
         parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]
-        fields = {str(name) for _, name, _, _ in parsed}
+        found = {str(name) for _, name, _, _ in parsed}
         if any(spec or conversion for _, _, spec, conversion in parsed):  # a width can ask for gigabytes
             raise ValueError("a field is a name alone, without : or !")
     except ValueError as reason:
         raise ConfigError(
             f"data.prompt={template!r} is no template ({reason}); write a brace of its own as {{{{"
         ) from reason
-    for name in fields:
+    for name in found:
         if name not in FIELDS:
             raise ConfigError(f"data.prompt={template!r} has the field {name!r}{did_you_mean(name, FIELDS)}")
-    return fields
+    return found

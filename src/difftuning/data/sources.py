@@ -14,7 +14,7 @@ from difftuning.data.folder import FolderSource
 from difftuning.data.hub import BUILDERS, DatasetSource, load_rows
 from difftuning.errors import DataError, did_you_mean
 
-__all__ = ["DataConfig", "ImageSource", "SetConfig", "open_source"]
+__all__ = ["DataConfig", "ImageSource", "SetConfig", "is_streamed", "open_source"]
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm"}
 """Suffixes that make a folder a folder of images even where a table lies beside them."""
@@ -60,9 +60,23 @@ class SetConfig(Section):
 class DataConfig(SetConfig):
     """The target: where its images are and which of them are used for what."""
 
+    stream: bool | None = None
+    """Read the set once from beginning to end and keep its latents in files, with no list of its images in memory: for millions, in
+    tar shards, parquet or arrow, in a folder, at an address such as s3://BUCKET/train-*.tar, or on the hub. What is held out is
+    then told by each image's content, at most 2,048. Null for tar shards and addresses alone."""
     also: tuple[SetConfig, ...] | None = None
     """Further sets to train on and be judged by besides, each with the keys of `data` and split by itself; a class of the same name
     is shared. Null for none."""
+
+
+def is_streamed(config: DataConfig) -> bool:
+    """Whether a set is read once from beginning to end: where it is asked for, and where nothing else is possible."""
+    if config.stream is not None:
+        return config.stream
+    path = Path(config.target).expanduser()
+    if path.is_dir():
+        return any(path.glob("*.tar")) and not any(file.suffix.lower() in _PICTURES for file in path.iterdir())
+    return "://" in config.target or path.suffix.lower() == ".tar"
 
 
 def open_source(config: SetConfig, size: int = 128, cache: Path | None = None) -> ImageSource:

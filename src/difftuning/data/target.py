@@ -15,10 +15,12 @@ from torch import Tensor
 from difftuning.data.base import ImageSource, Skipped
 from difftuning.data.cache import cache_folder
 from difftuning.data.joined import Joined
+from difftuning.data.latent_files import LatentFiles
 from difftuning.data.latents import Encoder, LatentSet, encode
 from difftuning.data.prompted import Prompted
-from difftuning.data.sources import DataConfig, open_source
+from difftuning.data.sources import DataConfig, is_streamed, open_source
 from difftuning.data.splits import Split, split
+from difftuning.data.streamed import open_streamed
 from difftuning.data.transforms import Transform
 from difftuning.errors import DataError
 from difftuning.processes import present
@@ -33,7 +35,7 @@ class Target:
 
     Attributes:
         config: what it was opened with.
-        source: the images themselves.
+        source: the images themselves; of a streamed set those pictures that were kept.
         parts: which of them are for what.
         train: latents to train on, with mirrored ones if the config flips.
         heldout: latents to measure the error on.
@@ -45,7 +47,7 @@ class Target:
     config: DataConfig
     source: ImageSource
     parts: Split
-    train: LatentSet
+    train: LatentSet | LatentFiles
     heldout: LatentSet
     unread: tuple[Skipped, ...]
     transform: Transform
@@ -62,15 +64,23 @@ class Target:
         """All that was set aside, and why."""
         return [*self.unread, *self.train.skipped, *self.heldout.skipped]
 
-    def pictures(self, part: LatentSet, most: int | None = None) -> Tensor:
+    @property
+    def set_aside(self) -> int:
+        """How many images were set aside; `skipped` names all of them, or of a streamed set a few."""
+        return len(self.unread) + self.train.set_aside + self.heldout.set_aside
+
+    def pictures(self, part: LatentSet | LatentFiles, most: int | None = None) -> Tensor:
         """The images of a part at the model's size, (N, 3, S, S) uint8, as they are and not as a codec gives them back.
+
+        Of a streamed set they are those that were kept.
 
         Args:
             part: `train`, `heldout` or `test`.
             most: take no more than so many, spread over the part; None for all.
         """
-        count = len(part) if most is None else min(most, len(part))
-        chosen = part.indices[torch.linspace(0, len(part) - 1, count).long()]
+        there = len(part.indices)
+        count = there if most is None else min(most, there)
+        chosen = part.indices[torch.linspace(0, there - 1, count).long()]
         return torch.stack([self.transform.pixels(self.source.read(index)) for index in chosen.tolist()])
 
     @cached_property
@@ -81,7 +91,8 @@ class Target:
     def report(self) -> list[str]:
         """How many images there are for what, what came from the cache, and what was set aside and why."""
         names = self.source.class_names
-        count, classes, spare = len(self.source), len(names), len(self.parts.test)
+        classes, spare = len(names), len(self.parts.test)
+        count = len(self.source) if isinstance(self.train, LatentSet) else len(self.train) + len(self.heldout)
         lines = [
             f"{self.source.name}: {count} images in {classes} class(es); {len(self.train)} to train on, "
             f"{len(self.heldout)} held out, {spare} for tests",
@@ -89,7 +100,7 @@ class Target:
             f"latents: {self.train.report}" + (f"; held out: {self.heldout.report}"),
         ]
         if self.prompted is not None:
-            lines.append(self.prompted.report(self.train.labels[:3].tolist()))
+            lines.append(self.prompted.report(self.train.classes(torch.arange(min(3, len(self.train)))).tolist()))
         wanted = self.config.per_class
         if wanted is not None:
             found = Counter(map(self.source.label, self.train.indices.tolist()))
@@ -101,10 +112,10 @@ class Target:
         if untested:
             lines.append(f"no held-out image, so no error is measured, for: {', '.join(untested[:_SHOWN])}")
         if self.skipped:
-            lines.append(f"set aside {len(self.skipped)} file(s):")
+            lines.append(f"set aside {self.set_aside} file(s):")
             lines += [f"  {one.origin}: {one.reason}" for one in self.skipped[:_SHOWN]]
-        if len(self.skipped) > _SHOWN:
-            lines.append(f"  and {len(self.skipped) - _SHOWN} more")
+        if self.set_aside > _SHOWN:
+            lines.append(f"  and {self.set_aside - _SHOWN} more")
         return lines
 
 
@@ -146,6 +157,20 @@ def open_target(
         every = [open_target(one, image_size, codec, cache_dir, progress, by_prompt) for one in sets]
         return replace(join(every), config=config)
     cache = cache_dir or cache_folder()
+    if is_streamed(config):
+        read = open_streamed(config, image_size, codec, cache, progress, by_prompt)
+        nothing = Split((), (), ())
+        return Target(
+            config,
+            read.source,
+            nothing,
+            read.train,
+            read.heldout,
+            (),
+            Transform(image_size),
+            None,
+            lambda indices, flips: read.heldout.subset(torch.tensor([], dtype=torch.int64)),
+        )
     source = open_source(config, image_size, cache)
     readable: list[int] = []
     keys: list[str] = []
@@ -198,7 +223,15 @@ def join(targets: Sequence[Target]) -> Target:
 
     Args:
         targets: at least one, all for one model.
+
+    Raises:
+        DataError: one is streamed.
     """
+    for target in targets:
+        if not isinstance(target.train, LatentSet):
+            raise DataError(
+                f"{target.config.target!r} is read as a stream, which cannot be joined with other sets; train on it alone"
+            )
     source = Joined([target.source for target in targets])
     starts = source.starts[:-1]
     pairs = list(zip(targets, starts, strict=True))
@@ -215,7 +248,7 @@ def join(targets: Sequence[Target]) -> Target:
         targets[0],
         source=source,
         parts=Split(train, heldout, test),
-        train=LatentSet.cat([target.train for target in targets], starts),
+        train=LatentSet.cat([target.train for target in targets if isinstance(target.train, LatentSet)], starts),
         heldout=LatentSet.cat([target.heldout for target in targets], starts),
         unread=tuple(one for target in targets for one in target.unread),
         _encode=tested,

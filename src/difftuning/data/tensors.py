@@ -19,7 +19,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         StorageError: the disk refuses; nothing half-written is left.
     """
-    write_bytes(path, save(dict(tensors), {"sha256": _digest(tensors)}))
+    write_bytes(path, save(dict(tensors), {"sha256": tensor_digest(tensors)}))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor] | None:
@@ -30,7 +30,7 @@ def read_tensors(path: Path) -> dict[str, Tensor] | None:
             expected = (file.metadata() or {}).get("sha256")
     except (OSError, SafetensorError):
         return None
-    return tensors if _digest(tensors) == expected else None
+    return tensors if tensor_digest(tensors) == expected else None
 
 
 def tensor_names(path: Path) -> list[str] | None:
@@ -42,7 +42,8 @@ def tensor_names(path: Path) -> list[str] | None:
         return None
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of named tensors."""
     total = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -38,20 +38,22 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:
     """An optimiser's tensors as `parameter name/state name`; the hyper-parameters come from the recipe."""
-    state = optimizer.state_dict()["state"]
+    moved = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     return {
-        f"{names[index]}/{key}": torch.as_tensor(value)
-        for index, entry in state.items()
-        for key, value in entry.items()
+        f"{name}/{key}": torch.as_tensor(value)
+        for name, parameter in zip(names, moved, strict=True)
+        for key, value in optimizer.state.get(parameter, {}).items()
     }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: Mapping[str, Tensor]) -> None:
     """The inverse of `flatten_optimizer`, into an optimiser over the same parameters in the same order."""
-    state: dict[int, dict[str, Tensor]] = {}
+    state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         name, _, entry = key.rpartition("/")
-        state.setdefault(names.index(name), {})[entry] = value
+        # bitsandbytes counts its steps in a number of Python's, torch in a tensor of floats.
+        counted = value.ndim == 0 and not value.is_floating_point()
+        state.setdefault(names.index(name), {})[entry] = value.item() if counted else value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

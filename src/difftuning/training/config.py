@@ -23,6 +23,10 @@ class TrainingConfig(Section):
     """Recompute activations in the backward pass, to save memory."""
     offload: bool | None = None
     """Keep autoencoder and text encoders in the host's memory while training: target and bank are encoded before. Null does not."""
+    compile: bool | None = None
+    """Compile the blocks of the network (torch.compile): the first step takes a minute or more, later ones less. Null does not."""
+    tf32: bool | None = None
+    """Let a GPU round the factors of float32 products to TF32. Null leaves it as torch has it."""
     label_dropout: float = Field(0.1, ge=0, le=1)
     """The share of target samples whose label becomes the null label, for classifier-free guidance."""
     retention_labels: float | None = Field(None, ge=0, le=1)

@@ -37,7 +37,13 @@ class Memory:
         return self.weights + self.gradients + self.moments + self.average + self.activations
 
 
-def held(weights: Iterable[Tensor], trained: Iterable[Tensor], average: bool = True, activations: int = 0) -> Memory:
+def held(
+    weights: Iterable[Tensor],
+    trained: Iterable[Tensor],
+    average: bool = True,
+    activations: int = 0,
+    eight_bit: bool = False,
+) -> Memory:
     """What a run holds.
 
     Args:
@@ -45,9 +51,12 @@ def held(weights: Iterable[Tensor], trained: Iterable[Tensor], average: bool = T
         trained: those that move.
         average: whether their average lies beside them.
         activations: in bytes, of a pass.
+        eight_bit: the moments of float32 parameters take a quarter.
     """
     moving = _bytes(trained)
-    return Memory(_bytes(weights), moving, MOMENTS * moving, moving if average else 0, activations)
+    return Memory(
+        _bytes(weights), moving, MOMENTS * moving // (4 if eight_bit else 1), moving if average else 0, activations
+    )
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

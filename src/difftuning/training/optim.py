@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from difftuning.config.section import Section
+from difftuning.errors import ConfigError
 
 
 class OptimConfig(Section):
@@ -28,13 +31,33 @@ class OptimConfig(Section):
     """How the learning rate falls after the warm-up, to 0 at the last step."""
     warmup_steps: int = Field(0, ge=0)
     """Steps over which the learning rate rises linearly from 0."""
+    eight_bit: bool | None = None
+    """Keep AdamW's two moments in 8 bits instead of 32, by bitsandbytes (`pip install difftuning[8bit]`). Null does not."""
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> torch.optim.AdamW:
-    """Fused AdamW over the parameters given."""
-    return torch.optim.AdamW(
-        list(parameters), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
-    )
+def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
+    """Fused AdamW over the parameters given, or AdamW with moments in 8 bits (Dettmers et al., 2022).
+
+    Raises:
+        ConfigError: bitsandbytes is not there, or the parameters are shared among processes.
+    """
+    parameters = list(parameters)
+    if config.eight_bit:
+        if any(isinstance(parameter.data, DTensor) for parameter in parameters):
+            raise ConfigError(
+                "optim.eight_bit=true does not know shared weights (FSDP); leave it out, or launch with --multi_gpu"
+            )
+        if find_spec("bitsandbytes") is None:
+            raise ConfigError(
+                "optim.eight_bit=true needs bitsandbytes; `pip install difftuning[8bit]`, or leave it out"
+            )
+        from bitsandbytes.optim.adamw import AdamW8bit  # slow to import, and seldom there
+
+        made: torch.optim.Optimizer = AdamW8bit(  # type: ignore[no-untyped-call]
+            parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+        )
+        return made
+    return torch.optim.AdamW(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
 
 
 def learning_rate(step: int, steps: int, config: OptimConfig) -> float:

@@ -25,6 +25,7 @@ from difftuning.training.checkpoints import (
     restore_optimizer,
     tensors_digest,
 )
+from difftuning.training.compiling import compile_blocks
 from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook
@@ -103,9 +104,11 @@ class Trainer:
                 f"training.batch_size={self.config.batch_size} in {self.config.accumulate} passes is too little for "
                 f"{self.processes.count} processes; launch at most {most}, or raise it"
             )
-        self.accelerator = make_accelerator(self.config.precision, self.device)
+        self.accelerator = make_accelerator(self.config.precision, self.device, self.config.tf32)
         if self.config.gradient_checkpointing:
             self.network.enable_gradient_checkpointing()  # type: ignore[operator]
+        if self.config.compile:
+            compile_blocks(self.network)
         self.passes = passes_of(self.accelerator, self.network, self.objective, self.parameters)
         self.parameters = self.passes.parameters
         optimizer = make_optimizer(self.parameters.values(), self.optim)

@@ -21,7 +21,7 @@ from difftuning.data.control_maps import (
 )
 from difftuning.data.latents import LatentSet
 from difftuning.data.target import Target
-from difftuning.errors import BankError
+from difftuning.errors import BankError, DataError
 from difftuning.types import Condition
 from difftuning.workflows.drawing import DECODED, images_of
 
@@ -46,11 +46,16 @@ def with_controls(config: ControlConfig, target: Target) -> tuple[Target, Contro
 
     Raises:
         ConfigError: the annotator cannot be had.
-        DataError: no image has a usable map.
+        DataError: no image has a usable map, or the set is streamed.
     """
     parts: list[LatentSet] = []
     maps: list[ControlMaps] = []
     for part in (target.train, target.heldout):
+        if not isinstance(part, LatentSet):
+            raise DataError(
+                f"{target.config.target!r} is read as a stream, and maps are made of images that can be read again; have "
+                "them as a folder or a table and set data.stream=false"
+            )
         indices, most = part.indices.tolist(), target.config.max_pixels
         made, kept, skipped = target_maps(config, target.source, target.transform, indices, most, cache_folder())
         chosen = replace(part.subset(torch.tensor(kept)), skipped=[*part.skipped, *skipped], report=part.report)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from difftuning.backbones.base import Backbone
 from difftuning.config.provenance import provenance
+from difftuning.data.latent_files import LatentFiles
 from difftuning.data.latents import LatentSet
 from difftuning.data.target import Target
 from difftuning.data.tensors import write_tensors
@@ -145,7 +146,7 @@ class Judge:
         """The training images."""
         return self._reference(self.target.train)
 
-    def _reference(self, part: LatentSet) -> Reference:
+    def _reference(self, part: LatentSet | LatentFiles) -> Reference:
         return Reference.of(self.target.pictures(part, self.recipe.evaluation.references), self.network)
 
     def conditions(self, rows: Tensor, count: int) -> Conditions:

@@ -33,8 +33,7 @@ def preflight(prepared: Prepared, display: Display) -> Memory:
     display.table(f"a step on {backbone.device.type}, estimated", ("what", "GiB"), [*rows, ("all", found.total / GIB)])
     itemsize = getattr(torch, recipe.bank.dtype).itemsize
     bank = recipe.bank.count * math.prod(backbone.sample_shape) * itemsize if prepared.needs_bank else 0
-    latents = [part for part in (prepared.target.train.latents, prepared.target.train.mirrored) if part is not None]
-    cached = sum(part.nbytes for part in latents) / GIB
+    cached = prepared.target.train.host_bytes / GIB
     display.note(f"bank: {bank / GIB:.2f} GiB on disk; latents of the target: {cached:.2f} GiB in host memory")
     display.note(verdict(found, room, recipe, backbone.device.type))
     return found
@@ -52,6 +51,8 @@ def verdict(found: Memory, room: int, recipe: Recipe, device: str) -> str:
         mends.append(f"training.accumulate={recipe.training.batch_size} keeps those of one sample")
     if recipe.ema.device is None and device != "cpu":
         mends.append(f"ema.device=cpu saves {found.average / GIB:.1f} GiB")
+    if not recipe.optim.eight_bit:
+        mends.append(f"optim.eight_bit=true saves {0.75 * found.moments / GIB:.1f} GiB")
     if recipe.tuner.kind == "full":
         saved = found.gradients + found.moments + found.average
         mends.append(f"tuner.kind=lora saves nearly all of {saved / GIB:.1f} GiB")
@@ -81,7 +82,8 @@ def estimate(prepared: Prepared) -> Memory:
         weights += [parameter.detach().clone() for parameter in backbone.network.parameters()]
     samples = math.ceil(recipe.training.batch_size / recipe.training.accumulate)
     activations = samples * _of_a_sample(prepared)
-    return held(weights, parameters.values(), recipe.ema.device is None or backbone.device.type == "cpu", activations)
+    average = recipe.ema.device is None or backbone.device.type == "cpu"
+    return held(weights, parameters.values(), average, activations, bool(recipe.optim.eight_bit))
 
 
 def _of_a_sample(prepared: Prepared) -> int:

@@ -1,0 +1,197 @@
+"""Latents that stay on disk: written part by part as a set is read, and read at random with no index of them in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from difftuning.data.base import Skipped
+from difftuning.data.tensors import write_tensors
+from difftuning.errors import CheckpointError, DataError
+from difftuning.json_files import read_sealed, write_sealed
+from difftuning.row_files import Place, RowFiles, places
+
+MEND = "remove it and run the same command again, which encodes that part anew"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What became of some rows of a file of the set.
+
+    Attributes:
+        names: their classes, or prompts; what is stored as a label is a place in them.
+        items: how many of them are there to train on.
+        keys: digests of the held-out images.
+        rows: how many rows they are.
+        skipped: how many were set aside.
+        some: a few of those, and why.
+        last: no row of the file comes after them.
+        digest: of everything stored.
+    """
+
+    names: tuple[str, ...]
+    items: int
+    keys: tuple[str, ...]
+    rows: int
+    skipped: int
+    some: tuple[Skipped, ...]
+    last: bool
+    digest: str
+
+
+class PartFolder:
+    """The parts of one set: of each, latents to train on, what is kept besides, and a mark, written last, that it is whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def latents(self, place: tuple[int, int]) -> Path:
+        """Latents to train on (n, views, C, H, W) float16, and labels (n,) int32."""
+        return self.folder / f"{_stem(place)}.safetensors"
+
+    def aside(self, place: tuple[int, int]) -> Path:
+        """What is kept besides."""
+        return self.folder / f"{_stem(place)}-aside.safetensors"
+
+    def _mark(self, place: tuple[int, int]) -> Path:
+        return self.folder / f"{_stem(place)}.json"
+
+    def write(
+        self, place: tuple[int, int], part: Part, latents: Mapping[str, Tensor], aside: Mapping[str, Tensor]
+    ) -> None:
+        """Store a part."""
+        write_tensors(self.latents(place), latents)
+        write_tensors(self.aside(place), aside)
+        some = [[one.origin, one.reason] for one in part.some]
+        entries = {name: getattr(part, name) for name in Part.__slots__ if name != "some"}
+        write_sealed(self._mark(place), {**entries, "some": some})
+
+    def of(self, file: int) -> list[Part]:
+        """The parts of a file that are whole, up to the first that is not.
+
+        Raises:
+            DataError: a mark is not what was written.
+        """
+        found: list[Part] = []
+        while not (found and found[-1].last) and (part := self._read((file, len(found)))) is not None:
+            found.append(part)
+        return found
+
+    def _read(self, place: tuple[int, int]) -> Part | None:
+        if not self._mark(place).is_file():
+            return None
+        try:
+            found: dict[str, Any] = read_sealed(self._mark(place), MEND)
+        except CheckpointError as reason:
+            raise DataError(str(reason)) from reason
+        some = tuple(Skipped(origin, reason) for origin, reason in found.pop("some"))
+        part = Part(**{**found, "names": tuple(found["names"]), "keys": tuple(found["keys"]), "some": some})
+        return part if _whole(self.latents(place), part.items) and self.aside(place).is_file() else None
+
+
+def _stem(place: tuple[int, int]) -> str:
+    return f"{place[0]:06d}-{place[1]:06d}"
+
+
+def _whole(path: Path, items: int) -> bool:
+    """Whether latents are there and as long as their header says."""
+    try:
+        found = places(path)
+        end = max(place.at + place.shape[0] * place.row_bytes for place in found.values())
+        return found["latents"].shape[0] == items and path.stat().st_size == end
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return False
+
+
+class LatentFiles:
+    """The items to train on, on disk; like a `difftuning.data.latents.LatentSet` to who trains on them.
+
+    Args:
+        files: of latents.
+        parts: one for each of them.
+        names: the label space of all.
+        flips: mirrored latents are stored too.
+        indices: places of those whose pictures were kept, in the source of pictures.
+        report: what was read and what was there.
+
+    Attributes:
+        class_names: `names`.
+        skipped: a few of what was set aside; `set_aside` says how many that are.
+        digest: the sha256 of everything stored.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        parts: Sequence[Part],
+        names: tuple[str, ...],
+        flips: bool,
+        indices: Tensor,
+        report: str,
+    ) -> None:
+        self.class_names, self.flips, self.indices, self.report = names, flips, indices, report
+        self.skipped = [one for part in parts for one in part.some]
+        self.set_aside = sum(part.skipped for part in parts)
+        kept = [(file, part) for file, part in zip(files, parts, strict=True) if part.items]
+        self._files = RowFiles([file for file, _ in kept])
+        self._places = [places(file) for file, _ in kept]
+        rows = {name: row for row, name in enumerate(names)}
+        self._rows = [torch.tensor([rows[name] for name in part.names], dtype=torch.int64) for _, part in kept]
+        self._starts = list(accumulate((part.items for _, part in kept), initial=0))
+        self.digest = hashlib.sha256("/".join([*names, *(part.digest for part in parts)]).encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @property
+    def host_bytes(self) -> int:
+        """What of the latents lies in memory: nothing."""
+        return 0
+
+    def get(self, indices: Tensor, flip: Tensor) -> Tensor:
+        """Items by indices (n,) int64, flip (n,) bool: mirrored left to right -> (n, C, H, W) float32.
+
+        Raises:
+            DataError: a mirrored item is asked of latents without flips, or a file has gone or shrunk.
+        """
+        if bool(flip.any()) and not self.flips:
+            raise DataError("mirrored items are asked for, and none were encoded; set data.flip=true")
+        first = self._places[0]["latents"]
+        view = Place((1, *first.shape[2:]), first.dtype, 0)  # one of an item's views
+        pairs = [self._find(index) for index in indices.tolist()]
+        offsets = [
+            self._places[file]["latents"].at + row * first.row_bytes + mirrored * view.row_bytes
+            for (file, row), mirrored in zip(pairs, flip.tolist(), strict=True)
+        ]
+        found = torch.empty(len(indices), *view.shape[1:], dtype=view.dtype)
+        self._read(view, found, [file for file, _ in pairs], offsets)
+        return found.float()
+
+    def classes(self, indices: Tensor) -> Tensor:
+        """The classes of items by indices (n,) int64 -> (n,) int64."""
+        pairs = [self._find(index) for index in indices.tolist()]
+        label = self._places[0]["labels"]
+        offsets = [self._places[file]["labels"].at + row * label.row_bytes for file, row in pairs]
+        found = torch.empty(len(indices), dtype=label.dtype)
+        self._read(label, found, [file for file, _ in pairs], offsets)
+        return torch.tensor([int(self._rows[file][one]) for (file, _), one in zip(pairs, found.tolist(), strict=True)])
+
+    def _find(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"item {index} asked for, there are {len(self)}")
+        file = bisect_right(self._starts, index) - 1
+        return file, index - self._starts[file]
+
+    def _read(self, place: Place, into: Tensor, files: Sequence[int], offsets: Sequence[int]) -> None:
+        try:
+            self._files.read(place, into, files, offsets)
+        except (OSError, EOFError) as reason:
+            raise DataError(f"latents on disk cannot be read ({reason}); {MEND}") from reason

@@ -1,0 +1,86 @@
+"""Settings that save memory or time: what they change, and that resume stays exact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from difftuning.errors import ConfigError
+from difftuning.training import optim
+from difftuning.training.compiling import compile_blocks
+from difftuning.training.optim import OptimConfig
+from difftuning.training.precision import make_accelerator
+from tiny import tiny_dit
+from training.test_trainer import make, same
+
+EIGHT_BIT = OptimConfig(lr=1e-2, eight_bit=True)
+
+
+def test_moments_in_eight_bits_resume_bit_for_bit(tmp_path: Path) -> None:
+    whole = make(tmp_path / "whole", optim=EIGHT_BIT)
+    whole.run()
+    make(tmp_path / "parts", optim=EIGHT_BIT).run(until=5)
+    rest = make(tmp_path / "parts", optim=EIGHT_BIT)
+    rest.run()
+    assert same(whole.tensors(), rest.tensors())
+
+
+def test_moments_in_eight_bits_take_a_quarter_and_train_as_well(tmp_path: Path) -> None:
+    plain, small = make(tmp_path / "plain", optim=OptimConfig(lr=1e-2)), make(tmp_path / "small", optim=EIGHT_BIT)
+    plain.run()
+    small.run()
+    # Those of fewer numbers than 4,096 stay in 32 bits, as bitsandbytes has it.
+    large = [name for name, value in plain.parameters.items() if value.numel() >= 4096]
+    assert large
+    for name in large:
+        moments = {key: value for key, value in small.tensors()["optimizer"].items() if key.startswith(f"{name}/state")}
+        assert {value.dtype for value in moments.values()} == {torch.uint8}
+        assert sum(value.nbytes for value in moments.values()) == 2 * plain.parameters[name].numel()
+    apart = torch.cat([(small.parameters[n] - plain.parameters[n]).flatten() for n in plain.parameters])
+    start = make(tmp_path / "start")
+    moved = torch.cat([(plain.parameters[n] - start.parameters[n]).flatten() for n in plain.parameters])
+    assert float(apart.detach().norm()) < 0.2 * float(moved.detach().norm())
+
+
+def test_without_bitsandbytes_there_is_a_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optim, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install difftuning\[8bit\]"):
+        make(tmp_path, optim=EIGHT_BIT)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_tf32_is_switched_as_asked(asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        make_accelerator("no", torch.device("cpu"), asked)
+        assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (asked, asked)
+        make_accelerator("no", torch.device("cpu"))
+        assert torch.backends.cuda.matmul.allow_tf32 == asked
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def test_blocks_are_compiled_and_nothing_else() -> None:
+    network = tiny_dit().network
+    names = list(network.state_dict())
+    compile_blocks(network)
+    compiled = {name for name, module in network.named_modules() if module._compiled_call_impl is not None}
+    assert compiled == {f"transformer_blocks.{number}" for number in range(len(network.transformer_blocks))}
+    assert list(network.state_dict()) == names
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo looks at it
+def test_compiled_steps_are_those_of_the_plain_network_and_resume_bit_for_bit(tmp_path: Path) -> None:
+    plain, whole = make(tmp_path / "plain"), make(tmp_path / "whole", compile=True)
+    first = whole.streams.batch(0, (0, 0))
+    assert torch.allclose(plain.backward(first).error, whole.backward(first).error, rtol=1e-4)
+    for trainer in (plain, whole):
+        trainer.optimizer.zero_grad()
+    whole.run()
+    make(tmp_path / "parts", compile=True).run(until=5)
+    rest = make(tmp_path / "parts", compile=True)
+    rest.run()
+    assert same(whole.tensors(), rest.tensors())
