@@ -21,7 +21,7 @@ import psutil
 import torch
 
 from difftuning.config.provenance import provenance
-from difftuning.data.latent_files import LatentFiles, Part, PartFolder
+from difftuning.data.latent_files import LatentFiles, Part, PartFolder, digest_of
 from difftuning.data.order import Order
 from difftuning.data.streamed import PART
 from difftuning.json_files import write_json
@@ -37,8 +37,9 @@ def write(folder: Path, count: int) -> None:
     labels = torch.arange(PART, dtype=torch.int32) % CLASSES
     for number, start in enumerate(range(0, count, PART)):
         items = min(PART, count - start)
-        part = Part(names, items, (), items, 0, (), start + items == count, str(number))
-        parts.write((0, number), part, {"latents": latents[:items], "labels": labels[:items]}, {})
+        end, marked = start + items == count, digest_of(labels[:items])
+        part = Part(names, items, (), items, 0, (), end, marked, str(number))
+        parts.write((0, number), part, latents[:items], labels[:items], {})
 
 
 def measure(folder: Path, batches: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ from difftuning.bank.read import Bank
 from difftuning.coefficients.chain import ChainOfForgetting
 from difftuning.coefficients.families import Power
 from difftuning.coefficients.realisation import Source
-from difftuning.data.latent_files import LatentFiles, Part, PartFolder
+from difftuning.data.latent_files import LatentFiles, Part, PartFolder, digest_of
 from difftuning.data.order import Order
 from difftuning.training.streams import DrawnStreams
 from tiny import tiny_dit
@@ -28,8 +28,9 @@ def files(folder: Path) -> LatentFiles:
     kept = PartFolder(folder)
     for number in range(PARTS):
         latents = torch.randn(EACH, 2, *SHAPE, generator=torch.Generator().manual_seed(number)).half()
-        part = Part(("a", "b"), EACH, (), EACH, 0, (), True, str(number))
-        kept.write((number, 0), part, {"latents": latents, "labels": torch.arange(EACH, dtype=torch.int32) % 2}, {})
+        labels = torch.arange(EACH, dtype=torch.int32) % 2
+        part = Part(("a", "b"), EACH, (), EACH, 0, (), True, digest_of(labels), str(number))
+        kept.write((number, 0), part, latents, labels, {})
         parts.append(part)
     where = [kept.latents((number, 0)) for number in range(PARTS)]
     return LatentFiles(where, parts, ("a", "b"), True, torch.arange(0), "")

@@ -172,6 +172,14 @@ def test_latents_that_were_damaged_are_made_again_or_refused(shards: Path, tmp_p
     codec = Pooling()
     assert opened(shards, tmp_path / "cache", codec).train.digest == before.train.digest
     assert 0 < codec.calls < 2 * FILES * EACH
+    content = bytearray(torn.read_bytes())
+    content[-2000] ^= 1  # of the latents: labels and checksums are shorter
+    torn.write_bytes(content)
+    changed = opened(shards, tmp_path / "cache").train
+    with pytest.raises(DataError, match=rf"{torn.name} is not what was written; remove it"):
+        changed.get(torch.arange(len(changed)), torch.ones(len(changed), dtype=torch.bool))
+    torn.unlink()
+    opened(shards, tmp_path / "cache")
     aside = next(path for path in files if "aside" in path.name)
     content = bytearray(aside.read_bytes())
     content[-1] ^= 1

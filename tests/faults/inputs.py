@@ -4,7 +4,6 @@ written. Inputs are drawn by hypothesis, or made by damaging real ones.
 
 from __future__ import annotations
 
-import io
 import json
 import random
 from collections.abc import Callable, Collection, Iterator
@@ -12,24 +11,17 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
-import datasets
-import numpy as np
 from hypothesis import strategies as st
-from PIL import Image
 from torch import zeros
 
-from difftuning.backbones.folder import names_of, read_index, read_part
 from difftuning.backbones.labels import LabelSpace, change_labels
 from difftuning.backbones.solvers import SOLVERS, make_scheduler
 from difftuning.bank.card_file import read_card
-from difftuning.checksums import SUMS, check_sums, write_sums
 from difftuning.config.loading import dump_recipe, load_recipe, parse_yaml
 from difftuning.config.overrides import apply_overrides
 from difftuning.config.validate import validate
 from difftuning.data.decoding import decode
-from difftuning.data.folder import FileSource
 from difftuning.data.prompted import Prompted
-from difftuning.data.sources import DataConfig, open_source
 from difftuning.json_files import MetricsLog
 from difftuning.noise.process import from_scheduler_config
 from difftuning.results import read_rows
@@ -38,6 +30,7 @@ from difftuning.tuning.store import read_tuner
 from difftuning.workflows import phases
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.recipes import listing, show
+from faults.file_kinds import captioned, images, into, model_index, part_mark, scheduler_file, sums, table, tar_shard
 from faults.trying import Tally, Try, damaged, drawn
 
 COUNTS = {
@@ -52,6 +45,8 @@ COUNTS = {
     "prompt templates": 2_000,
     "captions": 10_000,
     "tables of rows": 300,
+    "tar shards": 4_000,
+    "marks of encoded parts": 3_000,
     "image files": 45_000,
     "bank cards": 6_000,
     "sums of a folder": 3_000,
@@ -68,33 +63,6 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | words
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4), max_leaves=12
 )
-
-
-def _into(file: Path, attempt: Callable[[], object]) -> Try:
-    """An attempt at a file's content."""
-
-    def put(content: bytes) -> object:
-        file.write_bytes(content)
-        return attempt()
-
-    return put
-
-
-def images() -> list[bytes]:
-    """A small picture in every kind that Pillow writes, the ones that are not read too."""
-    pixels = np.random.default_rng(0).integers(0, 256, (12, 10, 4), np.uint8)
-    found = []
-    written = "PNG JPEG WEBP AVIF GIF BMP TIFF PPM JPEG2000 ICO TGA EPS PCX IM SGI DDS".split()
-    options = {"JPEG": {"progressive": True}, "TIFF": {"compression": "tiff_lzw"}}
-    for kind in written:
-        for mode in ("RGB", "RGBA", "L", "P", "1"):
-            file = io.BytesIO()
-            try:
-                Image.fromarray(pixels).convert(mode).save(file, kind, **options.get(kind, {}))
-            except (OSError, ValueError):  # a kind does not have every mode
-                continue
-            found.append(file.getvalue())
-    return found
 
 
 def kinds(folder: Path) -> dict[str, Callable[[int, Tally, int], None]]:
@@ -127,10 +95,10 @@ def kinds(folder: Path) -> dict[str, Callable[[int, Tally, int], None]]:
         return make_scheduler(random.Random(str(config)).choice(SOLVERS), config)
 
     def caption(template: Any) -> object:
-        return Prompted(_captioned(folder / "captioned"), template).class_names
+        return Prompted(captioned(folder / "captioned"), template).class_names
 
     def caption_file(content: bytes) -> object:
-        source = _captioned(folder / "captions")
+        source = captioned(folder / "captions")
         (folder / "captions/0.txt").write_bytes(content)
         return Prompted(source, None).class_names
 
@@ -173,7 +141,7 @@ def kinds(folder: Path) -> dict[str, Callable[[int, Tally, int], None]]:
             if beside.is_file():
                 (scratch.parent / beside.name).write_bytes(beside.read_bytes())
         whole = (sample / path).read_bytes()
-        try_it = _into(scratch, lambda: attempt(scratch.parent))
+        try_it = into(scratch, lambda: attempt(scratch.parent))
         text = values.map(lambda value: json.dumps(value).encode())
 
         def tries(count: int, tally: Tally, of: int) -> None:
@@ -197,83 +165,21 @@ def kinds(folder: Path) -> dict[str, Callable[[int, Tally, int], None]]:
         "overrides": spread(override, overrides | st.text()),
         "label maps": spread(labels, mapped | values),
         "schedulers' configs": spread(scheduler, configs),
-        "schedulers' config files": _scheduler_file(folder / "scheduled"),
+        "schedulers' config files": scheduler_file(folder / "scheduled"),
         "prompt templates": spread(caption, templates.map("".join)),
         "captions": harmed(caption_file, ["a fox, eine Fuchs, 狐".encode(), b"\xff\xfe<script>", b"{label}\n" * 9]),
-        "tables of rows": _table(folder / "rows"),
+        "tables of rows": table(folder / "rows"),
+        "tar shards": tar_shard(folder / "shards"),
+        "marks of encoded parts": part_mark(folder / "parts"),
         "image files": harmed(lambda content: decode(content, "an image", 2**22), images()),
         "bank cards": file_kind("bank/card.json", read_card),
-        "sums of a folder": _sums(folder / "summed"),
+        "sums of a folder": sums(folder / "summed"),
         "checkpoint states": file_kind(f"{step}/state.json", read_state),
         "tuners": file_kind("tuner/tuner.json", read_tuner),
         "results": file_kind("results.json", lambda found: read_rows(found / "results.json")),
         "metrics": file_kind("metrics.jsonl", lambda found: MetricsLog(found / "metrics.jsonl").rewind(2)),
-        "model indices": _model_index(folder / "index"),
+        "model indices": model_index(folder / "index"),
     }
-
-
-def _model_index(folder: Path) -> Callable[[int, Tally, int], None]:
-    folder.mkdir(exist_ok=True)
-    parts = {"transformer": ["diffusers", "DiTTransformer2DModel"]}
-    index = {"_class_name": "DiTPipeline", "id2label": {"0": "cat", "1": "dog"}, **parts}
-    whole = [json.dumps(index).encode()]
-    attempt = _into(folder / "model_index.json", lambda: names_of(read_index(folder, "a model")))
-    return lambda count, tally, of: damaged(attempt, whole, count, tally, random.Random(of))
-
-
-def _scheduler_file(folder: Path) -> Callable[[int, Tally, int], None]:
-    (folder / "scheduler").mkdir(parents=True)
-    classes = ["DDPMScheduler", "EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler"]
-    table = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear", "shift": 3.0, "sigma_data": 0.5}
-    whole = [json.dumps({"_class_name": name, **table}).encode() for name in classes]
-
-    def attempt(content: bytes) -> object:
-        (folder / "scheduler/scheduler_config.json").write_bytes(content)
-        kind = next((name for name in classes if name.encode() in content), classes[0])
-        read = read_part(folder, "scheduler", {"scheduler": ["diffusers", kind]})
-        return from_scheduler_config({**read.config, "_class_name": kind})
-
-    return lambda count, tally, of: damaged(attempt, whole, count, tally, random.Random(of))
-
-
-def _table(folder: Path) -> Callable[[int, Tally, int], None]:
-    """Rows with captions and labels, as JSON lines and as CSV."""
-    folder.mkdir()
-    datasets.disable_progress_bars()
-    (folder / "0.png").write_bytes(images()[0])
-    rows = [{"image": "0.png", "label": label, "caption": f"a {label}, 狐"} for label in ("cat", "dog")]
-    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    commas = b"image,label,caption\n" + "".join(",".join(map(json.dumps, row.values())) + "\n" for row in rows).encode()
-
-    def attempt(content: bytes) -> object:
-        file = folder / ("rows.csv" if content[:1] == b"i" else "rows.jsonl")
-        file.write_bytes(content)
-        source = open_source(DataConfig(target=str(file)))
-        return Prompted(source, None).class_names, source.read(0)
-
-    def tries(count: int, tally: Tally, of: int) -> None:
-        kept, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, folder / "cache"
-        try:
-            damaged(attempt, [lines, commas], count, tally, random.Random(of))
-        finally:
-            datasets.config.HF_DATASETS_CACHE = kept
-
-    return tries
-
-
-def _sums(folder: Path) -> Callable[[int, Tally, int], None]:
-    folder.mkdir()
-    (folder / "file").write_bytes(b"content")
-    write_sums(folder)
-    attempt = _into(folder / SUMS, lambda: check_sums(folder, "mend"))
-    return lambda count, tally, of: damaged(attempt, [(folder / SUMS).read_bytes()], count, tally, random.Random(of))
-
-
-def _captioned(folder: Path) -> FileSource:
-    folder.mkdir(exist_ok=True)
-    (folder / "0.png").touch()
-    (folder / "0.txt").write_text("a fox")
-    return FileSource(folder, ["animals"], [folder / "0.png"], [0], 64)
 
 
 def all_inputs(folder: Path, share: float, wanted: Collection[str] = (), of: int = 0) -> Iterator[tuple[str, Any]]:

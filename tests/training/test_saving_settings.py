@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,11 @@ from tiny import tiny_dit
 from training.test_trainer import make, same
 
 EIGHT_BIT = OptimConfig(lr=1e-2, eight_bit=True)
+# Not among what is installed for development: peft imports it wherever it is there, which takes seconds.
+with_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
 
 
+@with_bitsandbytes
 def test_moments_in_eight_bits_resume_bit_for_bit(tmp_path: Path) -> None:
     whole = make(tmp_path / "whole", optim=EIGHT_BIT)
     whole.run()
@@ -27,6 +31,7 @@ def test_moments_in_eight_bits_resume_bit_for_bit(tmp_path: Path) -> None:
     assert same(whole.tensors(), rest.tensors())
 
 
+@with_bitsandbytes
 def test_moments_in_eight_bits_take_a_quarter_and_train_as_well(tmp_path: Path) -> None:
     plain, small = make(tmp_path / "plain", optim=OptimConfig(lr=1e-2)), make(tmp_path / "small", optim=EIGHT_BIT)
     plain.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from difftuning.data.base import Skipped
@@ -34,7 +36,8 @@ class Part:
         skipped: how many were set aside.
         some: a few of those, and why.
         last: no row of the file comes after them.
-        digest: of everything stored.
+        labels: the sha256 of the labels of those items.
+        digest: of the images and their labels.
     """
 
     names: tuple[str, ...]
@@ -44,6 +47,7 @@ class Part:
     skipped: int
     some: tuple[Skipped, ...]
     last: bool
+    labels: str
     digest: str
 
 
@@ -54,7 +58,7 @@ class PartFolder:
         self.folder = folder
 
     def latents(self, place: tuple[int, int]) -> Path:
-        """Latents to train on (n, views, C, H, W) float16, and labels (n,) int32."""
+        """Latents to train on (n, views, C, H, W) float16, a checksum of each (n, views) int64, and labels (n,) int32."""
         return self.folder / f"{_stem(place)}.safetensors"
 
     def aside(self, place: tuple[int, int]) -> Path:
@@ -65,10 +69,12 @@ class PartFolder:
         return self.folder / f"{_stem(place)}.json"
 
     def write(
-        self, place: tuple[int, int], part: Part, latents: Mapping[str, Tensor], aside: Mapping[str, Tensor]
+        self, place: tuple[int, int], part: Part, latents: Tensor, labels: Tensor, aside: Mapping[str, Tensor]
     ) -> None:
         """Store a part."""
-        write_tensors(self.latents(place), latents)
+        sums = torch.tensor([[checksum(view) for view in item] for item in latents], dtype=torch.int64)
+        sums = sums.view(latents.shape[:2])
+        write_tensors(self.latents(place), {"latents": latents, "sums": sums, "labels": labels})
         write_tensors(self.aside(place), aside)
         some = [[one.origin, one.reason] for one in part.some]
         entries = {name: getattr(part, name) for name in Part.__slots__ if name != "some"}
@@ -94,20 +100,33 @@ class PartFolder:
             raise DataError(str(reason)) from reason
         some = tuple(Skipped(origin, reason) for origin, reason in found.pop("some"))
         part = Part(**{**found, "names": tuple(found["names"]), "keys": tuple(found["keys"]), "some": some})
-        return part if _whole(self.latents(place), part.items) and self.aside(place).is_file() else None
+        return part if _whole(self.latents(place), part) and self.aside(place).is_file() else None
 
 
 def _stem(place: tuple[int, int]) -> str:
     return f"{place[0]:06d}-{place[1]:06d}"
 
 
-def _whole(path: Path, items: int) -> bool:
-    """Whether latents are there and as long as their header says."""
+def digest_of(labels: Tensor) -> str:
+    """The sha256 of labels (n,)."""
+    return hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+
+
+def checksum(view: Tensor) -> int:
+    """Of one item's latents: they are too many to be read whole before they are used."""
+    return zlib.crc32(view.numpy().tobytes())
+
+
+def _whole(path: Path, part: Part) -> bool:
+    """Whether latents are there, as long as their header says, and with the labels that were written."""
     try:
         found = places(path)
         end = max(place.at + place.shape[0] * place.row_bytes for place in found.values())
-        return found["latents"].shape[0] == items and path.stat().st_size == end
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        if found["latents"].shape[0] != part.items or path.stat().st_size != end:
+            return False
+        with safe_open(path, "pt") as file:
+            return digest_of(file.get_tensor("labels")) == part.labels
+    except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError):
         return False
 
 
@@ -160,20 +179,27 @@ class LatentFiles:
         """Items by indices (n,) int64, flip (n,) bool: mirrored left to right -> (n, C, H, W) float32.
 
         Raises:
-            DataError: a mirrored item is asked of latents without flips, or a file has gone or shrunk.
+            DataError: a mirrored item is asked of latents without flips, or a file has gone, shrunk or changed.
         """
         if bool(flip.any()) and not self.flips:
             raise DataError("mirrored items are asked for, and none were encoded; set data.flip=true")
-        first = self._places[0]["latents"]
-        view = Place((1, *first.shape[2:]), first.dtype, 0)  # one of an item's views
+        found, sums = self._views("latents", indices, flip), self._views("sums", indices, flip)
+        for index, view, expected in zip(indices.tolist(), found, sums.tolist(), strict=True):
+            if checksum(view) != expected:
+                raise DataError(f"{self._files.paths[self._find(index)[0]]} is not what was written; {MEND}")
+        return found.float()
+
+    def _views(self, name: str, indices: Tensor, flip: Tensor) -> Tensor:
+        first = self._places[0][name]
+        view = Place((1, *first.shape[2:]), first.dtype, 0)  # one of an item's
         pairs = [self._find(index) for index in indices.tolist()]
         offsets = [
-            self._places[file]["latents"].at + row * first.row_bytes + mirrored * view.row_bytes
+            self._places[file][name].at + row * first.row_bytes + mirrored * view.row_bytes
             for (file, row), mirrored in zip(pairs, flip.tolist(), strict=True)
         ]
         found = torch.empty(len(indices), *view.shape[1:], dtype=view.dtype)
         self._read(view, found, [file for file, _ in pairs], offsets)
-        return found.float()
+        return found
 
     def classes(self, indices: Tensor) -> Tensor:
         """The classes of items by indices (n,) int64 -> (n,) int64."""

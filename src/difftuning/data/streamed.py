@@ -18,7 +18,7 @@ from torch import Tensor
 from difftuning.data.base import Skipped
 from difftuning.data.decoding import decode
 from difftuning.data.kept_pictures import PICTURES, Pictures
-from difftuning.data.latent_files import MEND, LatentFiles, Part, PartFolder
+from difftuning.data.latent_files import MEND, LatentFiles, Part, PartFolder, digest_of
 from difftuning.data.latents import CACHE_VERSION, Encoder, LatentSet, together
 from difftuning.data.prompted import prompt_of
 from difftuning.data.shards import Columns, Row, Shards
@@ -186,7 +186,7 @@ class _Writer:
             PICTURES: torch.stack([image.pixels for image in (*held, *shown)]) if held or shown else self._nothing(),
             "labels": torch.tensor([image.label for image in (*held, *shown)], dtype=torch.int64),
         }
-        kept = {"latents": torch.cat(latents).contiguous(), "labels": torch.tensor(labels, dtype=torch.int32)}
+        stored = torch.tensor(labels, dtype=torch.int32)
         part = Part(
             names=tuple(names),
             items=len(labels),
@@ -195,9 +195,10 @@ class _Writer:
             skipped=len(skipped),
             some=tuple(skipped[:_SHOWN]),
             last=count < PART,
+            labels=digest_of(stored),
             digest=hashlib.sha256(f"{keys.hexdigest()}/{labels}/{sorted(names)}".encode()).hexdigest(),
         )
-        self.folder.write(place, part, kept, aside)
+        self.folder.write(place, part, torch.cat(latents).contiguous(), stored, aside)
         return part.last
 
     def _nothing(self) -> Tensor:

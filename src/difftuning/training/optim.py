@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal
 
@@ -51,9 +52,8 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> t
             raise ConfigError(
                 "optim.eight_bit=true needs bitsandbytes; `pip install difftuning[8bit]`, or leave it out"
             )
-        from bitsandbytes.optim.adamw import AdamW8bit  # slow to import, and seldom there
-
-        made: torch.optim.Optimizer = AdamW8bit(  # type: ignore[no-untyped-call]
+        library = import_module("bitsandbytes.optim")  # slow, and seldom there
+        made: torch.optim.Optimizer = library.AdamW8bit(
             parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
         )
         return made
