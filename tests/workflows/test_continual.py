@@ -283,6 +283,7 @@ def test_what_is_wrong_with_a_stream_is_found_at_once(stream_file: Path) -> None
     cases = {
         r"unknown key 'phase'; did you mean 'phases'": (["phase=1"], []),
         r"has either phases or windows": (["windows=3"], []),
+        r"windows.*less than or equal to 1000": (["phases=[]", "windows=1001"], []),
         r"method.kind = 'refrsh' is unknown; did you mean 'refresh'": (["method.kind=refrsh"], []),
         r"unknown key 'optim.lrr'; did you mean 'lr'": ([], ["optim.lrr=1"]),
         r"tunes by vpt-deep, which cannot be folded": ([], ["tuner.kind=vpt-deep"]),

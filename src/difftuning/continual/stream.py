@@ -77,7 +77,7 @@ class Stream(Section):
     """What is changed in it for all phases, as on the command line."""
     phases: tuple[Phase, ...] = ()
     """The domains in their order; another one may be added at the end of a finished stream."""
-    windows: int | None = Field(None, gt=1)
+    windows: int | None = Field(None, gt=1, le=1000)
     """In the place of phases: so many equal spans of `data.drift`, one after the other, for a domain without borders."""
     method: Method = Refresh()
     """What keeps it from forgetting."""
