@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -25,25 +26,17 @@ def test_the_table_of_the_demo() -> None:
     assert pivot(read_rows(RESULTS / "demo.json"), METRICS).markdown() in README
 
 
-@pytest.mark.parametrize(
-    ("file", "path", "pattern"),
-    [
-        ("step_cost.json", "diff_tuning_over_standard.median_of_pairs", r"Diff-Tuning over standard[^|]*\| ([\d.]+)"),
-        ("step_cost.json", "our_loop_over_bare.median_of_pairs", r"the loop over a bare one[^|]*\| ([\d.]+)"),
-        (
-            "step_cost.json",
-            "teacher_over_standard.median_of_pairs",
-            r"a teacher in the place of the bank[^|]*\| ([\d.]+)",
-        ),
-    ],
-)
-def test_the_costs_of_a_step(file: str, path: str, pattern: str) -> None:
-    value = json.loads((RESULTS / file).read_text())
-    for part in path.split("."):
-        value = value[part]
-    found = re.search(pattern, README)
-    assert found is not None
-    assert found.group(1) == f"{value:.2f}"
+def test_the_page_of_what_it_costs_is_made_from_its_result_files() -> None:
+    made = runpy.run_path(str(ROOT / "docs/make_speed.py"))["page"]()
+    assert (ROOT / "docs/speed.md").read_text(encoding="utf-8") == made, "run python docs/make_speed.py"
+
+
+def test_the_costs_in_the_readme() -> None:
+    steps = json.loads((RESULTS / "speed/step.json").read_text())["families"].values()
+    keys = ("diff_tuning_over_standard", "our_loop_over_bare", "teacher_over_standard")
+    every = [[one[key]["ratio"] for one in steps] for key in keys]
+    found = re.findall(r"\| ([\d.]+) to ([\d.]+) \|", README.partition("## What it costs")[2])
+    assert found == [(f"{min(ratios):.2f}", f"{max(ratios):.2f}") for ratios in every]
 
 
 @pytest.mark.parametrize("metric", ["heldout", "heldout_best", "frechet", "memorised"])

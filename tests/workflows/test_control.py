@@ -102,6 +102,9 @@ def test_a_run_from_recipe_to_report(trained: tuple[Path, dict[str, Any]], tmp_p
     assert all(len(record["consistency_items"]) == 3 for record in records)
     assert records[0]["consistency"] == pytest.approx(np.mean(records[0]["consistency_items"]), abs=1e-6)
     assert (Path(done["run"]) / "samples" / "control-step-00000006.png").is_file()
+    with Image.open(Path(done["run"]) / "samples" / "obedience-step-00000006.png") as sheet:
+        # The best and the worst of three; in lines their maps, what was drawn, and maps of that.
+        assert (round(sheet.width / (2 * SIDE)), round(sheet.height / (2 * SIDE))) == (2, 3)
     rows = [row for row in evaluate(Path(done["run"]))["rows"] if row["metric"].startswith("consistency")]
     assert [(row["metric"], row["step"]) for row in rows] == [
         ("consistency_curve", 0),

@@ -117,16 +117,19 @@ def _obedience(data: ReportData) -> Section | None:
     )
     text = [
         "Images are drawn under the maps of held-out images, always from the same noise, and maps of these are compared with those "
-        "asked for. It measures obedience and not quality: a richer image may obey less.",
+        "asked for. It measures obedience and not quality: a richer image may obey less, and a plain one that is nothing may "
+        "obey well.",
         f"The measure is {', '.join(data.obedience)}.",
     ]
+    ranked = "From the most obedient on the left to the least: the map, what was drawn under it, and the map of that."
+    ends = [Picture(sheet, name, ranked, crisp=True, wide=True) for name, sheet in data.by_obedience.items()]
     slides = [
-        (f"{step:,}", [Picture(picture, name, crisp=True, wide=True) for name, picture in pictures.items()])
+        (f"{step:,}", [Picture(sheet, name, crisp=True, wide=True) for name, sheet in pictures.items()])
         for step, pictures in data.obeying
     ]
     below = "Above the maps, below what was drawn under them from the same noise."
     shown = Slides("Map by map", "training step", slides, below) if slides else None
-    return Section("Whether it obeys its maps", text, pictures=[picture], slides=shown)
+    return Section("Whether it obeys its maps", text, pictures=[picture, *ends], slides=shown)
 
 
 def _by_u(data: ReportData) -> Section | None:

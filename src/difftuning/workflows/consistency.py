@@ -12,7 +12,7 @@ from torch import Tensor
 from difftuning.backbones.base import Backbone
 from difftuning.data.control_maps import required_annotator
 from difftuning.data.target import Target
-from difftuning.evaluation.control_consistency import consistency
+from difftuning.evaluation.control_consistency import MEASURES, consistency
 from difftuning.processes import present
 from difftuning.reporting.images import image_grid
 from difftuning.workflows.controls import Controls, UnderMaps
@@ -21,6 +21,8 @@ from difftuning.workflows.recipe import SamplingConfig
 
 COLUMNS = 16
 """Items that a picture shows: their controls above, what was drawn of them below."""
+BY_OBEDIENCE = "obedience-step"
+"""How the pictures are called that show the most and the least obedient items, with the maps of what was drawn in a third line."""
 MEAN, ITEMS = "consistency", "consistency_items"
 """The names of the mean, and of the list of all items, in metrics.jsonl."""
 
@@ -51,13 +53,28 @@ def measurement(
 
     def measure(step: int) -> dict[str, Any]:
         items, wanted, images = consistency_of(backbone, target, rows, controls, sampling)
-        present().on_main(lambda: show(step, wanted, images))
+        present().on_main(lambda: show(step, items, wanted, images))
         return {MEAN: float(items.mean()), ITEMS: [round(value, 6) for value in items.tolist()]}
 
-    def show(step: int, wanted: Tensor, images: Tensor) -> None:
-        maps = (wanted[:COLUMNS] * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
+    def show(step: int, items: Tensor, wanted: Tensor, images: Tensor) -> None:
         pictures.mkdir(exist_ok=True)
-        sheet = image_grid(torch.cat([maps, images[:COLUMNS]]), columns=len(maps), scale=2)
-        (pictures / f"control-step-{step:08d}.png").write_bytes(sheet)
+        _sheet(pictures / f"control-step-{step:08d}.png", _as_pictures(wanted[:COLUMNS]), images[:COLUMNS])
+        config = controls.config
+        ranked = items.argsort(descending=MEASURES[config.kind].higher)
+        # As many from either end, best first; all of them where there are few.
+        half = min(COLUMNS, len(ranked)) // 2 or 1
+        chosen = torch.cat([ranked[:half], ranked[max(half, len(ranked) - half) :]])
+        found = required_annotator(config)(images[chosen])
+        lines = _as_pictures(wanted[chosen]), images[chosen], _as_pictures(found)
+        _sheet(pictures / f"{BY_OBEDIENCE}-{step:08d}.png", *lines)
 
     return measure
+
+
+def _as_pictures(maps: Tensor) -> Tensor:
+    """(N, 3, S, S) uint8 of maps (N, K, S, S) in [0, 1]."""
+    return (maps * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
+
+
+def _sheet(path: Path, *lines: Tensor) -> None:
+    path.write_bytes(image_grid(torch.cat(lines), columns=len(lines[0]), scale=2))

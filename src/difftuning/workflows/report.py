@@ -23,7 +23,7 @@ from difftuning.reporting.text_table import TextTable
 from difftuning.results import Row
 from difftuning.run_folder import RunFolder
 from difftuning.workflows.assemble import chain_of
-from difftuning.workflows.consistency import MEAN
+from difftuning.workflows.consistency import BY_OBEDIENCE, MEAN
 from difftuning.workflows.diagnose import FILE, diagnose
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import evaluate, method_of
@@ -133,6 +133,7 @@ def _history_data(histories: Sequence[RunHistory], names: Mapping[Path, str]) ->
         losses={name: one.points("loss") for name, one in series.items()},
         obedience=_obedience(histories, names),
         obeying=_by_step(obeying),
+        by_obedience={name: sheets[max(sheets)] for name, one in shown.items() if (sheets := one.grids(BY_OBEDIENCE))},
         drift={name: one.layer_drift() for name, one in shown.items()},
         seconds={"training steps": {name: spent for name, spent in seconds.items() if spent is not None}},
         machine=histories[0].machine(),
