@@ -79,7 +79,7 @@ class Family:
 
 
 FAMILIES = {
-    "dit": Family(None, ("model=dit-icons-32",)),
+    "dit": Family(None, ("model=dit-icons-32", "training.batch_size=32")),  # the batch of its recipes
     "unet": Family(lambda folder: _unet(DDPMScheduler(clip_sample=False), folder)),
     "edm": Family(_edm),
     "flow": Family(lambda folder: _unet(FlowMatchEulerDiscreteScheduler(), folder), ("bank.solver=euler",)),

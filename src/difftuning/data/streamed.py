@@ -78,7 +78,7 @@ def open_streamed(
     image_size: int,
     codec: Encoder,
     cache: Path,
-    progress: Callable[[int], None],
+    progress: Callable[[int, int], None],
     by_prompt: bool,
 ) -> StreamedTarget:
     """Encode what is not encoded yet, and open all of it. Parts that are whole are kept; several processes share the others.
@@ -102,19 +102,25 @@ def open_streamed(
     before = [folder.of(number) for number in range(len(files))]
     open_ends = [number for number, parts in enumerate(before) if not (parts and parts[-1].last)]
     if open_ends:
-        share = processes.on_main(lambda: _share(shards, config))
-        writer = _Writer(folder, transform, codec, config, share, by_prompt, progress)
-        for number in open_ends[processes.rank :: processes.count]:
+        expected = processes.on_main(lambda: _expected(shards))
+        mine = open_ends[processes.rank :: processes.count]
+        total = expected * len(mine) // len(files)
+        writer = _Writer(folder, transform, codec, config, _share(config, expected), by_prompt, progress, total)
+        for number in mine:
             writer.write(number, len(before[number]), shards.rows(files[number]))
     processes.gather(None)
     reused = sum(len(parts) for parts in before)
     return _opened(config, folder, [folder.of(number) for number in range(len(files))], reused)
 
 
-def _share(shards: Shards, config: DataConfig) -> float:
-    """Which share of the images is held out: as asked, and no more than `MOST_HELDOUT` by what the first file lets expect."""
+def _expected(shards: Shards) -> int:
+    """How many rows there will be, if all files are like the first."""
     first = next(iter(shards.files))
-    expected = max(1, sum(1 for _ in shards.rows(first)) * len(shards.files))
+    return max(1, sum(1 for _ in shards.rows(first)) * len(shards.files))
+
+
+def _share(config: DataConfig, expected: int) -> float:
+    """Which share of the images is held out: as asked, and no more than `MOST_HELDOUT` of so many expected ones."""
     asked = config.heldout if config.heldout < 1 else config.heldout / expected
     return min(asked, MOST_HELDOUT / expected, 0.5)
 
@@ -135,7 +141,8 @@ class _Writer:
     config: DataConfig
     share: float
     by_prompt: bool
-    progress: Callable[[int], None]
+    progress: Callable[[int, int], None]
+    total: int
     done: int = 0
 
     def write(self, file: int, after: int, rows: Iterator[Row]) -> None:
@@ -148,7 +155,7 @@ class _Writer:
 
     def _tell(self) -> None:
         self.done += 1
-        self.progress(self.done)
+        self.progress(self.done, max(self.done, self.total))
 
     def _write_part(self, place: tuple[int, int], rows: Iterator[Row]) -> bool:
         """Encode some rows, and tell whether they were the last. Images are held out or shown by the hash of their content."""

@@ -136,7 +136,7 @@ def open_target(
     image_size: int,
     codec: Encoder,
     cache_dir: Path | None = None,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
     by_prompt: bool = False,
 ) -> Target:
     """Open, split and encode a target. The split looks at content alone, so moved or renamed files change nothing.
@@ -146,7 +146,7 @@ def open_target(
         image_size: the side of the model's images in pixels.
         codec: the model's.
         cache_dir: where latents are kept; None for the user's cache folder.
-        progress: told after each image of the part being encoded how many of it are done.
+        progress: told after each image how many of how many are encoded.
         by_prompt: the model is asked under prompts, so each image gets one; it is split by its classes all the same.
 
     Raises:
@@ -187,12 +187,13 @@ def open_target(
     prompted = Prompted(source, config.prompt) if by_prompt else None
     labelled = prompted or source
 
-    def encoded(indices: tuple[int, ...], flips: bool) -> LatentSet:
+    def encoded(indices: tuple[int, ...], flips: bool, before: int = 0, total: int = 0) -> LatentSet:
         if (processes := present()).count > 1:  # each puts its part into the cache, out of which all take the whole
             with suppress(DataError):
                 encode(labelled, transform, codec, cache, flips, indices[processes.rows(len(indices))])
             processes.gather(None)
-        return encode(labelled, transform, codec, cache, flips, indices, progress)
+        tell = (lambda done: progress(before + done, total)) if total else (lambda done: None)
+        return encode(labelled, transform, codec, cache, flips, indices, tell)
 
     damaged: set[int] = set()
     while True:
@@ -209,7 +210,9 @@ def open_target(
             raise DataError(f"{few}. Set aside: {named}" if spoiled else str(few)) from few
         chosen = (found.train, found.heldout, found.test)
         parts = Split(*(tuple(readable[kept[place]] for place in part) for part in chosen))
-        train, heldout = encoded(parts.train, config.flip), encoded(parts.heldout, False)
+        total = len(parts.train) + len(parts.heldout)
+        train = encoded(parts.train, config.flip, 0, total)
+        heldout = encoded(parts.heldout, False, len(parts.train), total)
         missing = {*parts.train, *parts.heldout} - {*train.indices.tolist(), *heldout.indices.tolist()}
         if not missing or not parts.test:
             return Target(config, source, parts, train, heldout, tuple(unread), transform, prompted, encoded)

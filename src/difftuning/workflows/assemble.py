@@ -41,6 +41,7 @@ from difftuning.tuning import Tuner
 from difftuning.tuning import build as build_tuner
 from difftuning.workflows.anchoring import anchor_of
 from difftuning.workflows.controls import BankItems, ControlledBank, Controls, items_of, with_controls
+from difftuning.workflows.display import Display, Silent, late
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import Recipe
 
@@ -156,7 +157,7 @@ def trained_besides(recipe: Recipe, backbone: Backbone) -> tuple[str, ...]:
     return () if recipe.labels.kind == "keep" or table is None else (table,)
 
 
-def prepare(recipe: Recipe) -> Prepared:
+def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
     """Load the model, open the target, and check all that a later stage would trip over.
 
     Raises:
@@ -174,18 +175,19 @@ def prepare(recipe: Recipe) -> Prepared:
     check_installed(recipe.trackers)
     feature_network(recipe.evaluation.network, recipe.evaluation.weights)
     build_tuner(recipe.tuner).attach(backbone.skeleton())
-    target, controls = target_of(recipe, backbone)
+    target, controls = target_of(recipe, backbone, display)
     backbone.check_labels(recipe.labels, target.class_names)
     return Prepared(recipe, backbone, chain, target, controls)
 
 
-def target_of(recipe: Recipe, backbone: Backbone) -> tuple[Target, Controls | None]:
+def target_of(recipe: Recipe, backbone: Backbone, display: Display | None = None) -> tuple[Target, Controls | None]:
     """The images of a recipe as this model takes them, and their control maps where it is told of any.
 
     Raises:
         DataError: there are no usable ones.
     """
-    target = open_target(recipe.data, backbone.image_size, backbone.codec, by_prompt=backbone.by_prompt)
+    with late(display or Silent(), "encode the images") as progress:
+        target = open_target(recipe.data, backbone.image_size, backbone.codec, None, progress, backbone.by_prompt)
     return (target, None) if recipe.control is None else with_controls(recipe.control, target)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -62,6 +63,22 @@ def total(task: Task, done: int = 0) -> Total:
         shown = max(shown, now)
 
     return tell
+
+
+@contextmanager
+def late(display: Display, description: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress that is told `done` of `total` units, and shows nothing of what is over within two seconds."""
+    with ExitStack() as stack:
+        begin, tell = time.monotonic(), None
+
+        def progress(done: int, units: int) -> None:
+            nonlocal tell
+            if tell is None and time.monotonic() - begin > 2:
+                tell = total(stack.enter_context(display.progress(description, units, done)), done)
+            elif tell is not None:
+                tell(done)
+
+        yield progress
 
 
 class SilentTask:

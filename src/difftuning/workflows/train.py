@@ -109,7 +109,7 @@ def check(recipe: Recipe, display: Display | None = None) -> Prepared:
         DifftuningError: something cannot be used.
     """
     display = display or Silent()
-    prepared = prepare(recipe)
+    prepared = prepare(recipe, display)
     for line in prepared.target.report():
         display.note(line)
     if short := prepared.backbone.cut_short(prepared.target.class_names):
