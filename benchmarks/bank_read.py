@@ -22,8 +22,9 @@ import psutil
 import torch
 
 from difftuning.bank.card import CARD, BankCard, BankConfig, BankModel
+from difftuning.bank.card_file import write_card
 from difftuning.bank.read import Bank
-from difftuning.bank.store import Shard, shard_spans, write_shard, write_whole
+from difftuning.bank.store import Shard, shard_spans, write_shard
 from difftuning.config.provenance import provenance
 from difftuning.json_files import write_json
 
@@ -42,7 +43,7 @@ def write_bank(folder: Path, count: int) -> None:
         entries.append(write_shard(folder, start, Shard(np.full(stop - start, 1000), latents)))
     model = BankModel(name="synthetic", digest="", sample_shape=SHAPE, classes=1000, null_label=1000, scheduler={})
     card = BankCard(model=model, clip=None, config=config, shards=tuple(entries), versions={})
-    write_whole(folder / CARD, card.model_dump_json().encode())
+    write_card(card, folder / CARD)
 
 
 def measure(folder: Path) -> dict[str, float]:

@@ -32,7 +32,7 @@ BOUNDS = {"items_per_second": 5_000.0, "added_mib": 100.0}
 
 def write(folder: Path, count: int) -> None:
     """The parts of a set of one file."""
-    parts, names = PartFolder(folder), tuple(map(str, range(CLASSES)))
+    parts, names = PartFolder(folder), tuple(sorted(map(str, range(CLASSES))))
     latents = torch.randn(PART, 1, *SHAPE).half()
     labels = torch.arange(PART, dtype=torch.int32) % CLASSES
     for number, start in enumerate(range(0, count, PART)):

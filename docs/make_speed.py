@@ -46,14 +46,14 @@ the place of the bank. Bounds: {speed["step"]["bounds"]["diff_tuning_over_standa
 
 ## From pixels to a step
 
-`python benchmarks/speed/pixels.py`: networks of the published width with random weights, images of 256 pixels, float32. *Plain* is a
+`python benchmarks/speed/pixels.py`: networks of the published width with random weights, float32. *Plain* is a
 training loop of diffusers that encodes images and prompts in every step, over ours on cached latents at the same batch. *Class batch* is
 DreamBooth's prior preservation, which encodes and trains as many class images beside: target samples a second of ours over its, in the
 split of the paper's code (26 of 32 are target) and at tau = 1 by source (half are).
 
-| model | batch | plain over ours | target samples over class batch, 26 of 32 | the same, tau = 1 | over a class batch that is cached, 26 of 32 |
-|---|---:|---:|---:|---:|---:|
-{_pixels(speed["pixels"]["models"])}
+| model | pixels | batch | plain over ours | target samples over class batch, 26 of 32 | the same, tau = 1 | over a class batch that is cached, 26 of 32 |
+|---|---:|---:|---:|---:|---:|---:|
+{_pixels(speed["pixels"]["rows"])}
 
 Bounds: {speed["pixels"]["bounds"]["pixels_to_step"]} and {speed["pixels"]["bounds"]["target_samples_over_class_batch"]}. By
 operations alone a step with the encoder in it costs DiT-XL/2 1.38 steps; at small batches AdamW over all weights, which both pay, takes
@@ -104,14 +104,20 @@ def _steps(families: dict[str, Any]) -> str:
     return _lines((NAMES[name], *(_ratio(one[key]) for key in keys)) for name, one in families.items())
 
 
-def _pixels(models: dict[str, Any]) -> str:
-    def row(name: str, one: dict[str, Any]) -> tuple[str, ...]:
+def _pixels(rows: list[dict[str, Any]]) -> str:
+    def row(one: dict[str, Any]) -> tuple[str, ...]:
         shares = one["target_samples_over_class_batch"]
         split, source = shares["timestep, 26 of 32"], shares["source, tau = 1"]
-        over = [split["class batch"], source["class batch"], split["class batch, cached"]]
-        return name, str(one["batch_size"]), _ratio(one["pixels_to_step"], 2), *(_ratio(each, 2) for each in over)
+        over = [split.get("class batch"), source.get("class batch"), split.get("class batch, cached")]
+        return (
+            one["model"],
+            str(one["side"]),
+            str(one["batch_size"]),
+            _ratio(one["pixels_to_step"], 2),
+            *(_ratio(each, 2) if each else "not enough memory" for each in over),
+        )
 
-    return _lines(row(name, one) for name, one in models.items())
+    return _lines(map(row, rows))
 
 
 def _others(speed: dict[str, Any], big: Any, bank: Any, start: Any) -> str:

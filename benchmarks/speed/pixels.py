@@ -1,11 +1,12 @@
 """From pixels to a step at true width: our cached latents against a plain diffusers loop, and against DreamBooth's class batch.
 
-    python benchmarks/speed/pixels.py [MODEL ...] [--rounds 5] [--batch-size 1] [--out benchmarks/results/speed/pixels.json]
+    python benchmarks/speed/pixels.py [MODEL ...] [--side 256] [--batch-size 1] [--rounds 5] [--without-class-batch]
 
-Four steps of one network with random weights and one AdamW take turns, images of 256 pixels, float32. `plain` encodes its images
-(and its prompts) in every step, as diffusers' train_text_to_image.py does; `ours` is Diff-Tuning on latents and embeddings that
-were encoded once, at the same batch; `class batch` is train_dreambooth.py with prior preservation, which encodes and trains as many
-class images beside the batch; `class batch, cached` does that on latents that are ready. None of them averages the weights.
+Four steps of one network with random weights and one AdamW take turns, float32; a class batch needs the memory of two. `plain`
+encodes its images (and its prompts) in every step, as diffusers' train_text_to_image.py does; `ours` is Diff-Tuning on latents and
+embeddings that were encoded once, at the same batch; `class batch` is train_dreambooth.py with prior preservation, which encodes and
+trains as many class images beside the batch; `class batch, cached` does that on latents that are ready. None of them averages the
+weights. The rows of other settings stay in the file.
 
 Target samples a second follow from the share of a batch that comes from the target: half of it for tau = 1 by source, 26 of 32 in
 the split of the paper's code (realisation.kind=timestep), all of DreamBooth's batch but not its class images.
@@ -63,15 +64,15 @@ def text_encoder() -> CLIPTextModel:
     return CLIPTextModel(config).eval().requires_grad_(False)
 
 
-def steps(name: str, size: int) -> dict[str, Callable[[], None]]:
-    """The four steps, over the same weights, at a batch of `size`."""
+def steps(name: str, size: int, side: int) -> dict[str, Callable[[], None]]:
+    """The four steps, over the same weights, at a batch of `size` images of `side` pixels."""
     torch.manual_seed(0)
     model: Backbone = full_width.MODELS[name].make()
     vae, encoder = autoencoder(), text_encoder() if model.by_prompt else None
     network, parameters = model.network, list(model.network.parameters())
     optimizer, scheduler = make_optimizer(parameters, OptimConfig(lr=1e-6)), DDPMScheduler()
-    pixels = torch.rand(2 * size, 3, full_width.SIDE, full_width.SIDE) * 2 - 1
-    tokens, latents = torch.randint(0, 49000, (2 * size, 77)), torch.randn(2 * size, *model.sample_shape)
+    pixels = torch.rand(2 * size, 3, side, side) * 2 - 1
+    tokens, latents = torch.randint(0, 49000, (2 * size, 77)), torch.randn(2 * size, 4, side // 8, side // 8)
     kept = torch.randn(2 * size, 77, 768)
     network.train()
 
@@ -113,16 +114,18 @@ def steps(name: str, size: int) -> dict[str, Callable[[], None]]:
     }
 
 
-def measure(name: str, rounds: int, size: int) -> dict[str, Any]:
+def measure(name: str, rounds: int, size: int, side: int, against: tuple[str, ...]) -> dict[str, Any]:
     """The ratios of one model."""
-    seconds = take_turns(steps(name, size), rounds)
+    made = steps(name, size, side)
+    seconds = take_turns({loop: made[loop] for loop in ("ours", "plain", *against)}, rounds)
     return {
-        "side": full_width.SIDE,
+        "model": name,
+        "side": side,
         "batch_size": size,
         "rounds": rounds,
         "pixels_to_step": ratio(seconds, "plain", "ours"),
         "target_samples_over_class_batch": {
-            share: {loop: ratio(seconds, loop, "ours", factor=part) for loop in ("class batch", "class batch, cached")}
+            share: {loop: ratio(seconds, loop, "ours", factor=part) for loop in against}
             for share, part in SHARES.items()
         },
         "seconds": medians(seconds),
@@ -134,19 +137,23 @@ def main() -> int:
     parser = options(__doc__, 5, "pixels")
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"some of {', '.join(MODELS)}; all without it")
     parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--without-class-batch", action="store_true")
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
-    rows = json.loads(given.out.read_text())["models"] if given.out.is_file() else {}
+    rows = json.loads(given.out.read_text())["rows"] if given.out.is_file() else []
+    against = () if given.without_class_batch else ("class batch", "class batch, cached")
+    met = True
     for name in given.models or MODELS:
-        rows[name] = measure(name, given.rounds, given.batch_size)
-        publish({"models": {one: rows[one] for one in MODELS if one in rows}, "bounds": BOUNDS}, given.out)
-    met = all(
-        row["pixels_to_step"]["ratio"] >= BOUNDS["pixels_to_step"]
-        and row["target_samples_over_class_batch"]["timestep, 26 of 32"]["class batch"]["ratio"]
-        >= BOUNDS["target_samples_over_class_batch"]
-        for row in rows.values()
-    )
+        row = measure(name, given.rounds, given.batch_size, given.side, against)
+        same = [name, given.side, given.batch_size]
+        kept = [one for one in rows if [one["model"], one["side"], one["batch_size"]] != same]
+        rows = sorted([*kept, row], key=lambda one: (one["model"], one["side"], one["batch_size"]))
+        publish({"rows": rows, "bounds": BOUNDS}, given.out)
+        over = row["target_samples_over_class_batch"]["timestep, 26 of 32"]
+        met &= row["pixels_to_step"]["ratio"] >= BOUNDS["pixels_to_step"]
+        met &= not over or over["class batch"]["ratio"] >= BOUNDS["target_samples_over_class_batch"]
     return 0 if met else 1
 
 

@@ -29,7 +29,7 @@ class Part:
     """What became of some rows of a file of the set.
 
     Attributes:
-        names: their classes, or prompts; what is stored as a label is a place in them.
+        names: their classes, or prompts, sorted; what is stored as a label is a place in them.
         items: how many of them are there to train on.
         keys: digests of the held-out images.
         rows: how many rows they are.
@@ -56,6 +56,7 @@ class PartFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}  # of many parts of the same classes, one
 
     def latents(self, place: tuple[int, int]) -> Path:
         """Latents to train on (n, views, C, H, W) float16, a checksum of each (n, views) int64, and labels (n,) int32."""
@@ -99,7 +100,8 @@ class PartFolder:
         except CheckpointError as reason:
             raise DataError(str(reason)) from reason
         some = tuple(Skipped(origin, reason) for origin, reason in found.pop("some"))
-        part = Part(**{**found, "names": tuple(found["names"]), "keys": tuple(found["keys"]), "some": some})
+        names = self._names.setdefault(names := tuple(found["names"]), names)
+        part = Part(**{**found, "names": names, "keys": tuple(found["keys"]), "some": some})
         return part if _whole(self.latents(place), part) and self.aside(place).is_file() else None
 
 
@@ -163,7 +165,8 @@ class LatentFiles:
         self._files = RowFiles([file for file, _ in kept])
         self._places = [places(file) for file, _ in kept]
         rows = {name: row for row, name in enumerate(names)}
-        self._rows = [torch.tensor([rows[name] for name in part.names], dtype=torch.int64) for _, part in kept]
+        of = {part.names: torch.tensor([rows[name] for name in part.names], dtype=torch.int64) for _, part in kept}
+        self._rows = [of[part.names] for _, part in kept]
         self._starts = list(accumulate((part.items for _, part in kept), initial=0))
         self.digest = hashlib.sha256("/".join([*names, *(part.digest for part in parts)]).encode()).hexdigest()
 

@@ -188,14 +188,17 @@ class _Writer:
                 latents.append(self._encoded(ready, self.config.flip).half())
                 ready = []
         latents.append(self._encoded(ready, self.config.flip).half())
+        ordered = tuple(sorted(names))
+        rank = {name: row for row, name in enumerate(ordered)}
+        places = torch.tensor([rank[name] for name in names], dtype=torch.int32)
         aside = {
             "heldout": torch.cat([self._encoded(group, False)[:, 0] for group in _groups(held)]).contiguous(),
             PICTURES: torch.stack([image.pixels for image in (*held, *shown)]) if held or shown else self._nothing(),
-            "labels": torch.tensor([image.label for image in (*held, *shown)], dtype=torch.int64),
+            "labels": places[[image.label for image in (*held, *shown)]],
         }
-        stored = torch.tensor(labels, dtype=torch.int32)
+        stored = places[labels]
         part = Part(
-            names=tuple(names),
+            names=ordered,
             items=len(labels),
             keys=tuple(image.key for image in held),
             rows=count,
