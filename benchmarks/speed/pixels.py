@@ -5,8 +5,8 @@
 Four steps of one network with random weights and one AdamW take turns, float32; a class batch needs the memory of two. `plain`
 encodes its images (and its prompts) in every step, as diffusers' train_text_to_image.py does; `ours` is Diff-Tuning on latents and
 embeddings that were encoded once, at the same batch; `class batch` is train_dreambooth.py with prior preservation, which encodes
-and trains as many class images beside the batch; `class batch, cached` does that on latents that are ready. None of them averages the
-weights. The rows of other settings stay in the file.
+and trains as many class images beside the batch; `class batch, cached` does that on latents that are ready. None of them averages
+the weights. The rows of other settings stay in the file.
 
 Target samples a second follow from the share of a batch that comes from the target: half of it for tau = 1 by source, 26 of 32 in
 the split of the paper's code (realisation.kind=timestep), all of DreamBooth's batch but not its class images.
