@@ -161,3 +161,11 @@ def test_a_data_set_saved_to_disk(tmp_path: Path) -> None:
     source = open_source(DataConfig(target=str(tmp_path / "saved")))
     assert source.class_names == ("4",)
     assert source.read(0).getpixel((0, 0)) == (9, 0, 246)
+
+
+def test_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(png(1))
+    line = b'{"image": "0.png", "label": "cat", "caption": "a c\xdct"}\n'
+    (tmp_path / "rows.jsonl").write_bytes(line.replace(b"\xdc", b"a") + line)
+    with pytest.raises(DataError, match=r"column 'caption' that is no UTF-8"):
+        open_source(DataConfig(target=str(tmp_path / "rows.jsonl")))

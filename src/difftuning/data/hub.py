@@ -121,11 +121,13 @@ class DatasetSource(EncodedSource):
         label = column_of(name, "label", label_column, features, labels, LABEL_COLUMNS)
         caption = column_of(name, "caption", caption_column, features, [], CAPTION_COLUMNS)
         self.class_names, self.labels = (
-            _labels(name, rows[label][:], features[label], label) if label else (("images",), [0] * len(rows))
+            _labels(name, _values(name, rows, label), features[label], label)
+            if label
+            else (("images",), [0] * len(rows))
         )
         group = column_of(name, "group", group_column, features, [], ())
-        self._groups = [str(value) for value in rows[group][:]] if group else None
-        self._captions: list[Any] | None = list(rows[caption][:]) if caption else None
+        self._groups = [str(value) for value in _values(name, rows, group)] if group else None
+        self._captions: list[Any] | None = _values(name, rows, caption) if caption else None
         # Undecoded, so that one bad image does not end the reading of the others.
         for column in images:
             rows = rows.cast_column(column, ImageFeature(decode=False))
@@ -141,7 +143,10 @@ class DatasetSource(EncodedSource):
             raise DataError(
                 f"the data set {self.name} has no column {column!r}{did_you_mean(column, self._rows.features)}"
             )
-        value = self._rows[index][column]
+        try:
+            value = self._rows[index][column]
+        except UnicodeDecodeError as reason:
+            raise DataError(f"{self.origin(index)}: text that is no UTF-8 ({reason})") from reason
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes):
@@ -168,6 +173,15 @@ class DatasetSource(EncodedSource):
         """Its caption; None where there is none."""
         value = self._captions[index] if self._captions is not None else None
         return (value.strip() or None) if isinstance(value, str) else None
+
+
+def _values(name: str, rows: Dataset, column: str) -> list[Any]:
+    try:
+        return list(rows[column][:])
+    except UnicodeDecodeError as reason:  # pyarrow takes any bytes for text
+        raise DataError(
+            f"the data set {name} holds text in column {column!r} that is no UTF-8 ({reason}); write it anew as UTF-8"
+        ) from reason
 
 
 def column_of(

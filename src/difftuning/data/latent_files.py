@@ -97,11 +97,13 @@ class PartFolder:
             return None
         try:
             found: dict[str, Any] = read_sealed(self._mark(place), MEND)
+            some = tuple(Skipped(origin, reason) for origin, reason in found.pop("some"))
+            names = self._names.setdefault(names := tuple(found["names"]), names)
+            part = Part(**{**found, "names": names, "keys": tuple(found["keys"]), "some": some})
         except CheckpointError as reason:
             raise DataError(str(reason)) from reason
-        some = tuple(Skipped(origin, reason) for origin, reason in found.pop("some"))
-        names = self._names.setdefault(names := tuple(found["names"]), names)
-        part = Part(**{**found, "names": names, "keys": tuple(found["keys"]), "some": some})
+        except (KeyError, TypeError, ValueError) as reason:  # its seal is gone with what it sealed
+            raise DataError(f"{self._mark(place)} is not what was written ({reason}); {MEND}") from reason
         return part if _whole(self.latents(place), part) and self.aside(place).is_file() else None
 
 
