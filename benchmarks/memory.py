@@ -1,6 +1,6 @@
 """Peak memory of training DiT-XL/2 at its true width, setting by setting.
 
-    python benchmarks/memory.py [--batch-size 4] [--out benchmarks/results/memory.json]
+    python benchmarks/memory.py [SETTING ...] [--batch-size 4] [--out benchmarks/results/memory.json]
 
 A process for each setting makes the model with random weights and 101 classes, and does two steps by the library's own loop
 (forward, backward, AdamW, average) on latents of 32x32, on the CPU; its peak less what it held before the model was made. Beside
@@ -30,7 +30,7 @@ from difftuning.sampling.denoiser import MixedPrecision
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
-from difftuning.training.memory import Memory, held, kept
+from difftuning.training.memory import Memory, activations, held, kept
 from difftuning.training.optim import OptimConfig
 from difftuning.training.trackers import Unwritten
 from difftuning.training.trainer import Trainer
@@ -108,17 +108,19 @@ def measure(name: str, size: int) -> dict[str, float]:
 
 def estimated(backbone: DiT, trainer: Trainer, streams: Fixed, config: TrainingConfig, optim: OptimConfig) -> Memory:
     """As `workflows.preflight` counts it."""
-    one = streams.batch(0, (0, 0))[:1]
+    batch = streams.batch(0, (0, 0))
     network = MixedPrecision(backbone, config.precision)
     objective = DiffTuning(network, backbone.process, backbone.prediction, backbone.learned_variance)
-    activations = config.batch_size // config.accumulate * kept(backbone.network, lambda: objective(one).loss())
+    samples = config.batch_size // config.accumulate
+    passes = activations(lambda count: kept(backbone.network, lambda: objective(batch[:count]).loss()), samples)
     weights = [*backbone.network.parameters(), *backbone.network.buffers()]
-    return held(weights, trainer.parameters.values(), True, activations, bool(optim.eight_bit))
+    return held(weights, trainer.parameters.values(), True, passes, bool(optim.eight_bit))
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", nargs="*", help="some of them, of a file that has the others; all without")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--measure", choices=list(SETTINGS), help=argparse.SUPPRESS)
@@ -126,9 +128,9 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(options.measure, options.batch_size)))
         return
-    found: dict[str, Any] = {}
-    for name, setting in SETTINGS.items():
-        if "optim" in setting and find_spec("bitsandbytes") is None:
+    found: dict[str, Any] = json.loads(options.out.read_text())["settings"] if options.settings else {}
+    for name in options.settings or SETTINGS:
+        if "optim" in SETTINGS[name] and find_spec("bitsandbytes") is None:
             print(f"{name}: bitsandbytes is not installed", file=sys.stderr)
             continue
         command = [sys.executable, __file__, "--measure", name, "--batch-size", str(options.batch_size)]

@@ -30,7 +30,10 @@ def test_a_dry_run_counts_what_the_run_holds(recipe_file: Path) -> None:
 def test_settings_that_save_memory_save_it(recipe_file: Path) -> None:
     plain = estimate(prepare(load(str(recipe_file), [])))
     half = estimate(prepare(load(str(recipe_file), ["training.accumulate=2"])))
-    assert half.activations == plain.activations / 2
+    assert half.activations == pytest.approx(plain.activations / 2, rel=0.05)
+    casting = estimate(prepare(load(str(recipe_file), ["training.precision=bf16"])))
+    # Copies of the weights in bf16 are made once for a pass, however many samples it has.
+    assert casting.activations < plain.activations + plain.weights
     saving = estimate(prepare(load(str(recipe_file), ["training.gradient_checkpointing=true"])))
     assert saving.activations < plain.activations / 2
     lora = estimate(prepare(load(str(recipe_file), ["tuner={kind: lora, rank: 1}"])))

@@ -85,5 +85,18 @@ def kept(network: nn.Module, forward: Callable[[], Any]) -> int:
     return sum(found.values())
 
 
+def activations(kept_of: Callable[[int], int], samples: int) -> int:
+    """Bytes that a pass of so many samples keeps, from passes of one and of two.
+
+    What does not grow with them, such as the copies of weights that autocast makes, is there once.
+
+    Args:
+        kept_of: number of samples to bytes, by `kept`.
+        samples: of a pass.
+    """
+    one = kept_of(1)
+    return one if samples == 1 else one + (samples - 1) * (kept_of(2) - one)
+
+
 def _storage(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)

@@ -10,7 +10,7 @@ from torch import nn
 
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.sampling.denoiser import MixedPrecision
-from difftuning.training.memory import Memory, held, kept
+from difftuning.training.memory import Memory, activations, held, kept
 from difftuning.tuning import build as build_tuner
 from difftuning.types import Batch, Condition, Draw
 from difftuning.workflows.assemble import Prepared, trained_besides
@@ -81,19 +81,20 @@ def estimate(prepared: Prepared) -> Memory:
     if recipe.distillation is not None and not tuner.reversible:
         weights += [parameter.detach().clone() for parameter in backbone.network.parameters()]
     samples = math.ceil(recipe.training.batch_size / recipe.training.accumulate)
-    activations = samples * _of_a_sample(prepared)
+    passes = activations(lambda count: _kept(prepared, count), samples)
     average = recipe.ema.device is None or backbone.device.type == "cpu"
-    return held(weights, parameters.values(), average, activations, bool(recipe.optim.eight_bit))
+    return held(weights, parameters.values(), average, passes, bool(recipe.optim.eight_bit))
 
 
-def _of_a_sample(prepared: Prepared) -> int:
-    """Bytes that one forward pass of one sample keeps for the way back."""
+def _kept(prepared: Prepared, count: int) -> int:
+    """Bytes that one forward pass of so many samples keeps for the way back."""
     recipe, backbone = prepared.recipe, prepared.backbone
-    u, one, device = torch.tensor([0.5]), torch.ones(1), backbone.device
-    x0 = torch.zeros(1, *backbone.sample_shape)
-    control = None if prepared.controls is None else prepared.controls.train.get(torch.tensor([0]))
-    condition = Condition(torch.tensor([backbone.default_label]), control)
-    draw = Draw(backbone.clock.t(u), u, torch.zeros(1, dtype=torch.bool), one)
+    u, device = torch.full((count,), 0.5), backbone.device
+    x0 = torch.zeros(count, *backbone.sample_shape)
+    places = torch.zeros(count, dtype=torch.int64)
+    control = None if prepared.controls is None else prepared.controls.train.get(places)
+    condition = Condition(torch.full((count,), backbone.default_label), control)
+    draw = Draw(backbone.clock.t(u), u, torch.zeros(count, dtype=torch.bool), torch.ones(count))
     network = MixedPrecision(backbone, recipe.training.precision)
     objective = DiffTuning(network, backbone.process, backbone.prediction, backbone.learned_variance)
     batch = Batch(x0, torch.randn_like(x0), condition, draw).to(device)
