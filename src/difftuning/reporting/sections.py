@@ -122,7 +122,10 @@ def _obedience(data: ReportData) -> Section | None:
         f"The measure is {', '.join(data.obedience)}.",
     ]
     ranked = "From the most obedient on the left to the least: the map, what was drawn under it, and the map of that."
-    ends = [Picture(sheet, name, ranked, crisp=True, wide=True) for name, sheet in data.by_obedience.items()]
+    ends = [
+        Picture(sheet, f"{name}, best and worst", ranked, crisp=True, wide=True)
+        for name, sheet in data.by_obedience.items()
+    ]
     slides = [
         (f"{step:,}", [Picture(sheet, name, crisp=True, wide=True) for name, sheet in pictures.items()])
         for step, pictures in data.obeying
