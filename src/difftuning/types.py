@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 
-def _moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
     """Onto a GPU without waiting for it, which whatever reads the tensor there does; the other way one has to wait."""
     return tensor.to(device, non_blocking=torch.device(device).type == "cuda")
 
@@ -29,31 +29,46 @@ class Condition:
     Attributes:
         labels: (B,) int64, a row of the model's own class table; the null label stands for "no condition".
         control: (B, K, S, S) float32 in [0, 1], the control map of each image at its size in pixels; None where there is none.
+        host: the labels on the CPU, where they were moved from it: to look at those of a device is to wait for it.
     """
 
     labels: Tensor
     control: Tensor | None = None
+    host: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor | slice) -> Condition:
         """The conditions of the samples that `index` picks."""
-        return Condition(self.labels[index], None if self.control is None else self.control[index])
+        parts = (None if part is None else part[index] for part in (self.control, self.host))
+        return Condition(self.labels[index], *parts)
+
+    def rows(self) -> list[int]:
+        """The labels as numbers, without waiting for a device that they were moved to."""
+        found: list[int] = (self.labels if self.host is None else self.host).tolist()
+        return found
 
     def under(self, label: int) -> Condition:
         """The same controls, all under one label."""
-        return replace(self, labels=torch.full_like(self.labels, label))
+        host = None if self.host is None else torch.full_like(self.host, label)
+        return replace(self, labels=torch.full_like(self.labels, label), host=host)
 
     def to(self, device: torch.device | str) -> Condition:
         """The same condition on another device."""
-        return Condition(_moved(self.labels, device), None if self.control is None else _moved(self.control, device))
+        control = None if self.control is None else moved(self.control, device)
+        return Condition(moved(self.labels, device), control, self.labels if self.labels.is_cpu else self.host)
 
     @staticmethod
     def cat(parts: list[Condition]) -> Condition:
         """One condition of the samples of all parts, in order; either all of them have a control or none has."""
         controls = [part.control for part in parts if part.control is not None]
-        return Condition(torch.cat([part.labels for part in parts]), torch.cat(controls) if controls else None)
+        hosts = [part.host for part in parts if part.host is not None]
+        return Condition(
+            torch.cat([part.labels for part in parts]),
+            torch.cat(controls) if controls else None,
+            torch.cat(hosts) if len(hosts) == len(parts) else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +96,7 @@ class Draw:
 
     def to(self, device: torch.device | str) -> Draw:
         """The same draw on another device."""
-        return Draw(*(_moved(part, device) for part in (self.t, self.u, self.from_bank, self.weight)))
+        return Draw(*(moved(part, device) for part in (self.t, self.u, self.from_bank, self.weight)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +127,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        x0, noise = _moved(self.x0, device), _moved(self.noise, device)
+        x0, noise = moved(self.x0, device), moved(self.noise, device)
         return Batch(x0, noise, self.condition.to(device), self.draw.to(device), self.whole)
 
 

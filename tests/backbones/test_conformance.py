@@ -180,6 +180,25 @@ def test_the_objective_falls_in_training(model: Backbone) -> None:
     assert errors[-1] < 0.8 * errors[0]
 
 
+@FAMILY
+def test_a_step_never_looks_at_what_lies_on_the_device(model: Backbone) -> None:
+    """On the meta device there is nothing to look at: what would make a GPU be waited for raises here."""
+    t = times(model, 4)
+    asked = condition(model, torch.zeros(4, dtype=torch.int64)).to("meta")
+    answer(model, [0, model.labels.null])  # texts are encoded once, when first asked for
+    model.to("meta")
+    draw = Draw(*(value.to("meta") for value in (t, model.clock.u(t), torch.arange(4) % 2 > 0, torch.ones(4))))
+    x0 = torch.empty(4, *model.sample_shape, device="meta")
+    loss = DiffTuning(model, model.process, model.prediction, model.learned_variance)(
+        Batch(x0, torch.empty_like(x0), asked, draw)
+    ).loss()
+    loss.backward()
+    assert loss.is_meta
+    assert any(parameter.grad is not None for parameter in model.network.parameters())
+    with pytest.raises(RuntimeError):
+        float(loss)
+
+
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name.startswith(("dit", "unet", "ddpmpp", "adm"))])
 def test_the_loss_is_that_of_the_formula_that_the_family_is_trained_by(model: Backbone) -> None:
     generator = torch.Generator().manual_seed(0)

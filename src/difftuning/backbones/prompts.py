@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from difftuning.config.section import Section
+from difftuning.types import moved
 
 MOST_BYTES = 2**31
 """What is kept of embeddings in memory; the least recently used go first and are made again when asked for."""
@@ -50,7 +51,7 @@ class Embedding:
 
     def to(self, device: torch.device | str) -> Embedding:
         """The same on another device."""
-        return Embedding(*(None if part is None else part.to(device) for part in self._parts))  # type: ignore[arg-type]
+        return Embedding(*(None if part is None else moved(part, device) for part in self._parts))  # type: ignore[arg-type]
 
     @property
     def _parts(self) -> tuple[Tensor | None, ...]:

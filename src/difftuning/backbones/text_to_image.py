@@ -125,7 +125,7 @@ class TextToImage(Backbone):
 
     def asked(self, x_t: Tensor, t: Tensor, condition: Condition) -> Asked:
         """What a network of the family is asked."""
-        prompt = self._prompt(condition.labels.tolist(), x_t.device)
+        prompt = self._prompt(condition.rows(), x_t.device)
         x, time = self.process.network_input(x_t, t), self.process.network_time(t).to(x_t.dtype)
         return Asked(x, time, prompt, self.image_size, self.distilled_guidance)
 

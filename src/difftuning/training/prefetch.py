@@ -58,7 +58,7 @@ def pinned(batch: Batch) -> Batch:
     return Batch(
         batch.x0.pin_memory(),
         batch.noise.pin_memory(),
-        Condition(condition.labels.pin_memory(), control),
+        Condition(condition.labels.pin_memory(), control, condition.host),
         Draw(draw.t.pin_memory(), draw.u.pin_memory(), draw.from_bank.pin_memory(), draw.weight.pin_memory()),
         batch.whole,
     )
