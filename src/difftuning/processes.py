@@ -132,6 +132,12 @@ def launched() -> bool:
     return _told(SIZES, 1) > 1
 
 
+def on_this_machine() -> tuple[int, int]:
+    """The rank of this process among those of its machine, and their number; 0 of 1 where no launcher tells."""
+    count = _told(("LOCAL_WORLD_SIZE",), 0)
+    return (_told(("LOCAL_RANK",), 0) % count, count) if count else (0, 1)
+
+
 def present() -> Processes:
     """The processes of this run; the first call of each meets the others.
 

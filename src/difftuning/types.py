@@ -41,8 +41,14 @@ class Condition:
 
     def __getitem__(self, index: Tensor | slice) -> Condition:
         """The conditions of the samples that `index` picks."""
-        parts = (None if part is None else part[index] for part in (self.control, self.host))
-        return Condition(self.labels[index], *parts)
+        here = (
+            self.host if isinstance(index, slice) or index.is_cpu else None
+        )  # no tensor of a device picks from the host
+        return Condition(
+            self.labels[index],
+            None if self.control is None else self.control[index],
+            None if here is None else here[index],
+        )
 
     def rows(self) -> list[int]:
         """The labels as numbers, without waiting for a device that they were moved to."""
@@ -53,6 +59,11 @@ class Condition:
         """The same controls, all under one label."""
         host = None if self.host is None else torch.full_like(self.host, label)
         return replace(self, labels=torch.full_like(self.labels, label), host=host)
+
+    def translated(self, table: Tensor) -> Condition:
+        """The same controls, each under what a table (rows,) int64 has at its label."""
+        host = None if self.host is None else table.to(self.host.device)[self.host]
+        return replace(self, labels=table.to(self.labels.device)[self.labels], host=host)
 
     def to(self, device: torch.device | str) -> Condition:
         """The same condition on another device."""

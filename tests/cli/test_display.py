@@ -61,3 +61,4 @@ def test_numbers_as_bars() -> None:
     assert sparkline([0.0, 0.5, 1.0]) == "▁▅█"
     assert sparkline([2.0, 2.0]) == "▁▁"
     assert sparkline([]) == ""
+    assert sparkline([0.0, float("nan"), 1.0, float("inf")]) == "▁ █ "

@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 
 from data.test_latents import Pooling
-from difftuning.data import streamed
+from difftuning.data import part_writer, streamed
 from difftuning.data.latent_files import LatentFiles
 from difftuning.data.sources import DataConfig, is_streamed
 from difftuning.data.target import Target, open_target
-from difftuning.errors import DataError
+from difftuning.errors import ConfigError, DataError
 
 FILES, EACH = 3, 20
 
@@ -35,6 +35,19 @@ def encoded(image: Image.Image) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()
+
+
+def tarred(path: Path, files: dict[str, bytes | str]) -> Path:
+    """A tar of some members, each with its content; those with text are links to it."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                entry.type, entry.linkname = tarfile.SYMTYPE, content
+                content = b""
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
 
 
 def shard(path: Path, numbers: range, broken: frozenset[int] = frozenset(), captions: bool = False) -> None:
@@ -108,7 +121,8 @@ def test_held_out_images_and_pictures(shards: Path, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_pass_goes_on_to_the_same(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streamed, "PART", 8)
+    for module in (streamed, part_writer):
+        monkeypatch.setattr(module, "PART", 8)
     whole = opened(shards, tmp_path / "whole")
 
     class Interrupted(Exception):
@@ -154,8 +168,19 @@ def test_a_torn_file_is_refused_and_what_was_read_is_kept(shards: Path, tmp_path
         last.write_bytes(cut)
         with pytest.raises(DataError, match=r"set-002.tar cannot be read to its end.*fetch it again"):
             opened(shards, tmp_path / "cache")
+    # A header that was zeroed looks like the end; a download that was given its length before has more zeros than any end.
+    last.write_bytes(whole[:header] + bytes(512) + whole[header + 512 :])
+    with pytest.raises(DataError, match="there is more behind its end"):
+        opened(shards, tmp_path / "cache")
+    last.write_bytes(whole + bytes(2**23))
+    with pytest.raises(DataError, match="it was not fetched to its end"):
+        opened(shards, tmp_path / "cache")
     shard(last, range(40, 60))
-    assert len(opened(shards, tmp_path / "cache").train) > 30
+    again = opened(shards, tmp_path / "cache").train
+    assert len(again) > 30
+    assert "1 part(s) encoded, 2 reused" in again.report
+    shard(shards / "set-003.tar", range(60, 80))  # a set may grow
+    assert "1 part(s) encoded, 3 reused" in opened(shards, tmp_path / "cache").train.report
 
 
 def test_a_file_that_changes_is_read_anew(shards: Path, tmp_path: Path) -> None:
@@ -230,18 +255,111 @@ def test_parquet_as_a_stream(tmp_path: Path) -> None:
     assert set(target.class_names) <= {"cat", "dog"}
 
 
+PICTURE = encoded(picture(0))
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"1.a.png": PICTURE, "1.b.png": PICTURE},
+            r"row 0 has several pictures \(a.png, b.png\); set data.image_column",
+        ),
+        ({f"photo.{n:04d}.png": PICTURE for n in range(99)}, "more than 64 files share the name photo"),
+        (
+            {"1.png": PICTURE, "1.cls": b"a", "2.png": PICTURE},
+            "row 1 has no class, and the first sample of its file has one",
+        ),
+        (
+            {"1.png": PICTURE, "2.png": PICTURE, "2.cls": b"a"},
+            "row 1 has a class, and the first sample of its file has none",
+        ),
+        ({"1.png": PICTURE, "2.png": "1.png"}, "2.png is a link, and only files are read"),
+    ],
+)
+def test_a_tar_whose_samples_cannot_be_told(files: dict[str, bytes | str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        opened(tarred(tmp_path / "set.tar", files), tmp_path / "cache")
+
+
+def test_of_several_pictures_the_plain_one_is_taken_and_files_go_before_entries(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {}
+    for number in range(12):
+        files |= {f"{number}.depth.png": encoded(picture(100)), f"{number}.png": encoded(picture(number))}
+        files |= {f"{number}.cls": b"right", f"{number}.json": b'{"label": "wrong", "title": null, "caption": "wrong"}'}
+        files |= {f"{number}.txt": b"a caption"}
+    target = opened(tarred(tmp_path / "set.tar", files), tmp_path / "cache", prompt="{label}: {caption}")
+    assert target.class_names == ("right: a caption",)
+    shown = target.pictures(target.heldout)
+    wrong = target.transform.pixels(picture(100))
+    assert not any(torch.equal(one, wrong) for one in shown)
+    # An entry that is null is there, and says nothing.
+    assert opened(tmp_path / "set.tar", tmp_path / "cache", caption_column="title").class_names == ("right",)
+
+
+def test_the_digest_tells_which_image_is_of_which_class(tmp_path: Path) -> None:
+    found = []
+    for number, names in enumerate((b"ab", b"ba")):
+        files: dict[str, bytes | str] = {}
+        for row in range(20):
+            files |= {f"{row}.png": encoded(picture(row)), f"{row}.cls": names[row % 2 :][:1]}
+        tar = tarred(tmp_path / f"{number}.tar", files)
+        found.append(opened(tar, tmp_path / "cache").train)
+    assert found[0].class_names == found[1].class_names
+    assert found[0].digest != found[1].digest
+
+
+def test_names_of_files_tell_splits(shards: Path, tmp_path: Path) -> None:
+    for file, name in zip(sorted(shards.iterdir()), ("train-000.tar", "train-001.tar", "test-000.tar"), strict=True):
+        file.rename(shards / name)
+    target = opened(shards, tmp_path / "cache")
+    assert len(target.train) + len(target.heldout) == 2 * EACH
+    other = opened(shards, tmp_path / "cache", split="test")
+    assert len(other.train) + len(other.heldout) == EACH
+    every = opened(shards / "*.tar", tmp_path / "cache")
+    assert len(every.train) + len(every.heldout) == FILES * EACH
+    with pytest.raises(DataError, match=r"names the splits test, train, and data\.split is 'validation'"):
+        opened(shards, tmp_path / "cache", split="validation")
+    (shards / "train-001.tar").rename(shards / "more.tar")
+    with pytest.raises(DataError, match="names the splits test, train and files of none"):
+        opened(shards, tmp_path / "cache")
+
+
+def test_how_much_is_held_out_follows_the_bytes_of_all_files(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streamed, "MOST_HELDOUT", 20)
+    shard(shards / "set-003.tar", range(100, 700))
+    target = opened(shards, tmp_path / "cache", heldout=0.5)
+    assert 8 < len(target.heldout) < 34
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_few_held_out_there_is_enough_to_see(shards: Path, tmp_path: Path, seed: int) -> None:
+    target = opened(shards, tmp_path / "cache", heldout=3, seed=seed)
+    assert 0 < len(target.heldout) < 10
+    assert len(target.pictures(target.train)) > 10
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"per_class": 3}, "data.per_class needs a list"),
         ({"group_column": "scene"}, "data.group_column needs a list"),
         ({"image_column": "pgn"}, "no column 'pgn'.*did you mean 'png'"),
+        ({"also": [{"target": "openmoji"}]}, "data.also needs a list of all images"),
         ({"heldout": 1e-12}, "none of 60 images is held out; raise data.heldout"),
     ],
 )
 def test_what_a_stream_cannot_do(shards: Path, tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         opened(shards, tmp_path / "cache", **changes)
+
+
+def test_a_template_is_looked_at_before_anything_is_read(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="title"):
+        opened(shards, tmp_path / "cache", prompt="a {title}")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_what_is_streamed_without_being_asked(shards: Path, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_tuner_on_text_to_image_leaves_the_pretrained_model_behind_it(tmp_path
 
     def asked(model: Backbone, row: int) -> torch.Tensor:
         with torch.no_grad():
-            return model(x_t, t, Condition(nothing + row))
+            return model(x_t, t, Condition(nothing + row).to("cpu"))  # with its copy on the host
 
     base = asked(plain := load(given.model), plain.labels.null)
     assert torch.equal(asked(models.before, models.before.labels.null), base)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -56,11 +55,11 @@ class SwitchedOff(Backbone):
         """
         # Behind the classes the null label and the default condition, which move when the tuned model learns further prompts.
         last = torch.tensor([self.tuned.labels.null, self.tuned.default_label])
-        rows = torch.cat([self._rows, last]).to(condition.labels.device)[condition.labels]
-        if bool((rows < 0).any()):
+        asked = condition.translated(torch.cat([self._rows, last]))
+        if min(asked.rows(), default=0) < 0:
             raise ModelError(f"{self.name}: its classes were replaced, so it can be asked under no condition only")
         with self.off():
-            return self.tuned(x_t, t, replace(condition, labels=rows))
+            return self.tuned(x_t, t, asked)
 
     def change_labels(self, change: LabelChange, target: tuple[str, ...]) -> Tensor:
         """Refused: it shares its weights."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import zlib
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from difftuning.errors import CheckpointError, DataError
 from difftuning.json_files import read_sealed, write_sealed
 from difftuning.row_files import Place, RowFiles, places
 
+SHARES = "shares.json"
 MEND = "remove it and run the same command again, which encodes that part anew"
 
 
@@ -51,26 +52,44 @@ class Part:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How much of a set is kept besides what is trained on; which images, their content tells.
+
+    Attributes:
+        heldout: the share of images that are held out.
+        shown: the share that is trained on and whose pictures are kept.
+        expected: how many rows the set was thought to have.
+    """
+
+    heldout: float
+    shown: float
+    expected: int
+
+
 class PartFolder:
-    """The parts of one set: of each, latents to train on, what is kept besides, and a mark, written last, that it is whole."""
+    """The parts of one set, by the key of their file and their number in it.
+
+    Of each there are latents to train on, what is kept besides, and a mark, written last, that it is whole.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}  # of many parts of the same classes, one
 
-    def latents(self, place: tuple[int, int]) -> Path:
+    def latents(self, place: tuple[str, int]) -> Path:
         """Latents to train on (n, views, C, H, W) float16, a checksum of each (n, views) int64, and labels (n,) int32."""
         return self.folder / f"{_stem(place)}.safetensors"
 
-    def aside(self, place: tuple[int, int]) -> Path:
+    def aside(self, place: tuple[str, int]) -> Path:
         """What is kept besides."""
         return self.folder / f"{_stem(place)}-aside.safetensors"
 
-    def _mark(self, place: tuple[int, int]) -> Path:
+    def _mark(self, place: tuple[str, int]) -> Path:
         return self.folder / f"{_stem(place)}.json"
 
     def write(
-        self, place: tuple[int, int], part: Part, latents: Tensor, labels: Tensor, aside: Mapping[str, Tensor]
+        self, place: tuple[str, int], part: Part, latents: Tensor, labels: Tensor, aside: Mapping[str, Tensor]
     ) -> None:
         """Store a part."""
         sums = torch.tensor([[checksum(view) for view in item] for item in latents], dtype=torch.int64)
@@ -81,7 +100,30 @@ class PartFolder:
         entries = {name: getattr(part, name) for name in Part.__slots__ if name != "some"}
         write_sealed(self._mark(place), {**entries, "some": some})
 
-    def of(self, file: int) -> list[Part]:
+    def shares(self) -> Shares | None:
+        """Which shares of the set are kept besides; None where it was never read.
+
+        Raises:
+            DataError: they are not what was written.
+        """
+        path = self.folder / SHARES
+        if not path.is_file():
+            return None
+        try:
+            return Shares(**read_sealed(path, MEND))
+        except (CheckpointError, TypeError) as reason:
+            raise DataError(f"{path} is not what was written ({reason}); {MEND}") from reason
+
+    def write_shares(self, shares: Shares) -> None:
+        """Keep them: they stay when the set grows, so that what was encoded before stays too."""
+        if not (self.folder / SHARES).is_file():
+            write_sealed(self.folder / SHARES, asdict(shares))
+
+    def all(self, files: Iterable[str]) -> dict[str, list[Part]]:
+        """The parts of each of some files."""
+        return {file: self.of(file) for file in files}
+
+    def of(self, file: str) -> list[Part]:
         """The parts of a file that are whole, up to the first that is not.
 
         Raises:
@@ -92,7 +134,7 @@ class PartFolder:
             found.append(part)
         return found
 
-    def _read(self, place: tuple[int, int]) -> Part | None:
+    def _read(self, place: tuple[str, int]) -> Part | None:
         if not self._mark(place).is_file():
             return None
         try:
@@ -107,8 +149,8 @@ class PartFolder:
         return part if _whole(self.latents(place), part) and self.aside(place).is_file() else None
 
 
-def _stem(place: tuple[int, int]) -> str:
-    return f"{place[0]:06d}-{place[1]:06d}"
+def _stem(place: tuple[str, int]) -> str:
+    return f"{place[0]}-{place[1]:06d}"
 
 
 def digest_of(labels: Tensor) -> str:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
-from datasets import ClassLabel, Features, load_dataset, load_dataset_builder
+from datasets import ClassLabel, Features, load_dataset
 from datasets import Image as ImageFeature
 
 from difftuning.data.hub import CAPTION_COLUMNS, IMAGE_COLUMNS, LABEL_COLUMNS, column_of
-from difftuning.data.tar_shards import is_picture, samples
-from difftuning.errors import DataError, did_you_mean
+from difftuning.data.shard_files import TABLES, first_line, listed
+from difftuning.data.tar_shards import Sample, is_picture, samples
+from difftuning.errors import DataError
 
-TABLES = {".parquet": "parquet", ".arrow": "arrow"}
-"""The suffixes of tables that can be read from beginning to end, and the loader that reads them."""
-KINDS = (".tar", *TABLES)
+_CLASSES = ("cls", *LABEL_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,36 +48,26 @@ class Shards:
 
     Args:
         target: a folder of such files, one of them, a pattern (`s3://bucket/train-*.tar`), or OWNER/NAME of the hub.
-        split: of a hub data set.
+        split: which split, where there are several.
         subset: the configuration of a hub data set that has several.
         columns: what is read of a row.
 
     Attributes:
-        files: their addresses, in order.
-        digest: changes when a file has another address, size or time.
+        files: by address, in order.
 
     Raises:
         DataError: nothing is there, or files of several kinds, or the storage cannot be reached.
     """
 
     def __init__(self, target: str, split: str, subset: str | None, columns: Columns) -> None:
-        self.name, self._columns = target, columns
-        try:
-            found = _listed(target) or _on_hub(target, split, subset)
-        except DataError:
-            raise
-        except Exception as reason:  # each storage has errors of its own kinds
-            raise DataError(
-                f"data.target {target!r} cannot be listed ({type(reason).__name__}: {_first_line(reason)}); is the address right, "
-                "and can it be reached from here?"
-            ) from reason
-        kinds = {kind for kind in map(_kind, found) if kind}
-        if len(kinds) != 1:
-            state = "files of several kinds" if kinds else f"no file ending in {', '.join(KINDS)}"
-            raise DataError(f"data.target {target!r} has {state}; name a pattern of one kind, such as {target}/*.tar")
-        self._kind = kinds.pop()
-        self.files = {file: mark for file, mark in found.items() if _kind(file) == self._kind}
-        self.digest = hashlib.sha256("/".join([*self.files.values(), repr(columns)]).encode()).hexdigest()
+        self.name, self.columns = target, columns
+        self.files, self._kind = listed(target, split, subset)
+
+    def expected(self) -> int:
+        """How many rows there are, if the bytes of all files hold as much as those of the first, which is read for it."""
+        first, *_ = self.files
+        rows, sizes = sum(1 for _ in self.rows(first)), [one.size or 0 for one in self.files.values()]
+        return max(1, round(rows * (sum(sizes) / sizes[0] if all(sizes) else len(sizes))))
 
     def rows(self, file: str) -> Iterator[Row]:
         """The rows of a file, in order.
@@ -94,29 +81,32 @@ class Shards:
             raise
         except Exception as reason:  # the library, pyarrow and each storage have kinds of their own
             raise DataError(
-                f"{file} cannot be read to its end ({type(reason).__name__}: {_first_line(reason)}); fetch it again or take it "
+                f"{file} cannot be read to its end ({type(reason).__name__}: {first_line(reason)}); fetch it again or take it "
                 "out, and run the same command: what was read before is kept"
             ) from reason
 
     def _of_tar(self, file: str) -> Iterator[Row]:
-        asked = self._columns
+        asked, columns = self.columns, None
         with fsspec.open(file, "rb") as stream:
             for number, sample in enumerate(samples(stream)):
-                pictures = [field for field in sample if is_picture(field)]
-                image = column_of(file, "image", asked.image, sample, pictures[:1], IMAGE_COLUMNS)
-                label = column_of(file, "label", asked.label, sample, [], LABEL_COLUMNS)
-                caption = column_of(file, "caption", asked.caption, sample, [], CAPTION_COLUMNS)
-                content = sample.get(image or "")
+                origin = f"{file}, row {number}"
+                # Those of the first sample are those of all; pictures may be of several kinds.
+                columns = columns or (
+                    column_of(file, "label", asked.label, sample, [], _CLASSES),
+                    column_of(file, "caption", asked.caption, sample, [], ("txt", *CAPTION_COLUMNS)),
+                )
+                label, caption = columns
+                content = sample.get(_picture(sample, asked.image, origin))
                 yield Row(
                     content if isinstance(content, bytes) else b"",
-                    "images" if label is None else _text(sample[label]) or "",
-                    None if caption is None else _text(sample[caption]),
-                    f"{file}, row {number}",
+                    _class(sample, label, origin),
+                    None if caption is None else _text(sample.get(caption)),
+                    origin,
                 )
 
     def _of_table(self, file: str) -> Iterator[Row]:
         opened = load_dataset(TABLES[self._kind], data_files=[file], split="train", streaming=True)
-        features, asked = opened.features, self._columns
+        features, asked = opened.features, self.columns
         if features is None:
             raise DataError(f"{file} does not tell its columns; write it as parquet or tar")
         images = [column for column, feature in features.items() if isinstance(feature, ImageFeature)]
@@ -140,25 +130,26 @@ class Shards:
             )
 
 
-def _kind(file: str) -> str | None:
-    return next((kind for kind in KINDS if file.partition("?")[0].lower().endswith(kind)), None)
+def _picture(sample: Sample, asked: str | None, origin: str) -> str:
+    """The field of the picture: the one asked for, or the only one there, those like `seg.png` aside where there is a plain one."""
+    pictures = [field for field in sample if is_picture(field)]
+    plain = [field for field in pictures if "." not in field] or pictures
+    found = column_of(origin, "image", asked, sample, plain, IMAGE_COLUMNS)
+    if found is None and len(plain) > 1:
+        raise DataError(
+            f"{origin} has several pictures ({', '.join(plain[:4])}); set data.image_column to one of them, or let what comes "
+            "before the first dot of a name tell samples apart"
+        )
+    return found or ""
 
 
-def _listed(target: str) -> dict[str, str]:
-    """The files at a path, an address or a pattern, with what tells when one has changed; empty where there is no such place."""
-    storage, path = fsspec.core.url_to_fs(target)
-    paths = storage.glob(path) if "*" in path else storage.find(path)
-    return {storage.unstrip_protocol(one): str(storage.ukey(one)) for one in sorted(paths) if _kind(one)}
-
-
-def _on_hub(target: str, split: str, subset: str | None) -> dict[str, str]:
-    owner, _, name = target.partition("/")
-    if not owner or not name or "/" in name or "://" in target or owner in (".", "~"):
-        raise DataError(f"data.target {target!r} is no path, address or pattern of files ending in {', '.join(KINDS)}")
-    files: Any = load_dataset_builder(target, subset).config.data_files
-    if split not in files:
-        raise DataError(f"the data set {target!r} has no split {split!r}{did_you_mean(split, map(str, files))}")
-    return {str(file): str(file) for file in files[split]}  # an address of the hub names its revision
+def _class(sample: Sample, column: str | None, origin: str) -> str:
+    """The class of a sample: all of a file have one, or none has."""
+    found = _text(sample.get(column or next((one for one in _CLASSES if one in sample), "")))
+    if (column is None) == (found is None):
+        return found or "images"
+    here, there = ("no class", "one") if found is None else ("a class", "none")
+    raise DataError(f"{origin} has {here}, and the first sample of its file has {there}; mend or drop it")
 
 
 def _text(value: object) -> str | None:
@@ -185,7 +176,3 @@ def _name(value: object, features: Features, column: str, origin: str) -> str:
     if not isinstance(value, str | int):
         raise DataError(f"{origin}: {value!r} is no class; set data.label_column to names or integers")
     return str(value).strip()
-
-
-def _first_line(reason: Exception) -> str:
-    return (str(reason).splitlines() or [""])[0]

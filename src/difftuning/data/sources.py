@@ -79,6 +79,19 @@ def is_streamed(config: DataConfig) -> bool:
     return "://" in config.target or path.suffix.lower() == ".tar"
 
 
+def needs_all(config: DataConfig, what: str) -> None:
+    """See that a set is no stream where something needs a list of all its images.
+
+    Raises:
+        DataError: it is one.
+    """
+    if is_streamed(config):
+        raise DataError(
+            f"{what} needs a list of all images, and {config.target!r} is read as a stream; leave it out, or have the images as a "
+            "folder or a table and set data.stream=false"
+        )
+
+
 def open_source(config: SetConfig, size: int = 128, cache: Path | None = None) -> ImageSource:
     """Open the target of a config.
 

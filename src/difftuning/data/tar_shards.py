@@ -11,8 +11,14 @@ from PIL import Image
 
 from difftuning.errors import DataError
 
+Sample = dict[str, bytes | str]
+"""Field -> content."""
 MOST_BYTES = 2**28
 """Of a member; larger ones are refused before they are read."""
+MOST_FIELDS = 64
+"""Of a sample."""
+MOST_ZEROS = 2**22
+"""Behind the end; more are a download that never came."""
 
 
 class _Whole(tarfile.TarInfo):
@@ -28,24 +34,28 @@ class _Whole(tarfile.TarInfo):
             raise tarfile.ReadError(f"{reason}; it ends too early or is damaged") from reason
 
 
-def samples(stream: IO[bytes]) -> Iterator[dict[str, bytes | str]]:
-    """The samples of a tar, each as field -> content, in order; the entries of a field `json` are fields too.
+def samples(stream: IO[bytes]) -> Iterator[Sample]:
+    """The samples of a tar, in order; the entries of a field `json` are fields too.
 
     Args:
         stream: read from beginning to end, never back.
 
     Raises:
-        DataError: a member is too large.
+        DataError: a member is too large or a link, or too many share a name.
         tarfile.TarError: it is no tar, damaged, or ends too early.
     """
     key = ""
     sample: dict[str, bytes] = {}
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Whole) as tar:
-        for member in tar:
+        while (member := tar.next()) is not None:
+            tar.members.clear()  # type: ignore[attr-defined]  # it would keep all
             folder, _, name = member.name.rpartition("/")
             stem, _, field = name.partition(".")
-            content = tar.extractfile(member) if stem and field else None
-            if content is None:  # a folder, a link, a hidden file
+            if member.issym() or member.islnk():
+                raise DataError(
+                    f"{member.name} is a link, and only files are read; write the files (tar --dereference)"
+                )
+            if not (member.isreg() and stem and field):  # a folder, a hidden file
                 continue
             if member.size > MOST_BYTES:
                 raise DataError(f"{member.name} has {member.size} bytes, more than {MOST_BYTES}; take it out")
@@ -53,18 +63,39 @@ def samples(stream: IO[bytes]) -> Iterator[dict[str, bytes | str]]:
                 yield _with_entries(sample)
                 sample = {}
             key = f"{folder}/{stem}"
+            content = tar.extractfile(member)
+            assert content is not None
             sample[field.lower()] = content.read()
+            if len(sample) > MOST_FIELDS:
+                raise DataError(
+                    f"more than {MOST_FIELDS} files share the name {stem}; what comes before the first dot tells samples apart"
+                )
+        _check_end(tar.fileobj)
     if sample:
         yield _with_entries(sample)
 
 
-def _with_entries(sample: dict[str, bytes]) -> dict[str, bytes | str]:
+def _check_end(stream: Any) -> None:
+    """One block of zeros counts as the end, also where it took the place of a header: see that nothing comes behind it."""
+    zeros = 0
+    while (chunk := stream.read(2**16)) and zeros < MOST_ZEROS:
+        zeros += len(chunk)
+        if chunk.strip(b"\0"):
+            raise tarfile.ReadError("there is more behind its end; it is damaged, or several were joined")
+    if chunk:
+        raise tarfile.ReadError("it is full of zeros behind its end; it was not fetched to its end")
+
+
+def _with_entries(sample: dict[str, bytes]) -> Sample:
     try:
         found = json.loads(sample.get("json", b"{}"))
     except (ValueError, RecursionError):
         found = {}
     entries = found.items() if isinstance(found, dict) else ()
-    return {**{str(name): str(value) for name, value in entries if isinstance(value, str | int)}, **sample}
+    told = {
+        str(name): "" if value is None else str(value) for name, value in entries if isinstance(value, str | int | None)
+    }
+    return {**told, **sample}
 
 
 def is_picture(field: str) -> bool:

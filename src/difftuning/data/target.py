@@ -18,7 +18,7 @@ from difftuning.data.joined import Joined
 from difftuning.data.latent_files import LatentFiles
 from difftuning.data.latents import Encoder, LatentSet, encode
 from difftuning.data.prompted import Prompted
-from difftuning.data.sources import DataConfig, is_streamed, open_source
+from difftuning.data.sources import DataConfig, is_streamed, needs_all, open_source
 from difftuning.data.splits import Split, split
 from difftuning.data.streamed import open_streamed
 from difftuning.data.transforms import Transform
@@ -154,6 +154,8 @@ def open_target(
     """
     if config.also:
         sets = (config.model_copy(update={"also": None}), *(DataConfig(**dict(one)) for one in config.also))
+        for one in sets:  # before hours go into the encoding of one of them
+            needs_all(one, "data.also")
         every = [open_target(one, image_size, codec, cache_dir, progress, by_prompt) for one in sets]
         return replace(join(every), config=config)
     cache = cache_dir or cache_folder()
@@ -231,10 +233,7 @@ def join(targets: Sequence[Target]) -> Target:
         DataError: one is streamed.
     """
     for target in targets:
-        if not isinstance(target.train, LatentSet):
-            raise DataError(
-                f"{target.config.target!r} is read as a stream, which cannot be joined with other sets; train on it alone"
-            )
+        needs_all(target.config, "a joint target")
     source = Joined([target.source for target in targets])
     starts = source.starts[:-1]
     pairs = list(zip(targets, starts, strict=True))

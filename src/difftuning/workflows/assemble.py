@@ -23,6 +23,7 @@ from difftuning.coefficients.families import Constant
 from difftuning.coefficients.realisation import build_realisation
 from difftuning.coefficients.weighting import loss_weight
 from difftuning.data.order import Order
+from difftuning.data.sources import needs_all
 from difftuning.data.target import Target, open_target
 from difftuning.errors import ConfigError
 from difftuning.evaluation.features import feature_network
@@ -186,6 +187,8 @@ def target_of(recipe: Recipe, backbone: Backbone, display: Display | None = None
     Raises:
         DataError: there are no usable ones.
     """
+    if recipe.control is not None:
+        needs_all(recipe.data, "control")
     with late(display or Silent(), "encode the images") as progress:
         target = open_target(recipe.data, backbone.image_size, backbone.codec, None, progress, backbone.by_prompt)
     return (target, None) if recipe.control is None else with_controls(recipe.control, target)

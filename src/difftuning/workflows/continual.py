@@ -16,6 +16,7 @@ from difftuning.config.provenance import provenance
 from difftuning.continual.memory import Refresh, Static
 from difftuning.continual.page import write_page
 from difftuning.continual.stream import Stream
+from difftuning.data.sources import needs_all
 from difftuning.data.target import Target, open_target
 from difftuning.errors import CheckpointError
 from difftuning.json_files import read_json, write_json, write_text
@@ -86,6 +87,8 @@ def phase_targets(recipes: list[Recipe]) -> list[Target]:
     Raises:
         DifftuningError: the model or a target cannot be used.
     """
+    for recipe in recipes:
+        needs_all(recipe.data, "continual")
     model = pretrained(recipes[0])
     return [
         open_target(

@@ -21,7 +21,7 @@ from difftuning.data.control_maps import (
 )
 from difftuning.data.latents import LatentSet
 from difftuning.data.target import Target
-from difftuning.errors import BankError, DataError
+from difftuning.errors import BankError
 from difftuning.types import Condition
 from difftuning.workflows.drawing import DECODED, images_of
 
@@ -42,20 +42,16 @@ class Controls:
 
 
 def with_controls(config: ControlConfig, target: Target) -> tuple[Target, Controls]:
-    """The target without the images that have no usable map, and the maps of the others.
+    """The target, which is no stream, without the images that have no usable map, and the maps of the others.
 
     Raises:
         ConfigError: the annotator cannot be had.
-        DataError: no image has a usable map, or the set is streamed.
+        DataError: no image has a usable map.
     """
     parts: list[LatentSet] = []
     maps: list[ControlMaps] = []
     for part in (target.train, target.heldout):
-        if not isinstance(part, LatentSet):
-            raise DataError(
-                f"{target.config.target!r} is read as a stream, and maps are made of images that can be read again; have "
-                "them as a folder or a table and set data.stream=false"
-            )
+        assert isinstance(part, LatentSet)
         indices, most = part.indices.tolist(), target.config.max_pixels
         made, kept, skipped = target_maps(config, target.source, target.transform, indices, most, cache_folder())
         chosen = replace(part.subset(torch.tensor(kept)), skipped=[*part.skipped, *skipped], report=part.report)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from math import isfinite
 from typing import Protocol
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -47,10 +48,11 @@ class Total(Protocol):
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Numbers as a line of bars, from the lowest to the highest of them; nothing for none."""
-    low, high = min(values, default=0.0), max(values, default=0.0)
+    """Numbers as a line of bars, from the lowest to the highest of them; a blank for one that is not finite."""
+    there = [value for value in values if isfinite(value)]
+    low, high = min(there, default=0.0), max(there, default=0.0)
     span = (high - low) or 1.0
-    return "".join(BARS[round((value - low) / span * (len(BARS) - 1))] for value in values)
+    return "".join(BARS[round((one - low) / span * (len(BARS) - 1))] if isfinite(one) else " " for one in values)
 
 
 def total(task: Task, done: int = 0) -> Total:
