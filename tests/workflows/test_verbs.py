@@ -24,7 +24,7 @@ from difftuning.errors import BankError, CheckpointError, ConfigError, DataError
 from difftuning.json_files import MetricsLog
 from difftuning.results import Row
 from difftuning.run_folder import RunFolder
-from difftuning.training.checkpoints import Checkpoints, read
+from difftuning.training.checkpoints import Checkpoints, read, tensors_digest
 from difftuning.workflows import bank
 from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
@@ -309,10 +309,40 @@ def test_another_recipe_is_refused_before_anything_is_written(recipe_file: Path,
 
 def test_how_often_a_run_tells_and_saves_is_not_its_identity(recipe_file: Path) -> None:
     digest = load(str(recipe_file), []).digest()
-    for override in ("training.keep=5", "training.log_every=1", "training.save_every=7", "bank.count=13", "seed=0"):
+    for override in (
+        "training.keep=5",
+        "training.use_best=true",
+        "training.log_every=1",
+        "training.save_every=7",
+        "bank.count=13",
+        "seed=0",
+    ):
         assert load(str(recipe_file), [override]).digest() == digest
     for override in ("training.batch_size=8", "optim.lr=0.5", "seed=1", "coefficients.psi.tau=0.5"):
         assert load(str(recipe_file), [override]).digest() != digest
+
+
+def test_a_run_can_end_with_its_best_average(recipe_file: Path, tmp_path: Path) -> None:
+    """At such a learning rate the last step is not the best one."""
+    asked = ["training.steps=4", "training.heldout_every=1", "optim.lr=0.2", "ema.decay=0"]
+    last = train(load(str(recipe_file), asked))
+    run = tmp_path / "run"
+    folder = Checkpoints(run / "checkpoints")
+    best, newest = folder.best(), folder.last()
+    assert best is not None
+    assert newest is not None
+    assert best != newest
+    ema = {path: read(path)[0]["ema"] for path in (best, newest)}
+    assert last["weights_digest"] == tensors_digest(ema[newest])
+    # A finished run is asked for it afterwards, and trains no step for it.
+    again = train(load(str(run / "recipe.yaml"), ["training.use_best=true"]))
+    assert again["weights_digest"] == tensors_digest(ema[best])
+    saved = dict(load_model(str(run / "model")).network.named_parameters())
+    assert all(torch.equal(saved[name], value) for name, value in ema[best].items())
+    rows = evaluate(run)["rows"]
+    assert {row["step"] for row in rows if row["metric"] == "heldout"} == {int(best.name[-8:])}
+    with pytest.raises(ConfigError, match="use_best=true looks at the held-out error"):
+        load(str(recipe_file), ["training.use_best=true", "training.heldout_every=0"])
 
 
 def test_one_process_trains_in_one_precision_after_another(recipe_file: Path, tmp_path: Path) -> None:

@@ -43,8 +43,15 @@ class TrainingConfig(Section):
     keep: int = Field(2, gt=0)
     """Newest checkpoints that stay; the best one stays besides."""
 
+    use_best: bool | None = None
+    """End with the average where the held-out error was lowest, and not with the last one. Null takes the last."""
+
     @model_validator(mode="after")
     def _parts_of_a_batch(self) -> TrainingConfig:
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate={self.accumulate} passes cannot share {self.batch_size} samples; lower it")
+        if self.use_best and not self.heldout_every:
+            raise ValueError(
+                "use_best=true looks at the held-out error, and heldout_every=0 never measures it; set one of them"
+            )
         return self

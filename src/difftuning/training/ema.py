@@ -62,6 +62,12 @@ class EMA:
         ]  # themselves, where they are there already
         torch._foreach_lerp_(list(self.average.values()), beside, weight)
 
+    @torch.no_grad()
+    def take(self, average: Mapping[str, Tensor]) -> None:
+        """Go on from another average."""
+        for name, value in self.average.items():
+            value.copy_(average[name])
+
     @contextmanager
     def swapped(self) -> Iterator[None]:
         """Within the context the model carries the average; the trained values come back after it, bit for bit."""

@@ -289,7 +289,7 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(groups["parameters"][name])
-                self.ema.average[name].copy_(groups["ema"][name])
+        self.ema.take(groups["ema"])
         restore_optimizer(self.optimizer, list(self.parameters), groups["optimizer"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])

@@ -35,7 +35,7 @@ from difftuning.workflows.drift import Drift, drift_of
 from difftuning.workflows.heldout import HeldOut, bank_heldout, target_heldout
 from difftuning.workflows.pretrained import device_of
 from difftuning.workflows.recipe import Recipe
-from difftuning.workflows.runs import FinishedRun, drawn_from, open_run
+from difftuning.workflows.runs import FinishedRun, drawn_from, open_run, step_of
 
 SAMPLES = "evaluated.safetensors"
 """In the samples folder of a run: the images that were judged."""
@@ -98,7 +98,7 @@ def measure(run: FinishedRun, recipe: Recipe, display: Display) -> Measured:
 
     Interpolated weights have neither a drift nor a past of their own.
     """
-    step = recipe.training.steps
+    step = step_of(recipe)
     judge = Judge(recipe, run.target, run.controls)
     drawn = drawn_from(run, recipe.sampling)
     own = drawn is run.model

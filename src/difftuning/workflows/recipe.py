@@ -164,12 +164,12 @@ class Recipe(Section):
         return heldout_of(self.bank_path)
 
     def digest(self) -> str:
-        """The identity of the training: what changes its result, and not where it is, how it is judged or how often it tells.
+        """The identity of the training: what moves the weights, not where it is, how it is judged, how often it tells, how it ends.
 
         The bank is left out: a checkpoint names the digest of the one that was read. So are keys that are null, which change
         nothing: a new one of a later version leaves the digests of earlier runs as they are.
         """
-        told = {"log_every", "heldout_every", "sample_every", "save_every", "keep"}
+        told = {"log_every", "heldout_every", "sample_every", "save_every", "keep", "use_best"}
         left_out = {"name", "out", "bank", "bank_folder", "device", "threads", "trackers", "evaluation", "sampling"}
         exclude: dict[str, Any] = {**dict.fromkeys(left_out, True), "training": told}
         return hashlib.sha256(self.model_dump_json(exclude=exclude, exclude_none=True).encode()).hexdigest()

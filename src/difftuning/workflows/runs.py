@@ -20,6 +20,7 @@ from difftuning.config.validate import validate
 from difftuning.data.target import Target
 from difftuning.errors import CheckpointError, ModelError
 from difftuning.run_folder import RunFolder
+from difftuning.training.checkpoints import Checkpoints, read_state
 from difftuning.tuning import Tuner
 from difftuning.tuning import build as build_tuner
 from difftuning.tuning.store import SETTINGS, read_tuner
@@ -98,6 +99,12 @@ def is_finished(recipe: Recipe) -> bool:
     folder = RunFolder(recipe.folder)
     tuner = recipe.tuner.kind == "full" or (folder.tuner / SETTINGS).is_file()
     return tuner and (not build_tuner(recipe.tuner).mergeable or (folder.model / "model_index.json").is_file())
+
+
+def step_of(recipe: Recipe) -> int:
+    """The step that the model of a finished run is of: the last, or the best where the recipe takes that."""
+    best = Checkpoints(RunFolder(recipe.folder).checkpoints).best() if recipe.training.use_best else None
+    return recipe.training.steps if best is None else int(read_state(best)["step"])
 
 
 def models_of(recipe: Recipe) -> Models:

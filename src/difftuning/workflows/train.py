@@ -16,7 +16,7 @@ from difftuning.json_files import MetricsLog, write_json, write_text
 from difftuning.processes import alone, present
 from difftuning.reporting.images import image_grid
 from difftuning.run_folder import RunFolder
-from difftuning.training.checkpoints import tensors_digest
+from difftuning.training.checkpoints import read, tensors_digest
 from difftuning.training.hooks import Hook
 from difftuning.training.preemption import stop_request
 from difftuning.training.step_profile import StepProfile
@@ -191,6 +191,8 @@ def _unshared(run: Assembly) -> Assembly:
 def _finish(run: Assembly) -> dict[str, Any]:
     """Write the averaged model as a folder, and say how the run ended."""
     trainer = run.trainer
+    if run.recipe.training.use_best and (best := trainer.checkpoints.best()):
+        trainer.ema.take(read(best)[0]["ema"])
     learned = tensors_digest(trainer.ema.average)  # folding it in multiplies some of it
     with trainer.ema.swapped():
         if run.recipe.tuner.kind != "full":
