@@ -39,7 +39,17 @@ def test_the_costs_in_the_readme() -> None:
     assert found == [(f"{min(ratios):.2f}", f"{max(ratios):.2f}") for ratios in every]
 
 
-@pytest.mark.parametrize("metric", ["heldout", "heldout_best", "frechet", "memorised"])
+def test_the_shares_of_copies() -> None:
+    found: dict[str, list[float]] = {}
+    for row in read_rows(RESULTS / "targets.json"):
+        if row.metric == "memorised":
+            found.setdefault(row.method, []).append(row.value)
+    means = [100 * sum(found[method]) / len(found[method]) for method in ("finetune", "diff-tuning", "measured")]
+    told = re.findall(r"([\d.]+) %", README.partition("copies of training images is")[2])
+    assert told[:3] == [f"{mean:.1f}" for mean in means]
+
+
+@pytest.mark.parametrize("metric", ["heldout", "heldout_best", "frechet"])
 def test_the_table_of_the_targets(metric: str) -> None:
     rows = read_rows(RESULTS / "targets.json")
     found = [ahead(metric, method).check(rows) for method in ("diff-tuning", "measured")]

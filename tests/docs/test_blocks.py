@@ -124,6 +124,7 @@ def test_the_readme_takes_a_folder_of_images_to_its_report(tmp_path: Path) -> No
     small += ["evaluation.samples=32", "evaluation.heldout_draws=8", "training.sample_every=10"]
     block = [line for line in every_command(ROOT / "README.md") if line[0] == "difftuning" and line[1] != "demo"]
     assert block[0][-1] == "--report"
+    block = [line for line in block if not any(word.startswith("paper/") for word in line)]  # weights of gigabytes
     for line in block:
         written = tmp_path / line[line.index(">") + 1] if ">" in line else None
         line = line[: line.index(">")] if ">" in line else line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 AUTO = "auto"
 SLOW = "bf16 is emulated on this processor, many times slower than float32; set precision to no, or to auto"
@@ -31,5 +31,9 @@ def _told(given: Any) -> Any:
     return given if given != AUTO else "bf16" if native_bf16() else "no"
 
 
-Precision = Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(_told)]
+Precision = Annotated[
+    Literal["no", "bf16", "fp16"],
+    BeforeValidator(_told),
+    WithJsonSchema({"enum": ["no", AUTO, "bf16", "fp16"]}),
+]
 """Float32, or mixed precision; weights stay as they are. `auto` becomes bf16 where it is native, else no."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from difftuning.json_files import read_json, write_text
@@ -22,7 +23,8 @@ def write_index(results: Path, pages: Path, quick: bool = False) -> Path:
         pages: the folder of STUDY.md.
         quick: the rows are of the smallest form of each.
     """
-    lines = []
+    tested: list[tuple[str, ...]] = []
+    untested: list[tuple[str, ...]] = []
     for one in (kind.quick() if quick else kind for kind in KINDS.values()):
         file = results / f"{one.name}.json"
         measured = file.is_file()
@@ -32,14 +34,20 @@ def write_index(results: Path, pages: Path, quick: bool = False) -> Path:
         for claim in one.claims:
             found = claim.check(rows)
             verdict = UNTESTED if found is None else VERDICTS[found.agrees]
-            lines.append((title, one.source, claim.text, "" if found is None else found.number, verdict, state))
+            line = (title, one.source, claim.text, "" if found is None else found.number, verdict, state)
+            (untested if found is None else tested).append(line)
     head = ("study", "in the paper", "claim", "found", "verdict", "runs")
+    counts = Counter(line[4] for line in tested)
+    said = ", ".join(
+        f"{counts[verdict]} {word}"
+        for verdict, word in zip(VERDICTS.values(), ("agree", "disagree", "undecided"), strict=True)
+    )
     text = (
         "# Results\n\n"
-        "Each claim, what was measured, and whether it agrees. A verdict on who is ahead is about the mean over the finished runs, "
-        "whose number stands in the last column, and is undecided where that mean is within two of its standard errors, over "
-        "targets where there are three or more, else over pairs of runs. Written by `difftuning study` from the result rows.\n\n"
-        + TextTable(head, tuple(lines), prose=True).markdown()
+        f"{len(tested)} of {len(tested) + len(untested)} claims tested: {said}. A verdict compares means over the finished runs, whose "
+        "number stands in the last column. It is undecided where the mean difference is less than two of its standard errors, taken "
+        "over targets where there are at least three, otherwise over pairs of runs with the same seed. Written by `difftuning study` "
+        "from the result rows.\n\n" + TextTable(head, tuple([*tested, *untested]), prose=True).markdown()
     )
     path = pages / "index.md"
     path.parent.mkdir(parents=True, exist_ok=True)
