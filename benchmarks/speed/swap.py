@@ -58,9 +58,12 @@ def main() -> int:
     def distance(images: Tensor) -> dict[str, float]:
         return {"frechet": frechet(extract(images, network), reference)}
 
+    def decode(latents: Tensor) -> Tensor:
+        return to_uint8(model.codec.decode(latents))
+
     def together(guidance: float) -> None:
         high = denoiser_of(model, config, guidance=guidance)
-        args = (high, low, model.process, scheduler, condition, model.sample_shape, STEPS, distance, model.codec.decode)
+        args = (high, low, model.process, scheduler, condition, model.sample_shape, STEPS, distance, decode)
         swap_curve(*args, SHARES, config.seed, given.samples)
 
     def apart(guidance: float) -> None:
@@ -70,7 +73,7 @@ def main() -> int:
             latents = sample(
                 denoiser, model.process, scheduler, condition, noise, STEPS, generators(config.seed, indices)
             )
-            distance(to_uint8(model.codec.decode(latents)))
+            distance(decode(latents))
 
     runs = {
         f"{name}, guidance {guidance:g}": (lambda run=run, guidance=guidance: run(guidance))

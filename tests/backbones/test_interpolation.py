@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from backbones.families import condition, controlnet
 from difftuning.backbones.interpolation import Interpolated
 from difftuning.coefficients.families import Constant, Power, Step
 from difftuning.errors import ModelError
@@ -27,6 +28,22 @@ def test_the_ends_are_the_two_models() -> None:
         for row in range(len(X)):
             one = slice(row, row + 1)
             assert torch.equal(between(X[one], T[one], CONDITION[one]), model(X[one], T[one], CONDITION[one]))
+
+
+@torch.no_grad()
+def test_all_that_an_unlocked_controlnet_trains_is_between(tmp_path: Path) -> None:
+    """The second half of its UNet too, which lies outside of the ControlNet."""
+    before, after = (controlnet("sd", tmp_path / str(number), unlocked=True) for number in range(2))
+    for value in after.network.parameters():
+        value.add_(0.1)
+    assert len([name for name, _ in after.network.named_parameters() if not name.startswith("controlnet")])
+    x, t = torch.randn(1, *after.sample_shape, generator=torch.Generator().manual_seed(1)), torch.tensor([400.0])
+    asked = condition(after, torch.tensor([0]))
+    ends = [model(x, t, asked) for model in (before, after)]
+    assert not torch.equal(*ends)
+    for share, end in enumerate(ends):
+        assert torch.equal(Interpolated(before, after, Constant(float(share)))(x, t, asked), end)
+    assert torch.equal(after(x, t, asked), ends[1]), "what it was made of is as it was"
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.diagnosis.swap_curve import SwapCurve, swap_curve
+from difftuning.evaluation.features import to_uint8
 from difftuning.noise.clock import default_clock
 from difftuning.noise.process import from_scheduler_config
 from difftuning.sampling.loop import sample
@@ -46,7 +47,7 @@ def run(solver: str, shares: tuple[float, ...], batch_size: int = 4, **denoisers
         SHAPE,
         10,
         lambda images: {"mean": float(images.double().mean()), "n": len(images)},
-        lambda latents: latents / 3,
+        lambda latents: to_uint8(latents / 3),
         shares,
         batch_size=batch_size,
         strip_rows=6,

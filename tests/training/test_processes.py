@@ -72,7 +72,6 @@ class Seen:
 
     def __init__(self, items: Any) -> None:
         self.items, self.read = items, []  # type: ignore[var-annotated]
-        self.labels = getattr(items, "labels", None)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -80,6 +79,10 @@ class Seen:
     def get(self, indices: Tensor, *flip: Tensor) -> Tensor:
         self.read += indices.tolist()
         found: Tensor = self.items.get(indices, *flip)
+        return found
+
+    def classes(self, indices: Tensor) -> Tensor:
+        found: Tensor = self.items.classes(indices)
         return found
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.state import AcceleratorState
 
 from difftuning.errors import ConfigError
 from difftuning.training import optim
 from difftuning.training.compiling import compile_blocks
 from difftuning.training.optim import OptimConfig
-from difftuning.training.precision import make_accelerator
 from tiny import tiny_dit
 from training.test_trainer import make, same
 
@@ -55,16 +57,38 @@ def test_without_bitsandbytes_there_is_a_mend(tmp_path: Path, monkeypatch: pytes
         make(tmp_path, optim=EIGHT_BIT)
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_tf32_is_switched_as_asked(asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    try:
-        make_accelerator("no", torch.device("cpu"), asked)
-        assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (asked, asked)
-        make_accelerator("no", torch.device("cpu"))
-        assert torch.backends.cuda.matmul.allow_tf32 == asked
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+@pytest.mark.parametrize("asked", [True, False, None])
+def test_tf32_is_switched_as_asked_within_a_step_and_back(asked: bool | None, tmp_path: Path) -> None:
+    def switches() -> tuple[bool, bool]:
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    before, seen = switches(), []
+    trainer = make(tmp_path, tf32=asked)
+    plain = trainer.passes.asked
+    trainer.passes.asked = lambda batch: (seen.append(switches()), plain(batch))[1]  # type: ignore[attr-defined]
+    trainer.run(until=1)
+    assert seen == [before if asked is None else (asked, asked)]
+    assert switches() == before
+
+
+def test_a_step_that_a_scaler_leaves_out_is_seen() -> None:
+    """A real scaler, on the CPU: under a fused AdamW it would be asked for the step, and nobody would know."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    Accelerator(cpu=True)
+    parameter = torch.nn.Parameter(torch.ones(4))
+    plain = optim.make_optimizer([parameter], optim.OptimConfig(lr=0.1), scaled=True)
+    scaler = torch.amp.GradScaler("cpu")
+    optimizer = AcceleratedOptimizer(plain, scaler=scaler)
+    for factor, skipped in ((1.0, False), (float("inf"), True), (1.0, False)):
+        before = parameter.detach().clone()
+        scaler.scale((factor * parameter).sum()).backward()
+        scaler.unscale_(plain)
+        torch.nn.utils.clip_grad_norm_([parameter], 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        assert optimizer.step_was_skipped == skipped
+        assert torch.equal(parameter, before) == skipped
+    assert optim.make_optimizer([parameter], optim.OptimConfig()).defaults["fused"]
 
 
 def test_blocks_are_compiled_and_nothing_else() -> None:

@@ -99,6 +99,36 @@ def test_off_is_the_base_model_bit_for_bit_and_on_comes_back(name: str, net: Net
         assert torch.equal(ask(net, copied), tuned)
 
 
+@NET
+@TUNER
+def test_what_it_adds_lies_where_the_network_does(name: str, net: Net) -> None:
+    """The meta device stands for a GPU here."""
+    network, tuner = net.make().to("meta"), made(name)
+    parameters = tuner.attach(network, net.table, seed=0)
+    assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
+    known = dict(network.named_parameters())
+    assert all(known[at] is parameter for at, parameter in parameters.items())
+
+
+@TUNER
+def test_off_under_autocast_is_the_base_model_too(name: str) -> None:
+    """Autocast keeps what it has cast, so that the weights of before could answer in the place of the base model's."""
+    if not made(name).reversible:
+        return
+    net = NETS["dit"]
+    network, tuner = net.make(), made(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        before = ask(net, network)
+    tuner.attach(network, net.table, seed=0)
+    move(tuner)
+    with torch.autocast("cpu", torch.bfloat16):
+        tuned = net.ask(network).detach()
+        with tuner.off():
+            assert torch.equal(ask(net, network), before)
+        assert torch.equal(net.ask(network).detach(), tuned)
+    assert not torch.equal(tuned, before)
+
+
 @TUNER
 def test_a_teacher_between_forward_and_backward_changes_no_gradient(name: str) -> None:
     net, found = NETS["dit"], []

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from difftuning.backbones.codec import Codec, make_codec
 from difftuning.backbones.labels import LabelChange, LabelSpace, check_labels
@@ -19,6 +20,7 @@ from difftuning.noise.prediction import Prediction
 from difftuning.noise.prediction import from_scheduler_config as prediction_of
 from difftuning.noise.process import NoiseProcess
 from difftuning.noise.process import from_scheduler_config as process_of
+from difftuning.processes import present
 from difftuning.types import Condition
 
 
@@ -126,9 +128,11 @@ class Backbone(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        device: torch.device = next(self.network.parameters()).device
-        return device
+        """Where it computes: where the weights are, also where processes share them and keep their parts in the host's memory."""
+        parameter = next(self.network.parameters())
+        own = present().device if isinstance(parameter.data, DTensor) else None
+        device: torch.device = parameter.device
+        return device if own is None else own
 
     def to(self, device: torch.device | str) -> Backbone:
         """The model and its codec on another device, in place."""

@@ -132,5 +132,10 @@ def only_errors() -> Iterator[None]:
 
 
 def in_dtype(network: nn.Module, dtype: torch.dtype) -> Any:
-    """A copy of a network on the CPU in another precision."""
-    return nn.Module.to(copy.deepcopy(network), "cpu", dtype)
+    """A copy of a network on the CPU in another precision, made tensor by tensor: a device need not hold it twice."""
+
+    def moved(value: torch.Tensor) -> torch.Tensor:
+        return value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype, copy=True)
+
+    parameters = {id(one): nn.Parameter(moved(one), one.requires_grad) for one in network.parameters()}
+    return copy.deepcopy(network, {**parameters, **{id(one): moved(one) for one in network.buffers()}})

@@ -40,9 +40,9 @@ class Interpolated(Backbone):
 
     def __init__(self, before: Backbone, after: Backbone, share: Family) -> None:
         self.__dict__ |= after.__dict__
-        self.network = copy.deepcopy(after.network)
-        self.inner = copy.copy(after)
-        self.inner.network = self.network
+        self.inner = copy.deepcopy(after)
+        self.inner.codec = after.codec
+        self.network = self.inner.network
         self.origins = (before.digest(), after.digest())
         middles = (torch.arange(LEVELS, dtype=torch.float64) + 0.5) / LEVELS
         self.shares = share(middles).tolist()

@@ -263,7 +263,7 @@ class Drawer:
                 self.denoiser,
                 model.process,
                 self.scheduler,
-                Condition(labels.to(model.device)),
+                Condition(labels).to(model.device),
                 sample_noise(config.seed, indices, model.sample_shape).to(model.device),
                 config.steps,
                 generators(config.seed, indices),

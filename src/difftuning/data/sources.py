@@ -24,8 +24,8 @@ class SetConfig(Section):
     """One set of images: where they are and which of them are used for what."""
 
     target: str = "openmoji"
-    """A folder of images or of classes, tar shards, parquet, arrow, jsonl or csv files, an address such as s3://BUCKET/train-*.tar, a
-    name of `difftuning data list`, or OWNER/NAME (hub)."""
+    """A folder of images or of classes, tar shards, parquet, arrow, jsonl or csv files, an address such as s3://BUCKET/train-*.tar,
+    a name of `difftuning data list`, or OWNER/NAME (hub)."""
     subset: str | None = None
     """The configuration of a hub data set that has several."""
     split: str = "train"

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from difftuning.evaluation.features import to_uint8
 from difftuning.noise.process import NoiseProcess
 from difftuning.sampling.loop import Scheduler, State, resume, sample
 from difftuning.sampling.seeds import generators, sample_noise
@@ -77,7 +76,7 @@ def swap_curve(
         shape: (C, H, W) of a latent.
         steps: of the solver.
         distance: judges (N, 3, H, W) uint8 images; called once a share.
-        decode: latents (B, C, H, W) -> images (B, 3, H, W) in [-1, 1].
+        decode: latents (B, C, H, W) -> images (B, 3, H, W) uint8 on the CPU.
         shares: in [0, 1]; each is rounded to whole steps.
         seed: sample i depends on (seed, i) alone.
         batch_size: samples at a time.
@@ -94,7 +93,7 @@ def swap_curve(
         sample(finetuned, process, scheduler, part, noise, steps, generators(seed, indices), branches)
         for count, done in images.items():
             latents = resume(pretrained, process, part, branches.states[count])
-            done.append(to_uint8(decode(latents)).cpu())
+            done.append(decode(latents))
         if progress is not None:
             progress(first + len(part))
     finished = {count: torch.cat(parts) for count, parts in images.items()}

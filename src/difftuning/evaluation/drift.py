@@ -26,7 +26,7 @@ def weight_drift(
     found = {}
     for name, value in before.items():
         if name in after and after[name].shape == value.shape:
-            moved = (after[name].detach().double() - value.detach().double().to(after[name].device)).square()
+            moved = (after[name].detach().cpu().double() - value.detach().cpu().double()).square()
             weighted = moved if importance is None else moved * importance[name].to(moved)
             found[name] = float(weighted.sum())
     return found

@@ -33,6 +33,23 @@ def expand(values: Tensor, like: Tensor) -> Tensor:
     return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
+class OnDevice:
+    """A table (T,) float64 that is copied to a device once: to copy it in each step would be to wait for the device.
+
+    On Apple's devices, which have no float64, it is float32.
+    """
+
+    def __init__(self, table: Tensor) -> None:
+        self._tables = {table.device: table}
+
+    def on(self, device: torch.device) -> Tensor:
+        """The table there."""
+        if device not in self._tables:
+            table = next(iter(self._tables.values()))
+            self._tables[device] = table.to(device, torch.float32 if device.type == "mps" else table.dtype)
+        return self._tables[device]
+
+
 class NoiseProcess(ABC):
     """A path from data to noise. All methods take t of any shape and return that shape, in float64 or t's own dtype."""
 
@@ -98,14 +115,19 @@ class VariancePreserving(NoiseProcess):
                 "the noise table alphas_cumprod must fall strictly within [0, 1); check the scheduler's betas"
             )
         self.alphas_cumprod = table
+        self._cumprod = OnDevice(table)
         self.steps = len(table)
-        self._log_snr = table.log() - torch.log1p(-table)
+        self._log_snr = OnDevice(table.log() - torch.log1p(-table))
         self.t_min, self.t_max = 0.0, float(self.steps - 1)
+
+    def cumprod(self, device: torch.device) -> Tensor:
+        """alphas_cumprod on a device."""
+        return self._cumprod.on(device)
 
     def log_snr(self, t: Tensor) -> Tensor:
         """lambda(t), read from the table and interpolated between its entries."""
-        table = self._log_snr.to(t.device)
-        at = t.to(torch.float64).clamp(self.t_min, self.t_max)
+        table = self._log_snr.on(t.device)
+        at = t.to(table.dtype).clamp(self.t_min, self.t_max)
         low = at.floor().long()
         fraction = at - low
         here = table[low]
@@ -122,8 +144,8 @@ class VariancePreserving(NoiseProcess):
 
     def from_log_snr(self, log_snr: Tensor) -> Tensor:
         """The (fractional) index with this log-SNR, clamped to the table."""
-        rising = -self._log_snr.to(log_snr.device)
-        at = (-log_snr).to(torch.float64).clamp(rising[0], rising[-1])
+        rising = -self._log_snr.on(log_snr.device)
+        at = (-log_snr).to(rising.dtype).clamp(rising[0], rising[-1])
         high = torch.searchsorted(rising, at).clamp(1, self.steps - 1)
         low = high - 1
         return low + (at - rising[low]) / (rising[high] - rising[low])

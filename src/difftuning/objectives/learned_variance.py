@@ -18,7 +18,7 @@ from difftuning.types import Batch
 
 def _posterior(process: VariancePreserving, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of q(x_{t-1} | x_t, x0): the factors of x0 and x_t in its mean, its log-variance, and log beta_t; all (B,)."""
-    cumprod = process.alphas_cumprod.to(t.device)
+    cumprod = process.cumprod(t.device)
     previous = torch.cat([cumprod.new_ones(1), cumprod[:-1]])
     index = t.long()
     here, before = cumprod[index], previous[index]

@@ -36,8 +36,16 @@ class OptimConfig(Section):
     """Keep AdamW's two moments in 8 bits instead of 32, by bitsandbytes (`pip install difftuning[8bit]`). Null does not."""
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
-    """Fused AdamW over the parameters given, or AdamW with moments in 8 bits (Dettmers et al., 2022).
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], config: OptimConfig, scaled: bool = False
+) -> torch.optim.Optimizer:
+    """AdamW over the parameters given, or AdamW with moments in 8 bits (Dettmers et al., 2022).
+
+    Args:
+        parameters: those that train.
+        config: of the optimiser.
+        scaled: a loss scaler decides whether a step is made. A fused AdamW would be asked each time, and leave the step out by
+            itself, so that nobody could count it.
 
     Raises:
         ConfigError: bitsandbytes is not there, or the parameters are shared among processes.
@@ -57,7 +65,9 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig) -> t
             parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
         )
         return made
-    return torch.optim.AdamW(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+    return torch.optim.AdamW(
+        parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=not scaled
+    )
 
 
 def learning_rate(step: int, steps: int, config: OptimConfig) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -14,16 +15,27 @@ from difftuning.config.precision import Precision
 from difftuning.errors import ConfigError
 
 
-def make_accelerator(precision: Precision, device: torch.device, tf32: bool | None = None) -> Accelerator:
-    """Accelerate on the device where the parameters are; `tf32` of None leaves torch's own switches alone.
+@contextmanager
+def rounding(tf32: bool | None) -> Iterator[None]:
+    """Within it a GPU rounds the factors of float32 products to TF32, or does not; None leaves it as it is."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    try:
+        if tf32 is not None:
+            products.allow_tf32 = convolutions.allow_tf32 = tf32
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def make_accelerator(precision: Precision, device: torch.device) -> Accelerator:
+    """Accelerate on the device where the parameters are.
 
     Raises:
         ConfigError: the precision is not to be had there.
     """
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError("training.precision=fp16 needs a GPU; use bf16 or no on a CPU")
-    if tf32 is not None:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     # accelerate keeps the first precision of a process for good; a second run of the same process may have another.
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(

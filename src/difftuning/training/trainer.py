@@ -33,7 +33,7 @@ from difftuning.training.interfaces import Log, Objective, Streams
 from difftuning.training.loss_meter import LossMeter
 from difftuning.training.optim import OptimConfig, learning_rate, make_optimizer
 from difftuning.training.parallel import passes_of
-from difftuning.training.precision import attention_kernel, make_accelerator
+from difftuning.training.precision import attention_kernel, make_accelerator, rounding
 from difftuning.types import Batch, Errors
 
 
@@ -104,14 +104,14 @@ class Trainer:
                 f"training.batch_size={self.config.batch_size} in {self.config.accumulate} passes is too little for "
                 f"{self.processes.count} processes; launch at most {most}, or raise it"
             )
-        self.accelerator = make_accelerator(self.config.precision, self.device, self.config.tf32)
+        self.accelerator = make_accelerator(self.config.precision, self.device)
         if self.config.gradient_checkpointing:
             self.network.enable_gradient_checkpointing()  # type: ignore[operator]
         if self.config.compile:
             compile_blocks(self.network)
         self.passes = passes_of(self.accelerator, self.network, self.objective, self.parameters)
         self.parameters = self.passes.parameters
-        optimizer = make_optimizer(self.parameters.values(), self.optim)
+        optimizer = make_optimizer(self.parameters.values(), self.optim, self.accelerator.scaler is not None)
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.ema = self.passes.average(self.ema_config)
         self.state = State()
@@ -133,7 +133,8 @@ class Trainer:
         self.network.train()
         while self.state.step < last:
             started = time.perf_counter()
-            self._optimise(self.streams.batch(self.state.step, self.state.positions))
+            with rounding(self.config.tf32):
+                self._optimise(self.streams.batch(self.state.step, self.state.positions))
             self.state.step += 1
             self.state.seconds += time.perf_counter() - started
             leave = self.processes.any(self.stop()) and self.state.step < last

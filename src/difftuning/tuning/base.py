@@ -54,6 +54,11 @@ class Tuner(ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             own = self._attach(network)
+        network.to(
+            next(iter(known.values())).device
+        )  # what was added is made on the CPU, so that it is the same everywhere
+        now = dict(network.named_parameters())
+        own = {name: now[name] for name in own}
         self.parameters = {**own, **{name: known[name] for name in besides}}
         for parameter in self.parameters.values():
             parameter.requires_grad_(True)

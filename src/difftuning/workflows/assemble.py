@@ -241,6 +241,7 @@ def assemble(prepared: Prepared) -> Assembly:
             teacher = SwitchedOff(backbone, tuner.off, known, recipe.labels, digest)
         else:
             teacher.network.eval().requires_grad_(False)
+            teacher.codec = backbone.codec  # which it is never asked for
             teacher.labels = known
         # A teacher of prompts knows those of the target too.
         null = None if backbone.by_prompt else teacher.labels.null

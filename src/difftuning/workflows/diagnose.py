@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from difftuning.run_folder import RunFolder
 from difftuning.sampling.denoiser import Unconditional
 from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.display import Display, Silent, total
-from difftuning.workflows.drawing import denoiser_of
+from difftuning.workflows.drawing import denoiser_of, images_of
 from difftuning.workflows.evaluate import Judge, method_of
 from difftuning.workflows.heldout import bank_heldout, target_heldout
 from difftuning.workflows.recipe import Recipe
@@ -75,15 +76,14 @@ def diagnose(
             model.sample_shape,
             recipe.sampling.steps,
             distance,
-            model.codec.decode,
+            partial(images_of, model),
             shares,
             recipe.sampling.seed,
             recipe.sampling.batch_size,
             progress=total(task),
         )
-    draws = recipe.evaluation.heldout_draws
     maps = None if run.controls is None else run.controls.heldout
-    on_target = target_heldout(run.target.heldout, run.rows, model, draws, maps)
+    on_target = target_heldout(run.target.heldout, run.rows, model, recipe, maps)
     found: dict[str, Any] = {
         "swap": [{"share": point.share, **point.metrics} for point in curve.points],
         "network": judge.network.name,
@@ -95,8 +95,8 @@ def diagnose(
     }
     if (bank := open_heldout_bank(recipe, before)) is not None:
         found["bank"] = {
-            "pretrained": bank_heldout(bank, before, draws, recipe.control).curve(before).error.tolist(),
-            "run": bank_heldout(bank, model, draws, recipe.control).curve(model).error.tolist(),
+            "pretrained": bank_heldout(bank, before, recipe).curve(before).error.tolist(),
+            "run": bank_heldout(bank, model, recipe).curve(model).error.tolist(),
         }
     if advice is not None:
         found["advice"] = advice

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from difftuning.evaluation.drift import drift_by_layer, weight_drift
 from difftuning.objectives.anchor import fisher
 from difftuning.objectives.diff_tuning import DiffTuning
@@ -38,7 +40,8 @@ def drift_of(run: FinishedRun, fisher_draws: int | None = None) -> Drift:
     """
     if run.tuner is not None and not run.tuner.mergeable:
         return Drift({}, {})
-    source, model = run.plain()
+    # Two models more than are there already, and subtracted only.
+    source, model = run.plain(torch.device("cpu") if fisher_draws is None else None)
     left_out = set() if source.labels == model.labels else {model.class_table}
     before, after = (
         {name: value for name, value in one.network.named_parameters() if name not in left_out}

@@ -204,9 +204,11 @@ def heldout_rows(judge: Judge, run: FinishedRun, step: int, log: MetricsLog | No
     """The held-out error by u on target and bank, their means, and the mean while training and at its best, if there is a log."""
     draws, method = judge.recipe.evaluation.heldout_draws, method_of(judge.recipe)
     maps = None if run.controls is None else run.controls.heldout
-    where: dict[str, HeldOut] = {"heldout": target_heldout(judge.target.heldout, run.rows, run.model, draws, maps)}
+    where: dict[str, HeldOut] = {
+        "heldout": target_heldout(judge.target.heldout, run.rows, run.model, judge.recipe, maps)
+    }
     if (bank := open_heldout_bank(run.recipe, run.before)) is not None:
-        where["heldout_bank"] = bank_heldout(bank, run.model, draws, run.recipe.control)
+        where["heldout_bank"] = bank_heldout(bank, run.model, run.recipe)
     found = []
     for metric, place in where.items():
         curve = place.curve(run.model)

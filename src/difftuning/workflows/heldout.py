@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
 from difftuning.bank.read import Bank
-from difftuning.data.control_maps import ControlConfig, ControlMaps
+from difftuning.data.control_maps import ControlMaps
 from difftuning.data.latents import LatentSet
 from difftuning.diagnosis.denoising_curve import DenoisingCurve, denoising_curve
 from difftuning.types import Condition
 from difftuning.workflows.controls import default_condition, items_of
 from difftuning.workflows.drawing import spread
+from difftuning.workflows.recipe import Recipe
 
 BANK_ITEMS = 256
 """Items of the held-out bank: drawn like the bank from another seed, and never trained on."""
@@ -29,11 +30,13 @@ class HeldOut:
         latents: (N, C, H, W).
         condition: N conditions, rows of the model's own table.
         draws: in each bin.
+        together: of which so many are asked at once, the most that samples are drawn at once.
     """
 
     latents: Tensor
     condition: Condition
     draws: int
+    together: int
 
     def curve(self, backbone: Backbone) -> DenoisingCurve:
         """The model's error by u; the same items, noise and times for every model."""
@@ -45,11 +48,12 @@ class HeldOut:
             self.latents,
             self.condition,
             per_bin=self.draws,
+            batch_size=min(self.together, 128),
         )
 
     def without_condition(self, backbone: Backbone) -> HeldOut:
         """The same, asked under the null label of a model."""
-        return HeldOut(self.latents, self.condition.under(backbone.labels.null), self.draws)
+        return replace(self, condition=self.condition.under(backbone.labels.null))
 
 
 def known_rows(backbone: Backbone, names: Sequence[str]) -> Tensor:
@@ -61,21 +65,23 @@ def known_rows(backbone: Backbone, names: Sequence[str]) -> Tensor:
 
 
 def target_heldout(
-    heldout: LatentSet, rows: Tensor, backbone: Backbone, draws: int, maps: ControlMaps | None = None
+    heldout: LatentSet, rows: Tensor, backbone: Backbone, recipe: Recipe, maps: ControlMaps | None = None
 ) -> HeldOut:
     """The held-out images of the target, under their labels and maps; of maps, which are large, only as many as are drawn."""
+    draws = recipe.evaluation.heldout_draws
     chosen = torch.arange(len(heldout)) if maps is None else spread(len(heldout), min(draws, len(heldout)))
     latents = heldout.get(chosen, torch.zeros(len(chosen), dtype=torch.bool))
     condition = Condition(rows[heldout.labels[chosen]], None if maps is None else maps.get(chosen))
-    return HeldOut(latents.to(backbone.device), condition.to(backbone.device), draws)
+    return HeldOut(latents.to(backbone.device), condition.to(backbone.device), draws, recipe.sampling.batch_size)
 
 
-def bank_heldout(bank: Bank, backbone: Backbone, draws: int, control: ControlConfig | None = None) -> HeldOut:
+def bank_heldout(bank: Bank, backbone: Backbone, recipe: Recipe) -> HeldOut:
     """The items of the held-out bank, under the default condition, which is how retention sees a bank."""
-    items = items_of(bank, control, backbone)
+    items = items_of(bank, recipe.control, backbone)
     everything = torch.arange(len(items))
     latents = items.get(everything).to(backbone.device)
-    return HeldOut(latents, default_condition(items, everything, backbone), draws)
+    condition = default_condition(items, everything, backbone)
+    return HeldOut(latents, condition, recipe.evaluation.heldout_draws, recipe.sampling.batch_size)
 
 
 def measurement(backbone: Backbone, on_target: HeldOut, on_bank: HeldOut | None) -> Callable[[int], dict[str, float]]:

@@ -57,9 +57,10 @@ def _risen(method: Static | Refresh, model: Backbone, recipes: list[Recipe], tar
     """Whether the current model errs more on the images that come than on those of the phase before."""
     if isinstance(method, Static) or method.rise is None:
         return False
-    draws = recipes[-1].evaluation.heldout_draws
     before, now = (
-        target_heldout(target.heldout, known_rows(model, target.class_names), model, draws).curve(model).error.tolist()
+        target_heldout(target.heldout, known_rows(model, target.class_names), model, recipes[-1])
+        .curve(model)
+        .error.tolist()
         for target in targets[-2:]
     )
     return has_risen(before, now, method.rise)

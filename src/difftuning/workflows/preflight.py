@@ -26,7 +26,8 @@ def preflight(prepared: Prepared, display: Display) -> Memory:
     The tuner is put upon the model for it, so nothing should be trained from `prepared` afterwards.
     """
     recipe, backbone = prepared.recipe, prepared.backbone
-    found, room = estimate(prepared), free(backbone.device)
+    room = free(backbone.device)
+    found = estimate(prepared)
     rows = [
         (name, getattr(found, name) / GIB) for name in ("weights", "gradients", "moments", "average", "activations")
     ]
@@ -49,6 +50,8 @@ def verdict(found: Memory, room: int, recipe: Recipe, device: str) -> str:
         mends.append("training.gradient_checkpointing=true keeps a small part of the activations")
     if recipe.training.accumulate < recipe.training.batch_size:
         mends.append(f"training.accumulate={recipe.training.batch_size} keeps those of one sample")
+    if not recipe.training.offload and device != "cpu":
+        mends.append("training.offload=true moves autoencoder and text encoders to the host")
     if recipe.ema.device is None and device != "cpu":
         mends.append(f"ema.device=cpu saves {found.average / GIB:.1f} GiB")
     if not recipe.optim.eight_bit:
@@ -62,15 +65,16 @@ def verdict(found: Memory, room: int, recipe: Recipe, device: str) -> str:
 def free(device: torch.device) -> int:
     """Bytes that a device has left."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0]) + torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + torch.cuda.memory_reserved(device)
     return int(psutil.virtual_memory().available)
 
 
 def estimate(prepared: Prepared) -> Memory:
     """What a step holds, without what kernels use meanwhile; under gradient checkpointing without the block that is made again."""
     recipe, backbone = prepared.recipe, prepared.backbone
-    frozen = [getattr(backbone.codec, "vae", None), getattr(backbone, "base", None)]
-    parts = [backbone.network, *frozen, *getattr(backbone, "encoders", {}).values()]
+    beside = [getattr(backbone.codec, "vae", None), *getattr(backbone, "encoders", {}).values()]
+    offloaded = recipe.training.offload and backbone.device.type != "cpu"
+    parts = [backbone.network, getattr(backbone, "base", None), *([] if offloaded else beside)]
     tuner = build_tuner(recipe.tuner)
     parameters = tuner.attach(backbone.network, trained_besides(recipe, backbone), recipe.seed)
     if recipe.training.gradient_checkpointing:
@@ -79,7 +83,7 @@ def estimate(prepared: Prepared) -> Memory:
         tensor for part in parts if isinstance(part, nn.Module) for tensor in (*part.parameters(), *part.buffers())
     ]
     if recipe.distillation is not None and not tuner.reversible:
-        weights += [parameter.detach().clone() for parameter in backbone.network.parameters()]
+        weights += [torch.empty_like(parameter, device="meta") for parameter in backbone.network.parameters()]
     samples = math.ceil(recipe.training.batch_size / recipe.training.accumulate)
     passes = activations(lambda count: _kept(prepared, count), samples)
     average = recipe.ema.device is None or backbone.device.type == "cpu"

@@ -17,13 +17,13 @@ from difftuning.processes import present
 from difftuning.workflows.recipe import Recipe
 
 
-def pretrained(recipe: Recipe) -> Backbone:
-    """The model as it was published, on the device, with its own labels."""
+def pretrained(recipe: Recipe, device: torch.device | None = None) -> Backbone:
+    """The model as it was published, on a device or on the one that the recipe says, with its own labels."""
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     model = configured(load(recipe.model), recipe)
     model.ask_under(recipe.bank.prompts)
-    model.to(device_of(recipe.device))
+    model.to(device or device_of(recipe.device))
     if isinstance(model, TextToImage):
         model.embeddings.store = EmbeddingFiles(cache_folder(), model.prompt_digest())
     return model
@@ -75,4 +75,6 @@ def device_of(name: str | None) -> torch.device:
         raise ConfigError(f"device {name!r}: PyTorch finds no such device here; use cpu, or null for the best there is")
     if own is not None:
         raise ConfigError(f"device={name}, and each of the processes has one of its own, here {own}; set it to null")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # what asks for "the GPU" means this one: clocks, and who says where it ran
     return device

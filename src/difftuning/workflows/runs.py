@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
@@ -46,8 +47,11 @@ class Models:
     before: Backbone
     tuner: Tuner | None
 
-    def plain(self) -> tuple[Backbone, Backbone]:
+    def plain(self, device: torch.device | None = None) -> tuple[Backbone, Backbone]:
         """The pretrained model and that of the run, each with ordinary weights of its own.
+
+        Args:
+            device: where those are loaded that are not there yet; None for where the model is.
 
         Raises:
             ModelError: what was learned cannot be folded into ordinary weights.
@@ -59,7 +63,7 @@ class Models:
                 f"what {self.recipe.tuner.kind} learned in {self.recipe.folder} cannot be folded into ordinary weights; "
                 "set sampling.interpolation to null, or tune all weights"
             )
-        before = pretrained(self.recipe)
+        before = pretrained(self.recipe, device)
         return before, configured(load(str(_whole(RunFolder(self.recipe.folder).model))), self.recipe).to(before.device)
 
 

@@ -106,7 +106,7 @@ class StreamMeasures:
         def measure() -> Values:
             model = self._model(after)
             rows = known_rows(model, target.class_names)
-            return {"heldout": target_heldout(target.heldout, rows, model, draws).curve(model).mean}
+            return {"heldout": target_heldout(target.heldout, rows, model, self._recipes[0]).curve(model).mean}
 
         return self._once(["heldout", self._digest(after), target.heldout.digest, str(draws)], measure)["heldout"]
 

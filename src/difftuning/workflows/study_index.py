@@ -13,6 +13,11 @@ from difftuning.studies import KINDS
 UNTESTED = "not tested"
 VERDICTS = {True: "agrees", False: "disagrees", None: "undecided"}
 """By whether a finding agrees."""
+RULE = (
+    "A verdict compares means over the finished runs, whose number stands in the last column. It is undecided where the mean "
+    "difference is less than two of its standard errors, taken over targets where there are at least three, otherwise over "
+    "pairs of runs with the same seed. Written by `difftuning study` from the result rows."
+)
 
 
 def write_index(results: Path, pages: Path, quick: bool = False) -> Path:
@@ -38,16 +43,11 @@ def write_index(results: Path, pages: Path, quick: bool = False) -> Path:
             (untested if found is None else tested).append(line)
     head = ("study", "in the paper", "claim", "found", "verdict", "runs")
     counts = Counter(line[4] for line in tested)
-    said = ", ".join(
-        f"{counts[verdict]} {word}"
-        for verdict, word in zip(VERDICTS.values(), ("agree", "disagree", "undecided"), strict=True)
-    )
+    words = zip(VERDICTS.values(), ("agree", "disagree", "are undecided"), strict=True)
+    said = ", ".join(f"{counts[verdict]} {word}" for verdict, word in words)
     text = (
-        "# Results\n\n"
-        f"{len(tested)} of {len(tested) + len(untested)} claims tested: {said}. A verdict compares means over the finished runs, whose "
-        "number stands in the last column. It is undecided where the mean difference is less than two of its standard errors, taken "
-        "over targets where there are at least three, otherwise over pairs of runs with the same seed. Written by `difftuning study` "
-        "from the result rows.\n\n" + TextTable(head, tuple([*tested, *untested]), prose=True).markdown()
+        f"# Results\n\n{len(tested)} of {len(tested) + len(untested)} claims tested: {said}. {RULE}\n\n"
+        + TextTable(head, tuple([*tested, *untested]), prose=True).markdown()
     )
     path = pages / "index.md"
     path.parent.mkdir(parents=True, exist_ok=True)

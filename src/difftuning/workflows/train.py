@@ -133,10 +133,9 @@ def _describe(run: Assembly) -> None:
 
 def _hooks(run: Assembly) -> list[Hook]:
     recipe, backbone, bank = run.recipe, run.backbone, run.bank
-    draws = recipe.evaluation.heldout_draws
     maps = None if run.controls is None else run.controls.heldout
-    on_target = target_heldout(run.target.heldout, run.rows, backbone, draws, maps)
-    on_bank = None if run.heldout_bank is None else bank_heldout(run.heldout_bank, backbone, draws, recipe.control)
+    on_target = target_heldout(run.target.heldout, run.rows, backbone, recipe, maps)
+    on_bank = None if run.heldout_bank is None else bank_heldout(run.heldout_bank, backbone, recipe)
     shown = _shown(run, GRID)
     # The pretrained model is not beside the one that trains, so grids are guided by its own answer.
     sampling = recipe.sampling.model_copy(update={"negative": None})
