@@ -59,5 +59,11 @@ def test_what_belongs_together_stays_together() -> None:
     assert abs(len(parts.heldout) - 18) <= 3.5  # the nearest border of groups
     each = split(KEYS, LABELS, 0.2, 5, seed=0, groups=[str(index) for index in range(60)])
     assert [len(part) for part in (each.train, each.heldout, each.test)] == [15, 12, 33]
+    # Scenes that show several classes: a scene is on one side as a whole.
+    scenes = [f"scene {index // 2 % 20}" for index in range(60)]
+    parts = split(KEYS, LABELS, 0.2, None, seed=0, groups=scenes)
+    assert {scenes[index] for index in parts.train}.isdisjoint(scenes[index] for index in parts.heldout)
+    assert abs(len(parts.heldout) - 12) <= 3
+    assert {LABELS[index] for index in parts.train} == set(LABELS)
     with pytest.raises(DataError, match="too few to hold any out"):
         split(KEYS, [0] * 60, 0.3, None, seed=0, groups=["one scene"] * 60)

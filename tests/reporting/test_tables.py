@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from difftuning.reporting.tables import costs, gain, pivot, verdict
+from difftuning.reporting.costs import costs
+from difftuning.reporting.tables import gain, pivot, verdict
 from difftuning.reporting.text_table import TextTable
 from difftuning.results import Row
 
@@ -53,6 +54,22 @@ def test_a_lower_recall_is_worse() -> None:
 def test_a_metric_without_direction_is_not_judged() -> None:
     (line,) = pivot([row("finetune", "drift", 4.0), row("diff-tuning", "drift", 3.0)], ("drift",)).lines
     assert line.change_text == "\N{MINUS SIGN}25.0 %"
+    assert not any(cell.best for cell in line.cells if cell is not None)
+
+
+def test_methods_of_other_seeds_are_compared_over_those_that_both_have() -> None:
+    """A method with the easier seed alone is no better for it."""
+    rows = [
+        *(row("finetune", "heldout", value, seed) for seed, value in enumerate((0.4, 0.8))),
+        row("diff-tuning", "heldout", 0.5, 0),
+    ]
+    (line,) = pivot(rows, ("heldout",)).lines
+    assert [str(cell) for cell in line.cells] == ["0.6 ± 0.28 (2 seeds) *", "0.5 (1 seed)"]
+    assert line.change_text == "+25.0 %, worse"
+    assert "(0.5 against 0.4)" in verdict(rows)
+    equal = [*rows[:2], row("diff-tuning", "heldout", 0.4, 0)]
+    (line,) = pivot(equal, ("heldout",)).lines
+    assert line.change_text == "+0.0 %, equal"
     assert not any(cell.best for cell in line.cells if cell is not None)
 
 

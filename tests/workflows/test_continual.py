@@ -279,6 +279,11 @@ def test_a_trigger_refreshes_the_bank_only_where_the_error_has_risen(stream_file
         assert read_card(tmp_path / name / "phase-2/bank").copied == kept
 
 
+def test_kept_labels_go_by_name(stream_file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"labels\.kind=keep would train '\w+' under another name"):
+        continual(load(str(stream_file), [], ["labels={kind: keep}"]))
+
+
 def test_what_is_wrong_with_a_stream_is_found_at_once(stream_file: Path) -> None:
     cases = {
         r"unknown key 'phase'; did you mean 'phases'": (["phase=1"], []),
@@ -289,6 +294,9 @@ def test_what_is_wrong_with_a_stream_is_found_at_once(stream_file: Path) -> None
         r"tunes by vpt-deep, which cannot be folded": ([], ["tuner.kind=vpt-deep"]),
         r"sets data.also": ([], ["data.also=[{target: x}]"]),
         r"sets bank_folder='b'; each phase": ([], ["bank_folder=b"]),
+        r"sets `control`; a stream is measured without maps": ([], ["control={kind: edge}"]),
+        r"reads no bank .* method.kind=refresh makes one": ([], ["coefficients.psi.tau=0"]),
+        r"reads no bank .* method.kind=static makes one": (["method={kind: static}"], ["distillation={weight: 0.1}"]),
     }
     for message, (overrides, changes) in cases.items():
         with pytest.raises(ConfigError, match=message):

@@ -12,7 +12,7 @@ from difftuning.reporting.study_page import StudyPage
 from difftuning.results import Row
 from difftuning.run_folder import RunFolder
 from difftuning.workflows.consistency import ITEMS, MEAN
-from difftuning.workflows.study_leaps import leap_rows
+from difftuning.workflows.study_leaps import leap_rows, measured
 
 STEPS = range(0, 1001, 50)
 LIKE = Row(study="control", target="openmoji", method="diff-tuning", seed=3, step=1000, metric="frechet", value=1, n=8)
@@ -43,8 +43,11 @@ def test_both_runs_are_measured_by_the_threshold_of_the_standard_one(tmp_path: P
     }
     own = {row.metric: row.value for row in leap_rows(standard, standard, LIKE)}
     assert own["convergence"] == pytest.approx(600, abs=25)
-    # One that never obeys has no moment, and is not taken for an early one.
-    assert {row.metric for row in leap_rows(never, standard, LIKE)} == {"convergence_threshold", "convergence_sudden"}
+    assert own["convergence_reached"] == 1
+    # One that never obeys is no early one, and its seed is not left out of a mean.
+    found = {row.metric: row.value for row in leap_rows(never, standard, LIKE)}
+    assert (found["convergence"], found["convergence_reached"]) == (float(measured(never)[0][-1]), 0)
+    assert "convergence_low" not in found
 
 
 def test_the_page_draws_the_curves_with_their_moments(tmp_path: Path) -> None:

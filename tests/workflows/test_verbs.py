@@ -345,6 +345,21 @@ def test_a_run_can_end_with_its_best_average(recipe_file: Path, tmp_path: Path) 
         load(str(recipe_file), ["training.use_best=true", "training.heldout_every=0"])
 
 
+def test_a_report_does_not_believe_what_was_found_of_another_model(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load(str(recipe_file), ["training.steps=4", "training.heldout_every=1", "optim.lr=0.2", "ema.decay=0"])
+    train(recipe)
+    run, page = tmp_path / "run", tmp_path / "report.html"
+    evaluate(run)
+    diagnose(run, samples=4, shares=(0, 1))
+    assert "judged" not in report([run], page).read_text()
+    train(load(str(run / "recipe.yaml"), ["training.use_best=true"]))
+    told = report([run], page).read_text()
+    assert f"{run} is not judged as it is now; run `difftuning evaluate {run}`" in told
+    assert "held-out error, target" not in told
+    evaluate(run)
+    assert f"run `difftuning diagnose {run}`" in report([run], page).read_text()
+
+
 def test_one_process_trains_in_one_precision_after_another(recipe_file: Path, tmp_path: Path) -> None:
     for precision in ("no", "bf16", "no"):
         train(

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+ERRORS = ("heldout", "frechet", "fid")
+"""Metrics that are lower the better and above zero, so that a share above one of them says something."""
 Grid = list[list[float | None]]
 """K + 1 rows (the pretrained model, then the model after each phase) of K columns (the phases); None where nothing is."""
 
@@ -71,6 +73,15 @@ class Matrix:
         return grid
 
 
+def _follows(matrix: Matrix) -> dict[str, Any]:
+    return {
+        "forgetting": matrix.forgetting(),
+        "forward_transfer": matrix.forward(),
+        "mean_forgetting": matrix.mean_forgetting(),
+        "mean_forward_transfer": matrix.mean_forward(),
+    }
+
+
 def _mean(values: Sequence[float | None]) -> float | None:
     there = [value for value in values if value is not None]
     return fmean(there) if there else None
@@ -102,10 +113,7 @@ class Measured:
         matrices = {
             metric: {
                 "values": matrix.values,
-                "forgetting": matrix.forgetting(),
-                "forward_transfer": matrix.forward(),
-                "mean_forgetting": matrix.mean_forgetting(),
-                "mean_forward_transfer": matrix.mean_forward(),
+                **(_follows(matrix) if metric in ERRORS else {}),
             }
             for metric, matrix in self.matrices.items()
         }

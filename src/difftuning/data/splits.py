@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from difftuning.errors import DataError
@@ -45,8 +46,8 @@ def split(
         per_class: how many distinct images of each class to train on; None for all that are not held out.
         seed: of the ranks.
         name: of the data set, for messages.
-        groups: N names; images of one group, such as the frames of one scene, are not both trained on and held out. None for each
-            image by itself.
+        groups: N names; images of one group, such as the frames of one scene, are not both trained on and held out, whatever their
+            classes. How many are held out is then told over all classes. None for each image by itself.
 
     Raises:
         DataError: there are too few images to hold any out.
@@ -62,13 +63,25 @@ def split(
     def rank(text: str) -> bytes:
         return hashlib.sha256(f"{seed}/{text}".encode()).digest()
 
-    for members in classes.values():
-        group = {key: key if groups is None else groups[copies[key][0]] for key in members}
-        ranked = sorted(members, key=lambda key: (rank(group[key]), group[key], rank(key)))
-        wanted = max(1, round(heldout * len(ranked))) if heldout < 1 else int(heldout)
-        held = _border([group[key] for key in ranked], min(wanted, len(ranked) - 1))
-        stop = len(ranked) if per_class is None else held + per_class
-        for part, chosen in zip(parts, (ranked[held:stop], ranked[:held], ranked[stop:]), strict=True):
+    wanted = {
+        label: min(max(1, round(heldout * len(keys))) if heldout < 1 else int(heldout), len(keys) - 1)
+        for label, keys in classes.items()
+    }
+    together: set[str] | None = None
+    if groups is not None:
+        scenes: dict[str, list[int]] = {}
+        for label, members in classes.items():
+            for key in members:
+                scenes.setdefault(groups[copies[key][0]], []).append(label)
+        together = _held_groups(dict(sorted(scenes.items(), key=lambda scene: rank(scene[0]))), sum(wanted.values()))
+    for label, members in classes.items():
+        ranked = sorted(members, key=rank)
+        if together is None:
+            held = ranked[: wanted[label]]
+        else:
+            held = [key for key in ranked if groups is not None and groups[copies[key][0]] in together]
+        rest = [key for key in ranked if key not in set(held)]
+        for part, chosen in zip(parts, (rest[:per_class], held, rest[len(rest[:per_class]) :]), strict=True):
             part.extend(index for key in chosen for index in copies[key])
     if not parts[1]:
         raise DataError(
@@ -79,7 +92,21 @@ def split(
     return Split(train, held_out, test)
 
 
-def _border(groups: Sequence[str], wanted: int) -> int:
-    """The place nearest to `wanted` at which a group ends, and not that at the very end; 0 where there is one group alone."""
-    borders = [place for place in range(1, len(groups)) if groups[place] != groups[place - 1]]
-    return min(borders, key=lambda place: abs(place - wanted), default=0)
+def _held_groups(groups: Mapping[str, Sequence[int]], wanted: int) -> set[str]:
+    """The first groups whose images come nearest to so many, but none that would leave a class without any to train on.
+
+    Args:
+        groups: name -> the class of each of its images, in the order in which they are taken.
+        wanted: images to hold out.
+    """
+    left = Counter(label for labels in groups.values() for label in labels)
+    held: set[str] = set()
+    count = 0
+    for name, labels in groups.items():
+        if abs(count + len(labels) - wanted) >= abs(count - wanted):
+            break
+        if all(left[label] > taken for label, taken in Counter(labels).items()):
+            left -= Counter(labels)
+            held.add(name)
+            count += len(labels)
+    return held

@@ -223,8 +223,23 @@ def open_target(
         damaged |= missing
 
 
+def _without(target: Target, keys: set[str]) -> Target:
+    """A target that trains on none of the images of these keys."""
+    train = target.train
+    assert isinstance(train, LatentSet)
+    kept = [place for place, key in enumerate(train.keys) if key not in keys]
+    if len(kept) == len(train):
+        return target
+    chosen = train.subset(torch.tensor(kept, dtype=torch.int64))
+    gone = {*train.indices.tolist()} - {*chosen.indices.tolist()}
+    parts = replace(target.parts, train=tuple(index for index in target.parts.train if index not in gone))
+    return replace(target, train=replace(chosen, skipped=train.skipped), parts=parts)
+
+
 def join(targets: Sequence[Target]) -> Target:
-    """One target of several: what is held out of each stays held out. The first one's config and transform stand for all.
+    """One target of several: what is held out of each stays held out, and no copy of it in another is trained on.
+
+    The first one's config and transform stand for all.
 
     Args:
         targets: at least one, all for one model.
@@ -234,6 +249,8 @@ def join(targets: Sequence[Target]) -> Target:
     """
     for target in targets:
         needs_all(target.config, "a joint target")
+    held = {key for target in targets for key in target.heldout.keys}
+    targets = [_without(target, held) for target in targets]
     source = Joined([target.source for target in targets])
     starts = source.starts[:-1]
     pairs = list(zip(targets, starts, strict=True))

@@ -37,6 +37,7 @@ LABELS = {
     "forgetting": "forgetting: rise of the held-out error of earlier phases",
     "forward_transfer": "forward transfer: change of the held-out error before a phase",
     "convergence": "steps to sudden convergence",
+    "convergence_reached": "whether it begins to obey at all; where not, its step is the last one, and too early",
     "convergence_sudden": "whether the standard curve leaps (1) or climbs slowly (0)",
     "consistency": "control consistency",
     "drift": "weight drift",
@@ -55,16 +56,19 @@ class Cell:
     Attributes:
         mean: over the seeds.
         spread: their standard deviation (n - 1); None for one seed.
-        best: whether no other method is better.
+        best: whether no other method is better, over the seeds that all have.
+        seeds: how many, where other methods have other ones; None where all have the same.
     """
 
     mean: float
     spread: float | None
     best: bool
+    seeds: int | None = None
 
     def __str__(self) -> str:
         text = f"{self.mean:.4g}" if self.spread is None else f"{self.mean:.4g} ± {self.spread:.2g}"
-        return f"{text} *" if self.best else text
+        told = "" if self.seeds is None else f" ({self.seeds} seed{'' if self.seeds == 1 else 's'})"
+        return f"{text}{told} *" if self.best else f"{text}{told}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ class Line:
         metric: its name in the rows.
         label: for people, with the network and the arrow of the better direction.
         cells: one a method, None where nothing was measured.
-        change: the method's mean against the baseline's in percent of it, None where there is no such share.
+        change: the method's mean against the baseline's in percent of it, over the seeds that both have; None where there is
+            no such share.
         judged: "better", "worse", "equal", "unclear" where the seeds disagree, or empty where nothing is judged.
     """
 
@@ -145,22 +150,22 @@ def pivot(
     methods = tuple(dict.fromkeys(row.method for row in rows))
     lines = []
     for metric in metrics:
-        values = {name: list(_by_seed(rows, metric, name).values()) for name in methods}
-        means = {name: statistics.fmean(found) for name, found in values.items() if found}
-        if not means:
+        values = {name: one for name in methods if (one := _by_seed(rows, metric, name))}
+        if not values:
             continue
         lower = LOWER_IS_BETTER.get(metric.removesuffix("_best"))
         # The pretrained model is where both started, not a competitor.
-        judged = [mean for name, mean in means.items() if name != "pretrained"]
-        undecided = lower is None or len(set(judged)) < 2
-        winner = None if undecided else min(judged) if lower else max(judged)
+        competing = {name: found for name, found in values.items() if name != "pretrained"}
+        best = set() if lower is None else _best(competing, lower)
+        uneven = len({frozenset(found) for found in competing.values()}) > 1
         cells = tuple(
             Cell(
-                means[name],
-                statistics.stdev(values[name]) if len(values[name]) > 1 else None,
-                name != "pretrained" and means[name] == winner,
+                statistics.fmean(found.values()),
+                statistics.stdev(found.values()) if len(found) > 1 else None,
+                name in best,
+                len(found) if uneven and name in competing else None,
             )
-            if name in means
+            if (found := values.get(name, {}))
             else None
             for name in methods
         )
@@ -168,19 +173,19 @@ def pivot(
         network = _network(rows, metric)
         label = LABELS.get(metric, metric) + arrow + (f" ({network})" if network else "")
         share = gain(rows, metric, method, baseline)
-        ours, theirs = _by_seed(rows, metric, method), _by_seed(rows, metric, baseline)
+        ours, theirs = _paired(rows, metric, method, baseline)
         judgement = _judged(ours, theirs, lower) if lower is not None and ours and theirs else ""
         lines.append(Line(metric, label, cells, None if share is None else -100 * share, judgement))
     return Table(methods, tuple(lines), f"{method} against {baseline}")
 
 
 def gain(rows: Sequence[Row], metric: str, method: str, baseline: str) -> float | None:
-    """By how much the method's mean is below the baseline's, as a share of it.
+    """By how much the method's mean is below the baseline's, as a share of it, over the seeds that both have.
 
     None where one was not measured, or where the baseline is not above zero (an unbiased KID may be negative),
     since a share of it would say nothing.
     """
-    ours, theirs = _by_seed(rows, metric, method), _by_seed(rows, metric, baseline)
+    ours, theirs = _paired(rows, metric, method, baseline)
     if not ours or not theirs:
         return None
     base = statistics.fmean(theirs.values())
@@ -194,7 +199,7 @@ def verdict(rows: Sequence[Row], method: str = "diff-tuning", baseline: str = "f
         return "There is one method here, so nothing is compared."
     groups: dict[str, list[str]] = {"better": [], "worse": [], "equal": [], "unclear": []}
     for metric, lower in LOWER_IS_BETTER.items():
-        ours, theirs = _by_seed(both, metric, method), _by_seed(both, metric, baseline)
+        ours, theirs = _paired(both, metric, method, baseline)
         if ours and theirs:
             mean, base = statistics.fmean(ours.values()), statistics.fmean(theirs.values())
             said = f"{LABELS.get(metric, metric)} ({mean:.4g} against {base:.4g})"
@@ -221,30 +226,6 @@ def verdict(rows: Sequence[Row], method: str = "diff-tuning", baseline: str = "f
     return f"{when} and {over}, {ours_name} against {theirs_name} is {'; '.join(parts)}{tail}."
 
 
-def costs(seconds: Mapping[str, Mapping[str, float]], method: str, baseline: str) -> TextTable:
-    """Seconds of each stage and method, their sums, and the ratio of the method to the baseline.
-
-    Args:
-        seconds: stage -> method -> seconds; a stage that a method does not have is left out there.
-        method: the numerator of the ratio.
-        baseline: its denominator.
-    """
-    methods = tuple(dict.fromkeys(name for stage in seconds.values() for name in stage))
-    sums = {name: sum(stage.get(name, 0.0) for stage in seconds.values()) for name in methods}
-    compared = method in methods and baseline in methods
-
-    def line(label: str, values: Mapping[str, float]) -> tuple[str, ...]:
-        texts = [f"{values[name]:.1f} s" if name in values else "" for name in methods]
-        if compared:
-            both = values.get(method), values.get(baseline)
-            texts.append(f"{both[0] / both[1]:.3f}" if both[0] is not None and both[1] else "")
-        return (label, *texts)
-
-    head = ("", *methods, *((f"{method} / {baseline}",) if compared else ()))
-    lines = [line(stage, values) for stage, values in seconds.items()]
-    return TextTable(head, (*lines, line("all stages", sums)))
-
-
 def _by_seed(rows: Sequence[Row], metric: str, method: str) -> dict[int, float]:
     """The mean of each seed, so that a seed measured twice weighs no more than another."""
     found: dict[int, list[float]] = {}
@@ -252,6 +233,24 @@ def _by_seed(rows: Sequence[Row], metric: str, method: str) -> dict[int, float]:
         if row.metric == metric and row.method == method:
             found.setdefault(row.seed, []).append(row.value)
     return {seed: statistics.fmean(values) for seed, values in found.items()}
+
+
+def _paired(rows: Sequence[Row], metric: str, method: str, baseline: str) -> tuple[dict[int, float], dict[int, float]]:
+    """The values of two methods by seed, of the seeds that both have; all of them where they have none in common."""
+    ours, theirs = _by_seed(rows, metric, method), _by_seed(rows, metric, baseline)
+    if common := ours.keys() & theirs.keys():
+        ours, theirs = ({seed: values[seed] for seed in sorted(common)} for values in (ours, theirs))
+    return ours, theirs
+
+
+def _best(values: Mapping[str, Mapping[int, float]], lower: bool) -> set[str]:
+    """The methods of the best mean over the seeds that all have; none where nothing is better than another."""
+    common = frozenset.intersection(*(frozenset(found) for found in values.values())) if values else frozenset()
+    means = {name: statistics.fmean(found[seed] for seed in sorted(common)) for name, found in values.items() if common}
+    if len(set(means.values())) < 2:
+        return set()
+    winner = min(means.values()) if lower else max(means.values())
+    return {name for name, mean in means.items() if mean == winner}
 
 
 def _network(rows: Sequence[Row], metric: str) -> str:

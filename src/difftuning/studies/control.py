@@ -22,7 +22,7 @@ STUDY = Study(
         for method, overrides in METHODS.items()
     ),
     down="control",
-    metrics=("convergence", "convergence_sudden", "consistency", "heldout", "frechet"),
+    metrics=("convergence", "convergence_reached", "convergence_sudden", "consistency", "heldout", "frechet"),
     claims=(
         ahead("convergence"),
         ahead("convergence", by=0.24),

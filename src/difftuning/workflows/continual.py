@@ -18,7 +18,7 @@ from difftuning.continual.page import write_page
 from difftuning.continual.stream import Stream
 from difftuning.data.sources import needs_all
 from difftuning.data.target import Target, open_target
-from difftuning.errors import CheckpointError
+from difftuning.errors import CheckpointError, ConfigError
 from difftuning.json_files import read_json, write_json, write_text
 from difftuning.lock import alone
 from difftuning.results import write_results
@@ -90,12 +90,19 @@ def phase_targets(recipes: list[Recipe]) -> list[Target]:
     for recipe in recipes:
         needs_all(recipe.data, "continual")
     model = pretrained(recipes[0])
-    return [
+    targets = [
         open_target(
             recipe.data.model_copy(update={"also": None}), model.image_size, model.codec, by_prompt=model.by_prompt
         )
         for recipe in recipes
     ]
+    unknown = sorted({*targets[0].class_names} - {*model.labels.names})
+    if recipes[0].labels.kind == "keep" and unknown and not model.by_prompt:
+        raise ConfigError(
+            f"labels.kind=keep would train {unknown[0]!r} under another name of the model, and a stream goes by names; use "
+            "replace or extend"
+        )
+    return targets
 
 
 def _phase(stream: Stream, recipes: list[Recipe], targets: list[Target], display: Display) -> None:
@@ -123,13 +130,14 @@ def _begin(stream: Stream, recipe: Recipe, number: int) -> None:
         "recipe": recipe.model_copy(update={"model": ""}).digest(),
         "bank": recipe.bank.model_dump(mode="json", exclude_none=True),
         "method": stream.method.model_dump(mode="json"),
+        **({"end": "use_best"} if recipe.training.use_best else {}),
     }
     if not file.is_file():
         recipe.folder.mkdir(parents=True, exist_ok=True)
         write_json(file, decides)
         return
     begun = read_json(file)
-    if changed := [name for name, value in decides.items() if begun.get(name) != value]:
+    if changed := [name for name in {**begun, **decides} if begun.get(name) != decides.get(name)]:
         raise CheckpointError(
             f"phase {number} in {recipe.folder} was begun with another {' and '.join(changed)}; use another `out`, or remove "
             f"phase-{number} and those after it to train them again"

@@ -101,7 +101,7 @@ def diagnose(
     if advice is not None:
         found["advice"] = advice
     write_tensors(run.folder.path / STRIP, {"strip": curve.strip.contiguous()})
-    write_json(run.folder.path / FILE, found)
+    write_json(run.folder.path / FILE, {**found, "judged": recipe.judged()})
     return found
 
 

@@ -49,7 +49,8 @@ def method_of(recipe: Recipe) -> str:
     """The name of a recipe's method in result rows."""
     psi = recipe.coefficients.psi
     one = (psi.kind == "power" and psi.tau == 0) or (psi.kind == "constant" and psi.value == 1)
-    return "finetune" if one and recipe.coefficients.xi is None else "diff-tuning"
+    plain = "finetune" if one and recipe.coefficients.xi is None else "diff-tuning"
+    return plain if recipe.anchor is None else f"{plain} + {recipe.anchor.kind}"
 
 
 def evaluate(path: Path, display: Display | None = None) -> dict[str, Any]:

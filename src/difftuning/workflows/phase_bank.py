@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank.compose import compose
@@ -57,6 +59,7 @@ def _risen(method: Static | Refresh, model: Backbone, recipes: list[Recipe], tar
     """Whether the current model errs more on the images that come than on those of the phase before."""
     if isinstance(method, Static) or method.rise is None:
         return False
+    model = copy.copy(model)  # it learns the prompts that it is asked under, which the bank is not to be drawn under
     before, now = (
         target_heldout(target.heldout, known_rows(model, target.class_names), model, recipes[-1])
         .curve(model)

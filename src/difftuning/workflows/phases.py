@@ -17,6 +17,7 @@ from difftuning.errors import ConfigError
 from difftuning.objectives.anchor import AnchorConfig, EWCConfig, L2SPConfig
 from difftuning.run_folder import RunFolder
 from difftuning.tuning import build as build_tuner
+from difftuning.workflows.evaluate import method_of
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.recipe import load as load_plain
 from difftuning.workflows.recipes import locate
@@ -49,7 +50,7 @@ def recipes_of(stream: Stream) -> list[Recipe]:
     for number, phase in enumerate(stream.spans(), start=1):
         own = load_plain(stream.recipe, [*stream.changes, *phase.changes])
         source = source or own.model
-        _check(own, source, f"phase {phase.name!r} of the stream {stream.name!r}")
+        _check(own, source, stream.method, f"phase {phase.name!r} of the stream {stream.name!r}")
         data = own.data
         if stream.labels == "apart":
             data = data.model_copy(update={"class_prefix": f"{phase.name}/{data.class_prefix or ''}"})
@@ -63,7 +64,7 @@ def recipes_of(stream: Stream) -> list[Recipe]:
     return found
 
 
-def _check(own: Recipe, model: str, where: str) -> None:
+def _check(own: Recipe, model: str, method: Method, where: str) -> None:
     """Refuse what a stream decides by itself, or cannot go on from; `model` is that of the first phase."""
     if own.model != model:
         raise ConfigError(
@@ -74,6 +75,13 @@ def _check(own: Recipe, model: str, where: str) -> None:
         raise ConfigError(f"{where} sets data.also, by which its method joins the phases; make it a phase of its own")
     if own.bank_folder is not None:
         raise ConfigError(f"{where} sets bank_folder={own.bank_folder!r}; each phase has its bank in its own folder")
+    if own.control is not None:
+        raise ConfigError(f"{where} sets `control`; a stream is measured without maps, so set it to null")
+    if isinstance(method, Static | Refresh) and (method_of(own) == "finetune" or own.distillation is not None):
+        raise ConfigError(
+            f"{where} reads no bank (standard fine-tuning, or a teacher in its place), and method.kind={method.kind} makes one; "
+            "use method.kind=sequential, or another psi"
+        )
     if not build_tuner(own.tuner).mergeable:
         raise ConfigError(
             f"{where} tunes by {own.tuner.kind}, which cannot be folded into a model that the next phase starts from; "
@@ -93,6 +101,7 @@ def identity_of(stream: Stream) -> str:
         for place, recipe in enumerate(recipes_of(stream))
     ]
     parts = [json for recipe in recipes for json in (recipe.digest(), *_judged(recipe))]
+    parts += [f"use_best of {place}" for place, recipe in enumerate(recipes) if recipe.training.use_best]
     return "\n".join([stream.method.model_dump_json(), *parts])
 
 

@@ -174,6 +174,11 @@ class Recipe(Section):
         exclude: dict[str, Any] = {**dict.fromkeys(left_out, True), "training": told}
         return hashlib.sha256(self.model_dump_json(exclude=exclude, exclude_none=True).encode()).hexdigest()
 
+    def judged(self) -> str:
+        """The identity of what `evaluate` and `diagnose` find: of the training, and of how it ends, is drawn and is judged."""
+        ends = [part.model_dump_json(exclude_none=True) for part in (self.sampling, self.evaluation)]
+        return hashlib.sha256("/".join([self.digest(), str(bool(self.training.use_best)), *ends]).encode()).hexdigest()
+
 
 def heldout_of(bank: Path) -> Path:
     """The folder of the held-out items of a bank, beside it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from difftuning.coefficients.chain import ChainOfForgetting
 from difftuning.config.difference import differences
 from difftuning.config.loading import dump_recipe
 from difftuning.evaluation.control_consistency import MEASURES
-from difftuning.json_files import read_json, write_text
+from difftuning.json_files import write_text
 from difftuning.processes import leave
 from difftuning.reporting.model import ReportData
 from difftuning.reporting.page import render
@@ -24,7 +23,7 @@ from difftuning.results import Row
 from difftuning.run_folder import RunFolder
 from difftuning.workflows.assemble import chain_of
 from difftuning.workflows.consistency import BY_OBEDIENCE, MEAN
-from difftuning.workflows.diagnose import FILE, diagnose
+from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import evaluate, method_of
 from difftuning.workflows.run_history import RunHistory
@@ -104,11 +103,22 @@ def _write(out: Path, data: ReportData) -> None:
 
 
 def _names(histories: Sequence[RunHistory]) -> dict[Path, str]:
-    """The column of each run: its method; with the folder's name where one method was run twice from one seed."""
-    methods = {one.path: method_of(one.recipe) for one in histories}
-    times = Counter((methods[one.path], one.recipe.seed) for one in histories)
-    twice = {method for (method, _), count in times.items() if count > 1}
-    return {run: f"{method} {run.name}" if method in twice else method for run, method in methods.items()}
+    """The column of each run: runs that differ in their seed share one, named by their method.
+
+    Where one method was run by several recipes, or twice from one seed, each but the first has the name of its folder too.
+    """
+    names: dict[Path, str] = {}
+    columns: dict[tuple[str, str], str] = {}
+    taken: set[tuple[str, int]] = set()
+    for one in histories:
+        method, alike = method_of(one.recipe), one.recipe.model_copy(update={"seed": 0}).judged()
+        plain = method if method not in columns.values() else f"{method} {one.path.name}"
+        name = columns.setdefault((method, alike), plain)
+        if (name, one.recipe.seed) in taken:
+            name = f"{method} {one.path.name}"
+        taken.add((name, one.recipe.seed))
+        names[one.path] = name
+    return names
 
 
 def _history_data(histories: Sequence[RunHistory], names: Mapping[Path, str]) -> ReportData:
@@ -168,18 +178,18 @@ def _data(histories: Sequence[RunHistory], extra_rows: Sequence[Row]) -> ReportD
     judged = [one for one in histories if one.evaluated]
     if not judged:
         return data
-    shown = {name: one.path for name, one in _shown(judged, names).items()}
+    columns = _shown(judged, names)
     opened = open_run(judged[0].path)
-    pictures = RunPictures(opened, shown)
-    diagnoses = {name: read_json(run / FILE) for name, run in shown.items() if (run / FILE).is_file()}
+    pictures = RunPictures(opened, {name: one.path for name, one in columns.items()})
+    diagnoses = {name: one.diagnosis for name, one in columns.items() if one.diagnosis is not None}
     bank_picture, bank_card = pictures.bank()
-    coverage = {name: one.points("bank_coverage") for name, one in _shown(judged, names).items()}
+    coverage = {name: one.points("bank_coverage") for name, one in columns.items()}
     used = [(f"used by {name}", f"{100 * found[-1][1]:.0f} % of it") for name, found in coverage.items() if found]
     tuned = next((one.recipe for one in judged if method_of(one.recipe) != "finetune"), None)
     return replace(
         data,
         rows=[*extra_rows, *data.rows],
-        facts=[*data.facts, *_sizes(opened, len(pictures.train), len(pictures.heldout))],
+        facts=[*data.facts, *_sizes(opened)],
         grids=pictures.grids(),
         coefficients=None if tuned is None else _coefficients(chain_of(tuned, opened.before)),
         by_u_target=_by_u(diagnoses, "target"),
@@ -223,7 +233,8 @@ def _facts(histories: Sequence[RunHistory]) -> list[tuple[str, str]]:
     ]
 
 
-def _sizes(run: FinishedRun, train: int, heldout: int) -> list[tuple[str, str]]:
+def _sizes(run: FinishedRun) -> list[tuple[str, str]]:
+    train, heldout = len(run.target.train), len(run.target.heldout)
     return [("trained on", f"{train} images in {len(run.rows)} classes"), ("held out", f"{heldout} images")]
 
 
@@ -255,8 +266,9 @@ def _missing(histories: Sequence[RunHistory]) -> list[str]:
         if not one.finished:
             notes.append(f"{one.path} is not trained to its end; `difftuning train {one.path / 'recipe.yaml'}` goes on")
         elif not one.evaluated:
-            notes.append(f"{one.path} is not judged yet; run `difftuning evaluate {one.path}`")
-        elif not (one.path / FILE).is_file():
+            earlier = " as it is now" if one.folder.results.is_file() else ""
+            notes.append(f"{one.path} is not judged{earlier or ' yet'}; run `difftuning evaluate {one.path}`")
+        elif one.diagnosis is None:
             notes.append(f"{one.path} has no chain of forgetting yet; run `difftuning diagnose {one.path}`")
     return notes
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from pydantic import ValidationError
 
 from difftuning.json_files import MetricsLog, read_json
 from difftuning.results import Row, read_rows
 from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints
+from difftuning.workflows.diagnose import FILE as DIAGNOSIS
 from difftuning.workflows.evaluate import LAYER_DRIFT
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import is_finished, recipe_of
@@ -57,8 +59,26 @@ class RunHistory:
 
     @property
     def evaluated(self) -> bool:
-        """Whether it has been judged."""
-        return self.finished and self.folder.results.is_file()
+        """Whether it has been judged as it is now: not with another average, or drawn in another way."""
+        if not self.finished or not self.folder.results.is_file():
+            return False
+        return self._is_of_now(lambda: Recipe.model_validate(read_json(self.folder.results)["recipe"]).judged())
+
+    @cached_property
+    def diagnosis(self) -> dict[str, Any] | None:
+        """What `diagnose` found of it as it is now; None where it did not look."""
+        file = self.path / DIAGNOSIS
+        if not file.is_file() or not self._is_of_now(lambda: str(read_json(file)["judged"])):
+            return None
+        found: dict[str, Any] = read_json(file)
+        return found
+
+    def _is_of_now(self, of: Callable[[], str]) -> bool:
+        """Files of an earlier version do not tell what they are of, and are taken as they are."""
+        try:
+            return of() == self.recipe.judged()
+        except (KeyError, ValidationError):
+            return True
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -68,7 +88,7 @@ class RunHistory:
     @cached_property
     def rows(self) -> list[Row]:
         """Its result rows; none before it was judged."""
-        return read_rows(self.folder.results) if self.folder.results.is_file() else []
+        return read_rows(self.folder.results) if self.evaluated else []
 
     @property
     def step(self) -> int:

@@ -18,6 +18,7 @@ from difftuning.bank.card import CARD
 from difftuning.bank.read import Bank
 from difftuning.continual.measures import Matrix, Measured
 from difftuning.data.target import Target, join
+from difftuning.evaluation.features import FeatureNetwork, feature_network
 from difftuning.evaluation.fidelity import Reference, frechet, kid
 from difftuning.json_files import read_json, write_json
 from difftuning.workflows.display import Display
@@ -55,8 +56,9 @@ class StreamMeasures:
         # One model in memory. A judge has a feature network of its own, so it is made where something is to be judged.
         self._model = lru_cache(maxsize=1)(self._load)
         self._digest = cache(lambda after: self._model(after).digest())
-        self._target = cache(self._together)
-        self._judge = cache(lambda places: Judge(self._recipes[0], self._target(places)))
+        # Those of all phases so far hold a copy of all their latents.
+        self._target = lru_cache(maxsize=2)(self._together)
+        self._judge = lru_cache(maxsize=2)(lambda places: Judge(self._recipes[0], self._target(places)))
 
     def all(self) -> Measured:
         """Measure what is not measured yet."""
@@ -74,8 +76,18 @@ class StreamMeasures:
                     cumulative.append({"heldout": self._heldout(after, so_far), **self._distances(after, so_far)})
                 task.advance()
         matrices = {metric: Matrix.of(self._names, values) for metric, values in found.items()}
-        network, samples = self._judge((1,)).network.name, self._recipes[0].evaluation.samples
+        network, samples = self._network.name, self._recipes[0].evaluation.samples
         return Measured(self._names, network, samples, matrices, cumulative, self._banks())
+
+    @cached_property
+    def _network(self) -> FeatureNetwork:
+        """What all distances are measured by."""
+        return feature_network(self._recipes[0].evaluation.network, self._recipes[0].evaluation.weights)
+
+    @cached_property
+    def _seen_by(self) -> str:
+        """The digest of that: a module or a file of weights may be another one under the same name."""
+        return self._network.digest()
 
     @cached_property
     def _before(self) -> Backbone:
@@ -120,7 +132,8 @@ class StreamMeasures:
             rows = known_rows(model, target.class_names)
             return judge.distances(judge.draw(model, rows, self._display, self._before), self._display)
 
-        return self._once(["drawn", self._digest(after), target.heldout.digest, target.train.digest, *ways], measure)
+        decides = ["drawn", self._digest(after), target.heldout.digest, target.train.digest, self._seen_by, *ways]
+        return self._once(decides, measure)
 
     def _banks(self) -> dict[str, dict[str, Values]]:
         """The distances of each bank from the first one and from each phase, where every phase has a bank."""
@@ -139,7 +152,9 @@ class StreamMeasures:
             others[name] = target.heldout.digest, to_phase(place)
         evaluation = self._recipes[0].evaluation.model_dump_json(exclude_none=True)
         return {
-            name: self._once(["bank", bank.digest, digest, evaluation], partial(self._between, bank, features))
+            name: self._once(
+                ["bank", bank.digest, digest, self._seen_by, evaluation], partial(self._between, bank, features)
+            )
             for name, (digest, features) in others.items()
         }
 
@@ -150,4 +165,4 @@ class StreamMeasures:
     def _features(self, bank: Bank) -> Tensor:
         """Of as many of its items as samples are judged, spread over it, so that its parts have their shares."""
         items = bank.get(spread(len(bank), min(self._recipes[0].evaluation.samples, len(bank))))
-        return Reference.of(images_of(self._before, items), self._judge((1,)).network).features
+        return Reference.of(images_of(self._before, items), self._network).features

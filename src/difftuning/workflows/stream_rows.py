@@ -34,10 +34,17 @@ def rows_of(stream: Stream, recipes: list[Recipe], found: Measured) -> list[Row]
             metric=metric,
             value=value,
             network=found.network if _plain(metric) in OVER_NETWORK else None,
-            n=found.samples if _plain(metric) in OVER_NETWORK else first.evaluation.heldout_draws,
+            n=_behind(metric, found.samples, first),
         )
         for metric, value, after, setting in (*_sum(found), *_parts(found))
     ]
+
+
+def _behind(metric: str, samples: int, first: Recipe) -> int:
+    """How many images or draws are behind a number."""
+    if metric.startswith("bank_"):
+        return min(samples, first.bank.count)
+    return samples if _plain(metric) in OVER_NETWORK else first.evaluation.heldout_draws
 
 
 _Entry = tuple[str, float, int, dict[str, JsonValue]]

@@ -17,7 +17,8 @@ from difftuning.workflows.consistency import ITEMS
 def leap_rows(run: Path, standard: Path, like: Row) -> list[Row]:
     """The step at which the curve of a run crosses the threshold of the standard run, and its 5 and 95 % quantiles over the items.
 
-    A run that never stays beyond it has no row of a step. The threshold has a row of its own, and so has whether the standard curve
+    A run that never stays beyond it has the last step in the place of that step, which it is later than, and 0 as
+    `convergence_reached`. The threshold has a row of its own, and so has whether the standard curve
     leaps there (1) or climbs slowly (0).
 
     Args:
@@ -30,7 +31,8 @@ def leap_rows(run: Path, standard: Path, like: Row) -> list[Row]:
     leap = find_leap(before.mean(1))
     found = convergence(steps, items, leap)
     values = {
-        "convergence": found.step,
+        "convergence": float(steps[-1]) if found.step is None else found.step,
+        "convergence_reached": float(found.step is not None),
         "convergence_low": found.low,
         "convergence_high": found.high,
         "convergence_threshold": leap.threshold,
