@@ -51,7 +51,7 @@ def main(model: str | None = None, images: Path | None = None, steps: int = 5, b
     drawn = pipeline(batch_size=32, num_inference_steps=10, output_type="np").images  # diff-tuning
     bank = torch.from_numpy(drawn).permute(0, 3, 1, 2).float() * 2 - 1  # diff-tuning
     chain = ChainOfForgetting.from_psi(Power(tau=1.0))  # diff-tuning
-    loader = torch.utils.data.DataLoader(target, batch_size=batch_size, shuffle=True, drop_last=True)
+    loader = torch.utils.data.DataLoader(target, batch_size=min(batch_size, len(target)), shuffle=True, drop_last=True)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-4)
     unet, optimizer, loader = accelerator.prepare(unet, optimizer, loader)
     done, loss = 0, torch.zeros(())

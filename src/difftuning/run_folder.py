@@ -1,6 +1,6 @@
 """The run folder: what lies where.
 
-RUN/  .lock  recipe.yaml  provenance.json  set-aside.txt  bank/  checkpoints/  model/  tuner/  samples/  metrics.jsonl
+RUN/  .lock  recipe.yaml  provenance.json  set-aside.txt  bank/  checkpoints/  model/  tuner/  samples/  metrics.jsonl  end.json
 results.json  report.html
 """
 
@@ -34,6 +34,11 @@ class RunFolder:
     def bank(self) -> Path:
         """The knowledge bank, when the run drew its own."""
         return self.path / "bank"
+
+    @property
+    def end(self) -> Path:
+        """The step and the digest of the average that a finished run ended with."""
+        return self.path / "end.json"
 
     @property
     def set_aside(self) -> Path:

@@ -64,11 +64,17 @@ def test_a_copy_of_what_one_holds_out_is_not_trained_on_in_another(sets: tuple[P
     for label in ("cat", "dog"):
         for file in (sets[0] / label).iterdir():
             (sets[1] / "ant" / f"{label}-{file.name}").write_bytes(file.read_bytes())
-    one, two = (opened(DataConfig(target=str(folder)), tmp_path) for folder in sets)
-    copied = {*one.heldout.keys} & {*two.train.keys}
+    one, two = (
+        opened(DataConfig(target=str(at), heldout=share), tmp_path) for at, share in zip(sets, (0.5, 0.2), strict=True)
+    )
+
+    def contents(target: Target, part: str) -> set[str]:
+        return {target.source.key(index) for index in getattr(target, part).indices.tolist()}
+
+    copied = contents(one, "heldout") & contents(two, "train")
     assert copied, "the split of the second set alone trains on what the first one holds out"
-    both = opened(DataConfig(target=str(sets[0]), also=(SetConfig(target=str(sets[1])),)), tmp_path)
-    assert not {*both.heldout.keys} & {*both.train.keys}
-    assert len(both.train) == len(one.train) + len(two.train) - len(copied) - len({*two.heldout.keys} & {*one.train.keys})
-    assert [both.source.key(index) for index in both.train.indices.tolist()] == [*both.train.keys]
+    both = opened(DataConfig(target=str(sets[0]), heldout=0.5, also=(SetConfig(target=str(sets[1])),)), tmp_path)
+    assert not contents(both, "heldout") & contents(both, "train")
+    other = contents(two, "heldout") & contents(one, "train")
+    assert len(both.train) == len(one.train) + len(two.train) - len(copied) - len(other)
     assert len(both.parts.train) == len(both.train)

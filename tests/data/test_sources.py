@@ -169,3 +169,23 @@ def test_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes(line.replace(b"\xdc", b"a") + line)
     with pytest.raises(DataError, match=r"column 'caption' that is no UTF-8"):
         open_source(DataConfig(target=str(tmp_path / "rows.jsonl")))
+
+
+def test_of_several_columns_of_classes_one_has_to_be_named(tmp_path: Path) -> None:
+    features = Features(
+        image=ImageFeature(), fine_label=ClassLabel(names=["a", "b"]), coarse_label=ClassLabel(names=["c"])
+    )
+    rows = [{"image": {"bytes": png(k), "path": None}, "fine_label": k % 2, "coarse_label": 0} for k in range(4)]
+    Dataset.from_list(rows, features=features).to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(
+        DataError, match=r"several columns of classes \(fine_label, coarse_label\); set data.label_column"
+    ):
+        open_source(DataConfig(target=str(tmp_path)))
+    source = open_source(DataConfig(target=str(tmp_path), label_column="fine_label"))
+    assert source.class_names == ("a", "b")
+
+
+def test_a_hidden_folder_beside_tables_is_no_class(tmp_path: Path) -> None:
+    parquet(tmp_path)
+    (tmp_path / ".cache" / "huggingface").mkdir(parents=True)
+    assert len(open_source(DataConfig(target=str(tmp_path)))) == 6

@@ -34,6 +34,8 @@ from difftuning.workflows.info import info
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import load
 from difftuning.workflows.report import report, watch
+from difftuning.workflows.run_columns import column_names
+from difftuning.workflows.run_history import RunHistory
 from difftuning.workflows.sample import sample
 from difftuning.workflows.train import train
 
@@ -358,6 +360,35 @@ def test_a_report_does_not_believe_what_was_found_of_another_model(recipe_file: 
     assert "held-out error, target" not in told
     evaluate(run)
     assert f"run `difftuning diagnose {run}`" in report([run], page).read_text()
+
+
+def test_the_best_is_known_without_its_checkpoints_and_asked_for_in_vain_where_nothing_was_measured(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    asked = ["training.steps=4", "training.heldout_every=1", "optim.lr=0.2", "ema.decay=0", "training.use_best=true"]
+    train(load(str(recipe_file), asked))
+    run = tmp_path / "run"
+    best = Checkpoints(run / "checkpoints").best()
+    assert best is not None
+    shutil.rmtree(run / "checkpoints")
+    assert {row["step"] for row in evaluate(run)["rows"] if row["metric"] == "frechet"} == {int(best.name[-8:])}
+    never = [f"out={tmp_path / 'never'}", "training.steps=2"]
+    train(load(str(recipe_file), [*never, "training.heldout_every=0"]))
+    with pytest.raises(ConfigError, match=r"never has measured no held-out error.*set it to null"):
+        train(load(str(recipe_file), [*never, "training.heldout_every=1", "training.use_best=true"]))
+
+
+def test_runs_of_one_folder_name_have_columns_of_their_own(recipe_file: Path, tmp_path: Path) -> None:
+    runs = []
+    for number, tau in enumerate((0, 1, 0.5, 0.3)):
+        runs.append(tmp_path / str(number) / "phase-1")
+        train(load(str(recipe_file), [f"out={runs[-1]}", "training.steps=1", f"coefficients.psi.tau={tau}"]))
+    names = column_names([RunHistory.of(run) for run in runs])
+    assert list(names.values()) == ["finetune", "diff-tuning", "diff-tuning phase-1", f"diff-tuning {runs[3]}"]
+    other = tmp_path / "other"
+    train(load(str(recipe_file), [f"out={other}", "training.steps=1", "data.target=openmoji", "data.per_class=1"]))
+    with pytest.raises(ConfigError, match=r"differ in data.target .* write a page for each"):
+        report([runs[0], other], tmp_path / "page.html")
 
 
 def test_one_process_trains_in_one_precision_after_another(recipe_file: Path, tmp_path: Path) -> None:

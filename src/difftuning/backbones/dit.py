@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,13 @@ class DiT(ClassConditional):
         self._class_embedder.embedding_table = embedding
         self._class_embedder.num_classes = embedding.num_embeddings - 1
         self.network.register_to_config(num_embeds_ada_norm=embedding.num_embeddings - 1)
+
+    def skeleton(self) -> nn.Module:
+        """The same parts on the meta device, with one embedder where all blocks share it."""
+        network: Any = super().skeleton()
+        for block in network.transformer_blocks if self.tied else ():
+            block.norm1.emb = network.transformer_blocks[0].norm1.emb
+        return cast(nn.Module, network)
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
         """The transformer's answer."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
+from difftuning.backbones.evaluating import evaluating
 from difftuning.backbones.labels import LabelChange, LabelSpace
 from difftuning.errors import ModelError
 from difftuning.types import Condition
@@ -58,7 +59,8 @@ class SwitchedOff(Backbone):
         asked = condition.translated(torch.cat([self._rows, last]))
         if min(asked.rows(), default=0) < 0:
             raise ModelError(f"{self.name}: its classes were replaced, so it can be asked under no condition only")
-        with self.off():
+        # A teacher answers without dropout, also where its student trains with it.
+        with self.off(), evaluating(self.tuned.network):
             return self.tuned(x_t, t, asked)
 
     def change_labels(self, change: LabelChange, target: tuple[str, ...]) -> Tensor:

@@ -195,7 +195,12 @@ def column_of(
         return asked
     if len(of_kind) == 1:
         return of_kind[0]
-    return next((column for column in usual if column in features), None)
+    found = next((column for column in usual if column in features), None)
+    if found is None and role == "label" and len(of_kind) > 1:
+        raise DataError(
+            f"the data set {name} has several columns of classes ({', '.join(of_kind)}); set data.label_column"
+        )
+    return found
 
 
 def _labels(name: str, values: Sequence[Any], feature: object, column: str) -> tuple[tuple[str, ...], list[int]]:

@@ -140,8 +140,9 @@ def _open_path(config: SetConfig, path: Path) -> ImageSource:
         raise DataError(f"data.target {config.target!r} is neither a file nor a folder")
     saved = any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
     described = any((path / f"metadata.{kind}").is_file() for kind in ("jsonl", "csv", "parquet"))
-    tables = any(file.suffix.lower() in BUILDERS for file in path.iterdir() if file.is_file())
-    pictures = any(file.is_dir() or file.suffix.lower() in _PICTURES for file in path.iterdir())
+    seen = [file for file in path.iterdir() if not file.name.startswith(".")]
+    tables = any(file.suffix.lower() in BUILDERS for file in seen if file.is_file())
+    pictures = any(file.is_dir() or file.suffix.lower() in _PICTURES for file in seen)
     if saved or described or (tables and not pictures):
         return _rows(config, path)
     return FolderSource(path, config.max_pixels)

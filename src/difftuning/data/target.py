@@ -227,7 +227,8 @@ def _without(target: Target, keys: set[str]) -> Target:
     """A target that trains on none of the images of these keys."""
     train = target.train
     assert isinstance(train, LatentSet)
-    kept = [place for place, key in enumerate(train.keys) if key not in keys]
+    # By content: the keys of latents tell of more than that.
+    kept = [place for place, index in enumerate(train.indices.tolist()) if target.source.key(index) not in keys]
     if len(kept) == len(train):
         return target
     chosen = train.subset(torch.tensor(kept, dtype=torch.int64))
@@ -249,7 +250,7 @@ def join(targets: Sequence[Target]) -> Target:
     """
     for target in targets:
         needs_all(target.config, "a joint target")
-    held = {key for target in targets for key in target.heldout.keys}
+    held = {target.source.key(index) for target in targets for index in target.heldout.indices.tolist()}
     targets = [_without(target, held) for target in targets]
     source = Joined([target.source for target in targets])
     starts = source.starts[:-1]

@@ -7,13 +7,13 @@ checkpoint, so a difference between two curves is a difference between the netwo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from difftuning.backbones.evaluating import evaluating
 from difftuning.noise.clock import Clock
 from difftuning.noise.prediction import Prediction
 from difftuning.noise.process import NoiseProcess
@@ -118,7 +118,9 @@ def denoising_curve(
         x0_hat, _ = prediction.solve(process, x_t, y, t)
         return _per_sample(y, prediction.target(process, x0, eps, t)), _per_sample(x0_hat, x0)
 
-    with _evaluating(network):
+    # The module that is the network, or lies under it (a backbone).
+    module = getattr(network, "network", network)
+    with evaluating(module) if isinstance(module, nn.Module) else nullcontext():
         found = present().each(pairs, measured)
     for (b, draws), (error, x0_error) in zip(pairs, found, strict=True):
         errors[b, draws], x0_errors[b, draws] = error, x0_error
@@ -138,17 +140,3 @@ def _draws(count: int, bins: int, per_bin: int, seed: int) -> tuple[Tensor, Tens
 def _per_sample(answer: Tensor, truth: Tensor) -> Tensor:
     # In float64 where that is to be had: Apple's devices have none.
     return (answer.cpu().double() - truth.cpu().double()).square().flatten(1).mean(1)
-
-
-@contextmanager
-def _evaluating(network: Network) -> Iterator[None]:
-    """Evaluation mode for the module that is the network or lies under it (a backbone); each part's mode comes back."""
-    module = getattr(network, "network", network)
-    training = [part for part in module.modules() if part.training] if isinstance(module, nn.Module) else []
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True

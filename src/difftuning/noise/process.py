@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from difftuning.errors import ModelError, did_you_mean
+from difftuning.noise.on_device import OnDevice
 
 
 def expand(values: Tensor, like: Tensor) -> Tensor:
@@ -31,23 +32,6 @@ def expand(values: Tensor, like: Tensor) -> Tensor:
     if values.shape != like.shape[:1]:
         raise ValueError(f"expected one value a sample, shape {tuple(like.shape[:1])}, got {tuple(values.shape)}")
     return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
-
-
-class OnDevice:
-    """A table (T,) float64 that is copied to a device once: to copy it in each step would be to wait for the device.
-
-    On Apple's devices, which have no float64, it is float32.
-    """
-
-    def __init__(self, table: Tensor) -> None:
-        self._tables = {table.device: table}
-
-    def on(self, device: torch.device) -> Tensor:
-        """The table there."""
-        if device not in self._tables:
-            table = next(iter(self._tables.values()))
-            self._tables[device] = table.to(device, torch.float32 if device.type == "mps" else table.dtype)
-        return self._tables[device]
 
 
 class NoiseProcess(ABC):

@@ -100,7 +100,7 @@ class StudyPage:
             return self._leaps()
         if self.curves:
             series: dict[str, list[tuple[int, float]]] = defaultdict(list)
-            first = self.rows[0].target
+            first = self.rows[0].target if self.rows else ""
             for row in self.rows:
                 if row.metric == CURVE and row.target == first:
                     series[f"{row.method} seed {row.seed}"].append((row.step, row.value))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -16,6 +16,8 @@ from torch.distributed.tensor import DTensor
 from difftuning.config.section import Section
 from difftuning.errors import ConfigError
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class OptimConfig(Section):
     """AdamW and its schedule."""
@@ -24,7 +26,7 @@ class OptimConfig(Section):
     """The peak learning rate."""
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay; the paper's code uses none."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     """AdamW's decay rates of the first and second moment."""
     clip_norm: float = Field(1.0, ge=0)
     """The largest gradient norm; 0 switches clipping off."""

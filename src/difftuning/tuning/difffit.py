@@ -68,6 +68,7 @@ class DiffFit(Tuner):
         depth = (len(blocks) + 1) // 2 if self.config.depth is None else self.config.depth
         if depth > len(blocks):
             raise ConfigError(f"tuner.depth={depth} is more than the {len(blocks)} blocks of the model; lower it")
+        modulations(network)  # what cannot be folded is refused before it is trained
         norms = {
             name: layer for name, layer in network.named_modules() if isinstance(layer, nn.LayerNorm | nn.GroupNorm)
         }

@@ -60,8 +60,8 @@ def modulations(network: nn.Module) -> dict[str, Modulation]:
             found[name] = Modulation(holder.proj_out_1, 0, 1)
         else:
             raise ModelError(
-                f"the norm {name} is not modulated in a known way, so what was learned on it cannot be folded into the "
-                "weights; keep the tuner's file beside the model"
+                f"the norm {name} is not modulated in a known way, so what is learned on it cannot be folded into the "
+                "weights; take another tuner, such as lora or bitfit"
             )
     return found
 

@@ -220,15 +220,15 @@ def heldout_rows(judge: Judge, run: FinishedRun, step: int, log: MetricsLog | No
     logged = [record for record in records if "heldout" in record]
     for record in logged:
         found.append(judge.row(method, "heldout_curve", float(record["heldout"]), int(record["step"]), n=draws))
-    found += consistency_rows(judge, records)
+    found += consistency_rows(judge, records, step)
     if logged:
         best = min(logged, key=lambda record: float(record["heldout"]))
         found.append(judge.row(method, "heldout_best", float(best["heldout"]), int(best["step"]), n=draws))
     return found
 
 
-def consistency_rows(judge: Judge, records: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """How far the controls were obeyed while a ControlNet trained, and at the end; none for other runs."""
+def consistency_rows(judge: Judge, records: Sequence[Mapping[str, Any]], step: int) -> list[Row]:
+    """How far the controls were obeyed while a ControlNet trained, and at the step of its model or before; none for other runs."""
     logged = [record for record in records if MEAN in record]
     if judge.controls is None or not logged:
         return []
@@ -238,4 +238,5 @@ def consistency_rows(judge: Judge, records: Sequence[Mapping[str, Any]]) -> list
         judge.row(method, "consistency_curve", record[MEAN], int(record["step"]), setting, n=len(record[ITEMS]))
         for record in logged
     ]
-    return [*rows, rows[-1].model_copy(update={"metric": "consistency"})]
+    last = max((row for row in rows if row.step <= step), key=lambda row: row.step, default=rows[-1])
+    return [*rows, last.model_copy(update={"metric": "consistency"})]

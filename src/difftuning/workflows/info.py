@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from difftuning.backbones.loading import load, zoo_names
+from difftuning.backbones.loading import load
 from difftuning.config.loading import load_recipe
+from difftuning.errors import CheckpointError, DifftuningError
 from difftuning.json_files import MetricsLog, read_json
 from difftuning.results import read_rows
 from difftuning.run_folder import RunFolder
@@ -32,7 +33,12 @@ def info(run: Path) -> dict[str, Any]:
         CheckpointError: the folder is not a run, or something in it cannot be read.
         ConfigError: its recipe cannot be read.
     """
-    if not RunFolder(run).recipe.is_file() and (str(run) in zoo_names() or (run / "model_index.json").is_file()):
+    if not run.is_dir():  # a model of the zoo or of the hub, then
+        try:
+            return model_info(str(run))
+        except DifftuningError as reason:
+            raise CheckpointError(f"there is no run folder {run}, and as a model: {reason}") from reason
+    if not RunFolder(run).recipe.is_file() and (run / "model_index.json").is_file():
         return model_info(str(run))
     folder = RunFolder(run).require()
     checkpoints = Checkpoints(folder.checkpoints)

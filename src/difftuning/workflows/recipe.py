@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from difftuning.backbones.labels import LabelChange, Replace
 from difftuning.backbones.prompts import TextConfig
@@ -147,6 +147,15 @@ class Recipe(Section):
     """How images are drawn."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How they are judged."""
+
+    @model_validator(mode="after")
+    def _teacher_and_realisation(self) -> Recipe:
+        if self.distillation is not None and self.realisation.kind == "timestep":
+            raise ValueError(
+                "distillation weighs the teacher by xi(u) over the model's own law of noise, and realisation.kind=timestep draws "
+                "another one; use realisation.kind=source"
+            )
+        return self
 
     @property
     def folder(self) -> Path:

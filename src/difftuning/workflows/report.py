@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from difftuning.coefficients.chain import ChainOfForgetting
 from difftuning.config.difference import differences
 from difftuning.config.loading import dump_recipe
+from difftuning.errors import ConfigError
 from difftuning.evaluation.control_consistency import MEASURES
 from difftuning.json_files import write_text
 from difftuning.processes import leave
@@ -26,6 +28,7 @@ from difftuning.workflows.consistency import BY_OBEDIENCE, MEAN
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import evaluate, method_of
+from difftuning.workflows.run_columns import column_names, first_of_each
 from difftuning.workflows.run_history import RunHistory
 from difftuning.workflows.run_pictures import RunPictures
 from difftuning.workflows.runs import FinishedRun, open_run
@@ -47,8 +50,17 @@ def report(runs: Sequence[Path], out: Path, extra_rows: Sequence[Row] = (), disp
 
     Raises:
         CheckpointError: one of the folders is no run.
+        ConfigError: they are of several models or targets.
     """
     histories = [RunHistory.of(run) for run in runs]
+    for one in histories[1:]:
+        for key in ("model", "data.target"):
+            values = [attrgetter(key)(each.recipe) for each in (histories[0], one)]
+            if values[0] != values[1]:
+                raise ConfigError(
+                    f"{histories[0].path} and {one.path} differ in {key} ({values[0]}, {values[1]}), and a page compares runs "
+                    "of one model and one target; write a page for each"
+                )
     data = _data(histories, extra_rows)
     for note in data.notes:
         (display or Silent()).note(note)
@@ -91,7 +103,7 @@ def watch(runs: Sequence[Path], out: Path, every: int = 10, display: Display | N
         histories = [RunHistory.of(run) for run in runs]
         if all(history.finished for history in histories):
             return report(runs, out, display=display)
-        _write(out, replace(_history_data(histories, _names(histories)), reload=every))
+        _write(out, replace(_history_data(histories, column_names(histories)), reload=every))
         steps = (f"{one.path}: step {one.step} of {one.recipe.training.steps}" for one in histories)
         display.note(f"{'; '.join(steps)}; {out}")
         time.sleep(every)
@@ -102,30 +114,11 @@ def _write(out: Path, data: ReportData) -> None:
     write_text(out, render(data))
 
 
-def _names(histories: Sequence[RunHistory]) -> dict[Path, str]:
-    """The column of each run: runs that differ in their seed share one, named by their method.
-
-    Where one method was run by several recipes, or twice from one seed, each but the first has the name of its folder too.
-    """
-    names: dict[Path, str] = {}
-    columns: dict[tuple[str, str], str] = {}
-    taken: set[tuple[str, int]] = set()
-    for one in histories:
-        method, alike = method_of(one.recipe), one.recipe.model_copy(update={"seed": 0}).judged()
-        plain = method if method not in columns.values() else f"{method} {one.path.name}"
-        name = columns.setdefault((method, alike), plain)
-        if (name, one.recipe.seed) in taken:
-            name = f"{method} {one.path.name}"
-        taken.add((name, one.recipe.seed))
-        names[one.path] = name
-    return names
-
-
 def _history_data(histories: Sequence[RunHistory], names: Mapping[Path, str]) -> ReportData:
     """What the folders tell without a model being opened."""
     first = histories[0].recipe
     series = {f"{names[one.path]} seed {one.recipe.seed}": one for one in histories}
-    shown = _shown(histories, names)
+    shown = first_of_each(histories, names)
     grids = {name: one.grids() for name, one in shown.items()}
     obeying = {name: one.grids("control-step") for name, one in shown.items()}
     seconds = {name: one.seconds() for name, one in shown.items()}
@@ -173,12 +166,12 @@ def _obedience(
 
 def _data(histories: Sequence[RunHistory], extra_rows: Sequence[Row]) -> ReportData:
     """What the folders hold, method by method; pictures are of each method's first run."""
-    names = _names(histories)
+    names = column_names(histories)
     data = _history_data(histories, names)
     judged = [one for one in histories if one.evaluated]
     if not judged:
         return data
-    columns = _shown(judged, names)
+    columns = first_of_each(judged, names)
     opened = open_run(judged[0].path)
     pictures = RunPictures(opened, {name: one.path for name, one in columns.items()})
     diagnoses = {name: one.diagnosis for name, one in columns.items() if one.diagnosis is not None}
@@ -202,17 +195,9 @@ def _data(histories: Sequence[RunHistory], extra_rows: Sequence[Row]) -> ReportD
         shares=pictures.shares(diagnoses),
         bank_picture=bank_picture,
         bank_card=[*bank_card, *used] if bank_card else [],
-        nearest=pictures.nearest(),
+        nearest=pictures.nearest([name for name, one in columns.items() if one.recipe.data == opened.recipe.data]),
         set_aside=[(one.origin, one.reason) for one in opened.target.skipped],
     )
-
-
-def _shown(histories: Sequence[RunHistory], names: Mapping[Path, str]) -> dict[str, RunHistory]:
-    """The first run of each column."""
-    shown: dict[str, RunHistory] = {}
-    for one in histories:
-        shown.setdefault(names[one.path], one)
-    return shown
 
 
 def _facts(histories: Sequence[RunHistory]) -> list[tuple[str, str]]:
@@ -279,11 +264,20 @@ def _coefficients(chain: ChainOfForgetting) -> tuple[list[float], list[float], l
 
 
 def _by_u(diagnoses: Mapping[str, Any], where: str) -> dict[str, list[float]]:
-    """The errors of all methods on one set; empty unless every diagnosis has measured it."""
+    """The errors of all methods on one set; empty unless every diagnosis has measured it.
+
+    Banks of other settings are other items: each run is put beside the first one's by what the pretrained model errs on its own.
+    """
     if not diagnoses or not all(where in found for found in diagnoses.values()):
         return {}
     pretrained = next(iter(diagnoses.values()))[where]["pretrained"]
-    return {"pretrained": pretrained, **{name: found[where]["run"] for name, found in diagnoses.items()}}
+
+    def beside(found: Mapping[str, Sequence[float]]) -> list[float]:
+        return [
+            error * base / own for error, own, base in zip(found["run"], found["pretrained"], pretrained, strict=True)
+        ]
+
+    return {"pretrained": pretrained, **{name: beside(found[where]) for name, found in diagnoses.items()}}
 
 
 def _swap_distance(diagnoses: Mapping[str, Any]) -> str:

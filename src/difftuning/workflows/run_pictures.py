@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,15 @@ class RunPictures:
         shown = {"held-out images of the target": self.heldout, **self.drawn}
         return {name: _grid(_some(images, COLUMNS * LINES), COLUMNS) for name, images in shown.items()}
 
-    def nearest(self) -> dict[str, bytes]:
-        """A line of samples, and under each the training image nearest to it in feature space."""
+    def nearest(self, columns: Sequence[str]) -> dict[str, bytes]:
+        """A line of samples, and under each the training image nearest to it in feature space.
+
+        Args:
+            columns: runs that train on the images of the opened one.
+        """
         found = {}
-        for name, images in self.drawn.items():
-            samples = _some(images, PAIRS)
+        for name in columns:
+            samples = _some(self.drawn[name], PAIRS)
             copies = self.train[nearest_training(extract(samples, self.judge.network), self.judge.training.features)]
             found[name] = _grid(torch.cat([samples, copies]), len(samples))
         return found

@@ -20,8 +20,8 @@ from difftuning.config.loading import load_recipe
 from difftuning.config.validate import validate
 from difftuning.data.target import Target
 from difftuning.errors import CheckpointError, ModelError
+from difftuning.json_files import read_json
 from difftuning.run_folder import RunFolder
-from difftuning.training.checkpoints import Checkpoints, read_state
 from difftuning.tuning import Tuner
 from difftuning.tuning import build as build_tuner
 from difftuning.tuning.store import SETTINGS, read_tuner
@@ -107,8 +107,8 @@ def is_finished(recipe: Recipe) -> bool:
 
 def step_of(recipe: Recipe) -> int:
     """The step that the model of a finished run is of: the last, or the best where the recipe takes that."""
-    best = Checkpoints(RunFolder(recipe.folder).checkpoints).best() if recipe.training.use_best else None
-    return recipe.training.steps if best is None else int(read_state(best)["step"])
+    end = RunFolder(recipe.folder).end
+    return int(read_json(end)["step"]) if end.is_file() else recipe.training.steps  # an earlier version wrote none
 
 
 def models_of(recipe: Recipe) -> Models:

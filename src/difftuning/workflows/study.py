@@ -87,6 +87,10 @@ def study(
         results, pages = results / QUICK, pages / QUICK
     if only_pages:
         found = [rewrite(one, results, pages) for one in chosen if (results / f"{one.name}.json").is_file()]
+        if not found:
+            raise ConfigError(
+                f"{results} has no rows of {name}, so there is nothing to make pages of; name the folder by --results"
+            )
     else:
         found = [queue.study(one, results, pages, seeds) for one in chosen]
     return {"studies": found, "index": write_index(results, pages, quick)}

@@ -12,6 +12,7 @@ from difftuning.checksums import write_sums
 from difftuning.config.loading import dump_recipe
 from difftuning.config.precision import SLOW, native_bf16
 from difftuning.config.provenance import provenance
+from difftuning.errors import ConfigError
 from difftuning.json_files import MetricsLog, write_json, write_text
 from difftuning.processes import alone, present
 from difftuning.reporting.images import image_grid
@@ -190,8 +191,16 @@ def _unshared(run: Assembly) -> Assembly:
 def _finish(run: Assembly) -> dict[str, Any]:
     """Write the averaged model as a folder, and say how the run ended."""
     trainer = run.trainer
-    if run.recipe.training.use_best and (best := trainer.checkpoints.best()):
-        trainer.ema.take(read(best)[0]["ema"])
+    step = trainer.state.step
+    if run.recipe.training.use_best:
+        if (best := trainer.checkpoints.best()) is None:
+            raise ConfigError(
+                f"training.use_best=true, and {run.folder.path} has measured no held-out error, or its checkpoints are gone; "
+                "set it to null"
+            )
+        groups, state = read(best)
+        trainer.ema.take(groups["ema"])
+        step = int(state["step"])
     learned = tensors_digest(trainer.ema.average)  # folding it in multiplies some of it
     with trainer.ema.swapped():
         if run.recipe.tuner.kind != "full":
@@ -199,6 +208,7 @@ def _finish(run: Assembly) -> dict[str, Any]:
         if run.tuner.mergeable:
             run.tuner.merge()
             _whole(run.folder.model, run.backbone.save)
+    write_json(run.folder.end, {"step": step, "weights_digest": learned})
     records = MetricsLog(run.folder.metrics).read().records
     heldout = [record["heldout"] for record in records if "heldout" in record]
     target, bank = trainer.state.positions
