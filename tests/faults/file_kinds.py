@@ -87,9 +87,9 @@ def part_mark(folder: Path) -> Callable[[int, Tally, int], None]:
     """What says of an encoded part that it is whole."""
     kept, labels = PartFolder(folder), torch.zeros(2, dtype=torch.int32)
     part = Part(("a", "b"), 2, ("key",), 3, 0, (), True, digest_of(labels), "digest")
-    kept.write((0, 0), part, torch.zeros(2, 1, 3, 2, 2), labels, {"pictures": torch.zeros(1, 3, 4, 4)})
-    mark = folder / "000000-000000.json"
-    attempt = into(mark, lambda: kept.of(0))
+    kept.write(("file", 0), part, torch.zeros(2, 1, 3, 2, 2), labels, {"pictures": torch.zeros(1, 3, 4, 4)})
+    mark = folder / "file-000000.json"
+    attempt = into(mark, lambda: kept.of("file"))
     return lambda count, tally, of: damaged(attempt, [mark.read_bytes()], count, tally, random.Random(of))
 
 

@@ -115,17 +115,20 @@ def summary(found: dict[str, Any]) -> list[str]:
 
 def tables(found: dict[str, Any]) -> dict[str, str]:
     """The figures as Markdown, part by part."""
+    heads = {"folders": "runs", "saved": "of them saved and left with 143", "worse": "anything half or behind"}
+    heads["lost"] = "ended differently"
     columns = {
-        "kills": ("kills", "folders", "saved", "worse", "lost"),
-        "storage": ("injected", "detected", "recovered", "answer"),
-        "damage": ("injected", "refused", "same", "believed"),
-        "inputs": ("tried", "taken", "refused", "tracebacks", "hangs"),
+        "kills": ("verb", ("kills", "folders", "saved", "worse", "lost")),
+        "storage": ("storage", ("injected", "detected", "recovered", "answer")),
+        "damage": ("damage", ("injected", "refused", "same", "believed")),
+        "inputs": ("inputs", ("tried", "taken", "refused", "tracebacks", "hangs")),
     }
     made = {}
-    for part, names in columns.items():
+    for part, (first, names) in columns.items():
         if part not in found:
             continue
-        lines = [f"| {part} | {' | '.join(names)} |", f"|---{'|---' * len(names)}|"]
+        told = (heads.get(name, name) for name in names)
+        lines = [f"| {first} | {' | '.join(told)} |", f"|---{'|---' * len(names)}|"]
         for name, entry in _each(found, part):
             cells = (str(entry.get(key, "")).replace("|", "\\|") for key in names)
             lines.append(f"| {name} | {' | '.join(cells)} |")

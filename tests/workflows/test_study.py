@@ -118,6 +118,11 @@ def test_rows_of_another_study_do_under_the_names_of_this_one(recipe_file: Path,
 
 
 def test_the_smallest_form_is_kept_apart_from_the_whole(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"results.quick has no rows of targets"):
+        study("targets", tmp_path, quick=True, only_pages=True)
+    assert not (tmp_path / "pages").exists(), "a page of all claims without a number takes no other's place"
+    (tmp_path / "results/quick").mkdir(parents=True)
+    shutil.copy(Path(__file__).parents[2] / "benchmarks/results/targets.json", tmp_path / "results/quick")
     found = study("targets", tmp_path, quick=True, only_pages=True)
     assert found["index"] == tmp_path / "pages/quick/index.md"
 
