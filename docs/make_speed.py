@@ -32,7 +32,7 @@ def page() -> str:
 
 Ratios, each from one run in which both sides take turns on one machine ({speed["step"]["machine"]["cpu"]}, two cores), since
 absolute times say nothing about yours. A ratio is the median over the turns, with its quartiles in brackets. `docs/make_speed.py`
-writes this page from the result files.
+writes this page from the result files. A bound that is missed here stands as missed.
 
 ## A step
 
