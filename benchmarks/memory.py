@@ -1,6 +1,6 @@
 """Peak memory of training DiT-XL/2 at its true width, setting by setting.
 
-    python benchmarks/memory.py [SETTING ...] [--batch-size 4] [--out benchmarks/results/memory.json]
+    python benchmarks/memory.py [SETTING ...] [--batch-size 4] [--out benchmarks/results/peak_memory.json]
 
 A process for each setting makes the model with random weights and 101 classes, and does two steps by the library's own loop
 (forward, backward, AdamW, average) on latents of 32x32, on the CPU; its peak less what it held before the model was made. Beside
