@@ -26,7 +26,8 @@ def page() -> str:
     """The page as Markdown."""
     speed = {path.stem: json.loads(path.read_text()) for path in (RESULTS / "speed").glob("*.json")}
     memory, big, bank, start = (
-        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("peak_memory", "big_data", "bank_read", "help_time")
+        json.loads((RESULTS / f"{name}.json").read_text())
+        for name in ("peak_memory", "big_data", "bank_read", "help_time")
     )
     return f"""# What it costs
 
