@@ -80,8 +80,10 @@ def split(
             held = ranked[: wanted[label]]
         else:
             held = [key for key in ranked if groups is not None and groups[copies[key][0]] in together]
-        rest = [key for key in ranked if key not in set(held)]
-        for part, chosen in zip(parts, (rest[:per_class], held, rest[len(rest[:per_class]) :]), strict=True):
+        out = set(held)
+        rest = [key for key in ranked if key not in out]
+        stop = len(rest) if per_class is None else per_class
+        for part, chosen in zip(parts, (rest[:stop], held, rest[stop:]), strict=True):
             part.extend(index for key in chosen for index in copies[key])
     if not parts[1]:
         raise DataError(
