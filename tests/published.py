@@ -121,6 +121,14 @@ def write_edm(
     return path
 
 
+class Sines(nn.Module):
+    """The published DiT's features of a time: cosines, then sines, of 10000^(-i / 128)."""
+
+    def forward(self, t: Tensor) -> Tensor:
+        angles = t[:, None].float() * torch.exp(-math.log(10_000) * torch.arange(128, dtype=torch.float32) / 128)
+        return torch.cat([angles.cos(), angles.sin()], -1)
+
+
 def small_dit() -> DiTTransformer2DModel:
     """A random DiT as published but for its size: one embedder for all blocks, norms with 1e-6, a learned variance."""
     torch.manual_seed(0)
@@ -140,6 +148,8 @@ def small_dit() -> DiTTransformer2DModel:
     first, *others = (block.norm1.emb for block in network.transformer_blocks)
     for other in others:
         other.load_state_dict(first.state_dict())
+    for emb in (first, *others):
+        emb.time_proj = Sines()
     return network.eval()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -119,18 +120,43 @@ def test_learned_variance_is_read_from_the_channels() -> None:
     assert answer(tiny_dit(learned_variance=True), [0]).shape == (1, 6, 8, 8)
 
 
-def test_latent_model_with_a_vae(tmp_path: Path) -> None:
-    pixel = tiny_dit()
+def tiny_vae(channels: int = 3, **options: Any) -> AutoencoderKL:
     torch.manual_seed(1)
-    vae = AutoencoderKL(
+    return AutoencoderKL(
         block_out_channels=(8, 8),
         norm_num_groups=4,
-        latent_channels=3,
+        latent_channels=channels,
         scaling_factor=0.5,
         shift_factor=0.1,
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
+        **options,
     )
+
+
+def test_an_autoencoder_that_lists_mean_and_deviation_by_channel(tmp_path: Path) -> None:
+    """As StableDiffusionXLPipeline decodes: latents * std / scaling_factor + mean."""
+    pixel, means, stds = tiny_dit(), [0.2, -0.4, 0.0], [2.0, 0.5, 1.0]
+    vae = tiny_vae(latents_mean=means, latents_std=stds)
+    DiT(pixel.network, pixel.scheduler, vae, pixel.labels.names).save(tmp_path)
+    codec = load(str(tmp_path)).codec
+    latents = torch.randn(2, 3, 8, 8)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (means, stds))
+    with torch.no_grad():
+        theirs = vae.eval().decode(latents * std / 0.5 + mean).sample.clamp(-1, 1)
+        posterior = vae.encode(theirs).latent_dist.mode()
+    assert torch.allclose(codec.decode(latents), theirs, atol=1e-6)
+    assert torch.allclose(codec.encode(theirs), (posterior - mean) / std * 0.5, atol=1e-6)
+
+
+def test_an_autoencoder_of_other_channels_is_refused() -> None:
+    pixel = tiny_dit()
+    with pytest.raises(ModelError, match="makes 4 channels and the network takes 3"):
+        DiT(pixel.network, pixel.scheduler, tiny_vae(4), pixel.labels.names)
+
+
+def test_latent_model_with_a_vae(tmp_path: Path) -> None:
+    pixel, vae = tiny_dit(), tiny_vae()
     DiT(pixel.network, pixel.scheduler, vae, pixel.labels.names).save(tmp_path)
     model = load(str(tmp_path))
     assert isinstance(model.codec, VAECodec)

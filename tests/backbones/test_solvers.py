@@ -61,6 +61,28 @@ def test_a_learned_variance_is_not_expected_of_the_loop() -> None:
     assert make_scheduler("dpm++", saved).config.variance_type is None
 
 
+def test_even_steps_in_log_snr() -> None:
+    config = {"_class_name": "DDPMScheduler"}
+    scheduler = make_scheduler("dpm++lu", config)
+    scheduler.set_timesteps(12)
+    process = from_scheduler_config(config)
+    log_snr = process.log_snr(scheduler.timesteps.float())
+    apart = log_snr.diff()
+    # Timesteps are whole numbers, so steps are even but for what rounding to an index does.
+    assert float(apart.max() / apart.min()) < 1.25
+    plain = make_scheduler("dpm++", config)
+    plain.set_timesteps(12)
+    uneven = process.log_snr(plain.timesteps.float()).diff()
+    assert float(uneven.max() / uneven.min()) > 1.75
+
+
+def test_flux_gets_the_levels_of_its_pipeline() -> None:
+    config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 1.0, "even_sigmas": True}
+    scheduler = make_scheduler("euler", config)
+    scheduler.set_timesteps(4)
+    torch.testing.assert_close(scheduler.sigmas, torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0]))
+
+
 def test_ddim_gets_a_grid_that_its_steps_follow() -> None:
     scheduler = make_scheduler("ddim", dict(DDIMScheduler(timestep_spacing="linspace").config))
     scheduler.set_timesteps(10)

@@ -82,6 +82,14 @@ def test_what_cannot_be_converted_leaves_nothing_behind(tmp_path: Path) -> None:
     for name, message in (("text.pkl", r"text\.pkl: "), ("zip.pt", r"zip\.pt is no file"), ("none.pkl", "no file")):
         with pytest.raises(ModelError, match=message):
             convert(tmp_path / name, out)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ConfigError, match="cannot be made"):
+        convert(tmp_path / "dit.pt", tmp_path / "file" / "out", heads=2)
+    with pytest.raises(ConfigError, match="heads=-2 is no number"):
+        convert(tmp_path / "dit.pt", out, heads=-2)
+    AutoencoderKL(latent_channels=4, block_out_channels=(8,), norm_num_groups=4).save_pretrained(tmp_path / "vae4")
+    with pytest.raises(ModelError, match="makes 4 channels and the network takes 3"):
+        convert(tmp_path / "dit.pt", out, tmp_path / "vae4", heads=2)
     with pytest.raises(ModelError, match="no folder of an autoencoder"):
         convert(tmp_path / "dit.pt", out, tmp_path, heads=2)
     with pytest.raises(ConfigError, match="leave --vae and --heads out"):

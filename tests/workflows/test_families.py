@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from backbones.families import class_unet, edm_unet, text
+from backbones.families import class_unet, dit, edm_unet, text
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.loading import load
 from difftuning.bank.card_file import read_card
@@ -21,6 +21,7 @@ from difftuning.types import Condition
 from difftuning.workflows import bank, recipe
 from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
+from difftuning.workflows.drawing import draw_images
 from difftuning.workflows.evaluate import evaluate
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.report import report
@@ -31,14 +32,17 @@ from difftuning.workflows.train import check, train
 MODELS: dict[str, Callable[[Path], object]] = {
     "edm": lambda folder: class_unet("edm").save(folder),
     "unconditional": lambda folder: class_unet("ddpm", 0).save(folder),
-    "sd": lambda folder: text("sd", folder / "vocabulary").save(folder),
-    "sd3": lambda folder: text("sd3", folder / "vocabulary").save(folder),
+    "adm": lambda folder: edm_unet("adm").save(folder),
+    "flow": lambda folder: dit("flow").save(folder),
+    **{
+        name: lambda folder, name=name: text(name, folder / "vocabulary").save(folder)
+        for name in ("sd", "sdxl", "pixart", "sd3", "flux")
+    },
 }
 OVERRIDES = {
     "edm": ["sampling.solver=dpm++"],
-    "unconditional": [],
-    "sd": [],
-    "sd3": ["sampling.solver=euler", "bank.solver=euler"],
+    "adm": ["sampling.solver=heun", "bank.solver=heun"],
+    **{name: ["sampling.solver=euler", "bank.solver=euler"] for name in ("flow", "sd3", "flux")},
 }
 
 
@@ -65,7 +69,7 @@ def made(name: str, tmp_path: Path, *overrides: str) -> Recipe:
         "evaluation={samples: 6, heldout_draws: 4}",
         "ema.decay=0.5",
         "threads=1",
-        *OVERRIDES[name],
+        *OVERRIDES.get(name, []),
         *overrides,
     ]
     return recipe.load("own-images", settings)
@@ -82,8 +86,10 @@ def test_from_recipe_to_report(name: str, tmp_path: Path) -> None:
     given = made(name, tmp_path)
     trained = train(given)
     assert trained["step"] == 6
+    # The bank in two parts, the training stopped and gone on from: the same weights.
     again = given.model_copy(update={"out": str(tmp_path / "again")})
-    bank.build(again)
+    bank.build(again.model_copy(update={"bank": again.bank.model_copy(update={"count": 4})}))
+    bank.extend(again.bank_path, again.bank.count)
     assemble(prepare(again)).trainer.run(until=4)
     assert train(again)["weights_digest"] == trained["weights_digest"]
     rows = evaluate(given.folder)["rows"]
@@ -124,6 +130,24 @@ def test_a_teacher_is_asked_under_the_prompts_of_the_batch(tmp_path: Path) -> No
         errors = run.trainer.objective(run.trainer.streams.batch(0, (0, 0)))
         assert errors.beside is not None
         assert float(errors.beside.detach().abs().max()) == 0
+
+
+def test_the_pretrained_model_is_left_behind_without_classes_too(tmp_path: Path) -> None:
+    given = made("unconditional", tmp_path, "labels.kind=keep", "optim.lr=1e-2", "sampling.negative=pretrained")
+    train(given)
+    models = models_of(given)
+    nothing = Condition(torch.full((2,), models.model.labels.null))
+    drawn = [
+        draw_images(models.model, nothing, given.sampling.model_copy(update={"guidance": scale}), before=models.before)
+        for scale in (1.0, 3.0)
+    ]
+    assert not torch.equal(*drawn)
+
+
+def test_only_a_distilled_network_is_told_a_guidance(tmp_path: Path) -> None:
+    check(made("flux", tmp_path / "flux", "text={distilled_guidance: 3.5}"))
+    with pytest.raises(ModelError, match=r"no input for text\.distilled_guidance"):
+        check(made("sd", tmp_path / "sd", "text={distilled_guidance: 3.5}"))
 
 
 def test_another_size_is_trained_and_kept(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ class Backbone(ABC):
             out_channels: of its answer.
 
         Raises:
-            ModelError: the channels fit neither an answer nor one with a learned variance.
+            ModelError: the channels fit neither an answer nor one with a learned variance, or the autoencoder has others.
         """
         self.name, self.network, self.scheduler = name, network, scheduler
         self.scheduler_config = {**scheduler.config, "_class_name": type(scheduler).__name__}
@@ -89,6 +89,12 @@ class Backbone(ABC):
         if out_channels not in (channels, 2 * channels):
             raise ModelError(f"{name}: {out_channels} output channels fit neither {channels} nor a learned variance")
         self.learned_variance = out_channels == 2 * channels
+        config: Any = None if vae is None else vae.config
+        latent = None if config is None else config.get("latent_channels")
+        if latent not in (None, channels):
+            raise ModelError(
+                f"{name}: its autoencoder makes {latent} channels and the network takes {channels}; use its own"
+            )
 
     @abstractmethod
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:

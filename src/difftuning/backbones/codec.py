@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -62,28 +62,35 @@ class IdentityCodec(Codec):
 class VAECodec(Codec):
     """A diffusers autoencoder: `AutoencoderKL`, or `AutoencoderTiny` for speed.
 
-    Latents are `(mean - shift) * scale`, with shift and scale from the autoencoder's own config, never from a constant here.
+    Latents are `(mean - shift) * scale`, with shift and scale from the autoencoder's own config, never from a constant here;
+    where it lists a mean and a standard deviation a channel, these stand in the place of the shift and in the scale.
     """
 
     def __init__(self, vae: Any) -> None:
         self.vae = vae.eval().requires_grad_(False)
         self._config: Mapping[str, Any] = vae.config
-        self._scale = float(self._config.get("scaling_factor") or 1.0)
-        self._shift = float(self._config.get("shift_factor") or 0.0)
+        scale, shift = float(self._config.get("scaling_factor") or 1.0), float(self._config.get("shift_factor") or 0.0)
+        mean, std = self._config.get("latents_mean"), self._config.get("latents_std")
+        if mean is not None and std is not None:
+            self._scale, self._shift = scale / _a_channel(std), _a_channel(mean)
+        else:
+            self._scale, self._shift = torch.tensor(scale), torch.tensor(shift)
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """The mean of the posterior (the tiny autoencoder has no other), shifted and scaled."""
         encoded = self.vae.encode(images.to(self.vae.device, self.vae.dtype))
-        mean = encoded.latent_dist.mode() if isinstance(self.vae, AutoencoderKL) else encoded.latents
-        latents: Tensor = ((mean - self._shift) * self._scale).float()
+        mean = (encoded.latent_dist.mode() if isinstance(self.vae, AutoencoderKL) else encoded.latents).float()
+        latents: Tensor = (mean - self._shift.to(mean.device)) * self._scale.to(mean.device)
         return latents
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Images of the latents, clamped to [-1, 1], where the autoencoder is."""
         images: Tensor = self.vae.decode(
-            (latents / self._scale + self._shift).to(self.vae.device, self.vae.dtype)
+            (latents / self._scale.to(latents.device) + self._shift.to(latents.device)).to(
+                self.vae.device, self.vae.dtype
+            )
         ).sample
         return images.float().clamp(-1, 1)
 
@@ -101,6 +108,11 @@ class VAECodec(Codec):
         """The autoencoder on another device."""
         self.vae.to(device)
         return self
+
+
+def _a_channel(values: Sequence[float]) -> Tensor:
+    """(C, 1, 1) float32."""
+    return torch.tensor(values, dtype=torch.float32)[:, None, None]
 
 
 def digest_module(module: nn.Module, config: Mapping[str, Any]) -> str:

@@ -16,13 +16,14 @@ import diffusers
 import torch
 from torch import Tensor
 
+from difftuning.backbones.dit import FREQUENCIES, take_frequencies
 from difftuning.backbones.weights import put
 from difftuning.errors import ModelError
 
 HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}
 """Width to attention heads of S, B, L and XL (Table 1 of the paper): the only size that the weights do not show."""
 POSITION_ERROR = 1e-4
-"""Between the stored sines of the positions and diffusers' own, which are computed anew."""
+"""Between the stored sines of the positions and diffusers' own, which are computed anew; beside it what their dtype rounds."""
 
 
 def read_dit(path: Path) -> dict[str, Tensor]:
@@ -68,8 +69,10 @@ def dit_network(published: dict[str, Tensor], heads: int | None = None) -> tuple
     positions = weights.pop("pos_embed")
     model: Any = diffusers.DiTTransformer2DModel
     network: Any = put(model, config, _translated(weights, config["num_layers"]), "the file")
+    network.register_to_config(**{FREQUENCIES: 0})
+    take_frequencies(network)
     off = (network.pos_embed.pos_embed.reshape(positions.shape) - positions).abs().max().item()
-    if not off < POSITION_ERROR:
+    if not off < POSITION_ERROR + (torch.finfo(positions.dtype).eps if positions.is_floating_point() else 0):
         raise ModelError(
             f"pos_embed differs by {off:.2g} from the sines that DiT has there; trained positions are not supported"
         )

@@ -7,6 +7,9 @@ Three things about that class as it stands make naive fine-tuning wrong, and are
 - each block has its own copy of the timestep and class embedder, which drift apart in training: they are tied on load and
   untied on export;
 - its pipeline takes 1000 for the null label: ours is read from the class table.
+
+A fourth is kept: its sines of the time have the frequencies 10000^(-i/127), the published ones 10000^(-i/128). What was trained in
+diffusers was trained so; for weights that were not, `downscale_freq_shift: 0` in the transformer's config sets the published ones.
 """
 
 from __future__ import annotations
@@ -20,10 +23,13 @@ from torch import Tensor, nn
 
 from difftuning.backbones.class_conditional import ClassConditional
 from difftuning.backbones.codec import VAECodec, digest_module
-from difftuning.backbones.folder import in_dtype, names_of, read_index, read_part, write_pipeline
+from difftuning.backbones.folder import in_dtype, names_of, only_errors, read_index, read_part, write_pipeline
 from difftuning.backbones.labels import Keep, LabelChange, LabelSpace
 from difftuning.errors import ModelError
 from difftuning.types import Condition
+
+FREQUENCIES = "downscale_freq_shift"
+"""The key of a transformer's config: i-th frequency 10000^(-i / (128 - shift)). diffusers passes over it with a warning."""
 
 
 class DiT(ClassConditional):
@@ -53,6 +59,7 @@ class DiT(ClassConditional):
         super().__init__(
             name, transformer, scheduler, vae, (channels, size, size), int(config.out_channels or channels)
         )
+        take_frequencies(transformer)
         self.tied = tie_embedders(transformer)
         self.class_table = "transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight"
         rows = self._class_embedder.embedding_table.num_embeddings
@@ -117,6 +124,13 @@ class DiT(ClassConditional):
         write_pipeline(Path(folder), "DiTPipeline", parts, self.labels.names)
 
 
+def take_frequencies(transformer: Any) -> None:
+    """Set the frequencies of the time's sines that the config asks for; diffusers' class reads none from it."""
+    shift = transformer.config.get(FREQUENCIES)
+    for block in transformer.transformer_blocks if shift is not None else ():
+        block.norm1.emb.time_proj.downscale_freq_shift = shift
+
+
 def tie_embedders(transformer: Any) -> bool:
     """Make all blocks share the first one's embedder and switch label dropout off; False if they differ and stay as they are."""
     blocks = transformer.transformer_blocks
@@ -143,5 +157,6 @@ def load_dit(folder: Path, name: str) -> DiT:
         ModelError: a part is missing or unreadable.
     """
     index = read_index(folder, name)
-    transformer, scheduler, vae = (read_part(folder, part, index) for part in ("transformer", "scheduler", "vae"))
+    with only_errors():  # FREQUENCIES is ours
+        transformer, scheduler, vae = (read_part(folder, part, index) for part in ("transformer", "scheduler", "vae"))
     return DiT(transformer.float(), scheduler, vae, names_of(index), name)

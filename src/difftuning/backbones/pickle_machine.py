@@ -115,7 +115,7 @@ def run(file: BinaryIO, names: Names, limit: int = STEPS) -> Any:
         return machine.result()
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError, RuntimeError) as reason:
         raise ModelError(
-            f"the pickle is damaged ({type(reason).__name__}: {str(reason)[:200]}); fetch it again"
+            f"no pickle, or a damaged one ({type(reason).__name__}: {str(reason)[:200]}); fetch it again"
         ) from reason
 
 

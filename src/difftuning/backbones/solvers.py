@@ -4,11 +4,13 @@
     ddpm    DDPM                      -                        -
     ddim    DDIM                      -                        -
     dpm++   DPMSolverMultistep (2M)   DPMSolverMultistep       EDMDPMSolverMultistep
+    dpm++lu the same, by log-SNR      -                        -
     unipc   UniPCMultistep            UniPCMultistep           -
     euler   EulerDiscrete             FlowMatchEulerDiscrete   EDMEuler
     heun    HeunDiscrete              FlowMatchHeunDiscrete    EDMHeun (ours)
 
-Only ddpm draws noise. heun asks the denoiser twice a step, the others once.
+Only ddpm draws noise. heun asks the denoiser twice a step, the others once. dpm++lu takes its steps even in log-SNR, as its paper
+has them (Lu et al. 2022), where dpm++ takes those of the model's scheduler: fewer of them do as much (docs/speed.md).
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
@@ -33,11 +37,25 @@ from difftuning.errors import ConfigError, ModelError, did_you_mean
 from difftuning.noise.process import EDM, NoiseProcess, StraightFlow, VariancePreserving, from_scheduler_config
 from difftuning.sampling.edm_heun import EDMHeunScheduler
 
+EVEN = "even_sigmas"
+"""The key of a scheduler's config, ours: `FluxPipeline` hands its scheduler the levels 1 ... 1/n in even steps, to be shifted."""
+
+
+class EvenFlowMatchEuler(FlowMatchEulerDiscreteScheduler):
+    """Euler on the levels that FluxPipeline asks for; the scheduler's own end at no noise and would waste the last step."""
+
+    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
+        """The levels of so many steps."""
+        sigmas = np.linspace(1.0, 1 / num_inference_steps, num_inference_steps).tolist()
+        super().set_timesteps(device=device, sigmas=sigmas)  # type: ignore[misc]
+
+
 _CLASSES: dict[type[NoiseProcess], dict[str, Any]] = {
     VariancePreserving: {
         "ddpm": DDPMScheduler,
         "ddim": DDIMScheduler,
         "dpm++": DPMSolverMultistepScheduler,
+        "dpm++lu": DPMSolverMultistepScheduler,
         "unipc": UniPCMultistepScheduler,
         "euler": EulerDiscreteScheduler,
         "heun": HeunDiscreteScheduler,
@@ -85,9 +103,10 @@ def make_scheduler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
         raise ConfigError("solver 'heun' cannot sample a model with rescale_betas_zero_snr; choose 'euler'")
     # A config in memory lists the entries that were defaults of its class, and diffusers would put the solver's own in
     # their place; the same config read from a file keeps them.
-    kept = {key: value for key, value in scheduler_config.items() if key != "_use_default_values"}
+    kept = {key: value for key, value in scheduler_config.items() if key not in ("_use_default_values", EVEN)}
+    made = EvenFlowMatchEuler if name == "euler" and scheduler_config.get(EVEN) else _CLASSES[kind][name]
     try:
-        return _CLASSES[kind][name].from_config(kept, **_overrides(name, kind, kept))
+        return made.from_config(kept, **_overrides(name, kind, kept))
     except Exception as reason:  # what diffusers answers to values that it does not know is of several kinds
         what = f"{type(reason).__name__}: {reason}"
         raise ModelError(f"the scheduler config does not do for the solver {name!r} ({what})") from reason
@@ -109,12 +128,14 @@ def _overrides(name: str, kind: type[NoiseProcess], config: Mapping[str, Any]) -
     if name == "ddpm" and config.get("variance_type") in ("learned", "learned_range"):
         # The loop hands on x0-hat, without the learned variance; the posterior's variance takes its place.
         overrides["variance_type"] = "fixed_small"
-    if name == "dpm++":
+    if name in ("dpm++", "dpm++lu"):
         # Else a learned variance makes diffusers cut the answer to three channels, and an sde- variant draws noise.
         overrides |= {"variance_type": None, "algorithm_type": "dpmsolver++"}
         if config.get("beta_schedule") == "squaredcos_cap_v2":
             # diffusers' own advice for the cosine table, whose log-SNR falls off a cliff at the end.
             overrides["lambda_min_clipped"] = -5.1
+    if name == "dpm++lu":
+        overrides |= {"use_lu_lambdas": True, "use_karras_sigmas": False}
     if name == "ddim" and config.get("timestep_spacing") == "linspace":
         # DDIM steps down by T // steps whatever the spacing, so on this grid x and its timestep would drift apart.
         overrides["timestep_spacing"] = "trailing"

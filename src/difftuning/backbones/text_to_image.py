@@ -26,6 +26,7 @@ from difftuning.backbones.codec import VAECodec, digest_module
 from difftuning.backbones.folder import in_dtype, no_bars, only_errors, read_index
 from difftuning.backbones.labels import FromSource, LabelChange, LabelSpace
 from difftuning.backbones.prompts import Embedding, Prompts, TextConfig
+from difftuning.backbones.solvers import EVEN
 from difftuning.backbones.text_families import KINDS, Asked, Family
 from difftuning.errors import ModelError
 from difftuning.noise.process import StraightFlow
@@ -66,6 +67,8 @@ class TextToImage(Backbone):
             raise ModelError(f"{name}: a {self.pipeline} without its autoencoder; put its `vae` folder back")
         if self.family.clock is not None and isinstance(self.process, StraightFlow):
             self.clock = self.family.clock(self.scheduler_config)
+        if self.pipeline == "FluxPipeline":
+            self.scheduler_config = {**self.scheduler_config, EVEN: True}
         self._shift()
         self.pipe = pipe
         self.encoders = {part: one for part in ENCODERS if (one := getattr(pipe, part, None)) is not None}
@@ -148,7 +151,15 @@ class TextToImage(Backbone):
             )
 
     def configure(self, text: TextConfig) -> None:
-        """Take the default prompt and what a distilled network is told."""
+        """Take the default prompt and what a distilled network is told.
+
+        Raises:
+            ModelError: the network is not distilled and told a scale.
+        """
+        if text.distilled_guidance != 1 and not self.base.config.get("guidance_embeds"):
+            raise ModelError(
+                f"{self.name} has no input for text.distilled_guidance; take it out, or use sampling.guidance"
+            )
         self.default_prompt, self.distilled_guidance = text.default_prompt, text.distilled_guidance
 
     def check_labels(self, change: LabelChange, target: tuple[str, ...]) -> None:

@@ -7,6 +7,9 @@ Both are published as weights of the eps error, relative to the plain one of 1:
 
 A network that predicts y = a x0 + b eps sees the same error of x_t as `((alpha b - sigma a) / alpha)^2` times that of eps, so
 its error is weighted by the eps weight over that factor: min(SNR, gamma) / (SNR + 1) for v, as published.
+
+A network that learns its variance has the variational term weighted too, which moves its variance channels alone; the code of the
+paper leaves that term as it is.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from difftuning.noise.prediction import from_scheduler_config
 from difftuning.noise.process import EDM, NoiseProcess, VariancePreserving
 from difftuning.types import Condition, Denoiser
 
-SolverName = Literal["ddpm", "ddim", "dpm++", "unipc", "euler", "heun"]
+SolverName = Literal["ddpm", "ddim", "dpm++", "dpm++lu", "unipc", "euler", "heun"]
 """The solvers by name; `difftuning.backbones.solvers` says which suits which process."""
 
 

@@ -13,6 +13,8 @@ from difftuning.studies import (
     convergence,
     distillation,
     drift,
+    edm,
+    families,
     forgetting,
     guidance,
     inference_steps,
@@ -48,6 +50,8 @@ _ALL = (
     retention_map,
     continual,
     control,
+    families,
+    edm,
 )
 KINDS: Mapping[str, Study] = MappingProxyType({module.STUDY.name: module.STUDY for module in _ALL})
 """Name to study, in the order in which `study all` runs them."""

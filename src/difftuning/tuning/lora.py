@@ -100,7 +100,8 @@ class PeftTuner(Tuner):
         found = [pattern for pattern in LINEAR if _matches(linear, pattern)]
         if not found:
             raise ModelError(
-                f"{type(network).__name__} has no attention or feed-forward layer under a known name; name layers in tuner.targets"
+                f"{type(network).__name__} has no attention or feed-forward layer under a known name; name layers in "
+                "tuner.targets, for instance ['*.qkv', '*.proj'] of EDM's networks"
             )
         return {name: linear[name] for name in matching(linear, found, "layer")}
 

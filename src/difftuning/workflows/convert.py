@@ -24,14 +24,19 @@ def convert(path: Path, out: Path, vae: Path | None = None, heads: int | None = 
         `model`, the folder; `family`; `network`, its class; `parameters`; `sample`, the shape of one; `classes`.
 
     Raises:
-        ConfigError: the folder exists already, or an option does not fit the file.
+        ConfigError: the folder exists already or cannot be made, or an option does not fit the file.
         ModelError: the file or the autoencoder cannot be read, or is of a kind that is not supported.
     """
     if out.exists():
         raise ConfigError(f"{out} exists already; name a new folder, or move the old one away")
     if not path.is_file():
         raise ModelError(f"there is no file {path}")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    if heads is not None and heads < 1:
+        raise ConfigError(f"heads={heads} is no number of attention heads; leave it out for a published width")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise ConfigError(f"{out.parent} cannot be made ({reason.strerror}); name a folder elsewhere") from reason
     aside = out.with_name(f"{ASIDE}{os.getpid()}-{out.name}")
     try:
         result = _dit(path, aside, vae, heads) if is_torch_file(path) else _edm(path, aside, vae, heads)

@@ -46,8 +46,8 @@ def denoiser_of(
         ConfigError: it is needed and not there.
     """
     scale, clip = config.guidance if guidance is None else guidance, clip_of(backbone, config.clip)
-    if not len(backbone.labels):
-        scale = 1.0  # under nothing there is nothing to guide
+    if not len(backbone.labels) and config.negative is None:
+        scale = 1.0  # under nothing there is nothing to guide, but away from the pretrained model
     if config.negative is None or scale == 1:
         return guided(backbone, backbone.labels.null, scale, clip, config.precision)
     if before is None:

@@ -1,0 +1,25 @@
+"""Table 6: an EDM model of ImageNet's photographs moved to fewer and other ones, psi by the rank of sigma."""
+
+from __future__ import annotations
+
+from difftuning.studies.axes import MEASURED, METHODS, MICRO, cells, with_measured
+from difftuning.studies.base import Study
+from difftuning.studies.claims import ahead
+
+_EDM = {method: ("model=edm-photo-16", *overrides) for method, overrides in METHODS.items()}
+
+STUDY = Study(
+    name="edm",
+    title="EDM, psi by the rank of sigma",
+    source="Table 6",
+    claim="With psi = Phi((ln sigma - P_mean) / P_std), Diff-Tuning has the lower distance under EDM too.",
+    recipe=MICRO,
+    cells=with_measured(cells(("pacs-photo",), _EDM)),
+    claims=(
+        ahead("heldout"),
+        ahead("heldout", MEASURED),
+        ahead("frechet"),
+        ahead("frechet", MEASURED),
+        ahead("kid"),
+    ),
+)
