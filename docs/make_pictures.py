@@ -49,7 +49,7 @@ def coefficients() -> bytes:
     """Psi and xi of the paper."""
     chain = ChainOfForgetting.from_psi(Power(tau=1.0))
     u = torch.linspace(0, 1, 21, dtype=torch.float64)
-    return figures.coefficients(u.tolist(), chain.psi(u).tolist(), chain.xi(u).tolist())
+    return figures.coefficients({"diff-tuning": (u.tolist(), chain.psi(u).tolist(), chain.xi(u).tolist())})
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def full(name: str = "diff-tuning", text: str = "words") -> ReportData:
         steps=[(0, {name: grid}), (10, {name: grid})],
         series={f"{name} seed {seed}": [(0, 1.0), (10, 0.5)] for seed in range(3)},
         losses={f"{name} seed 0": [(1, 1.0), (10, 0.5)]},
-        coefficients=([0, 0.5, 1], [0, 0.5, 1], [1, 0.5, 0]),
+        coefficients={"diff-tuning": ([0, 0.5, 1], [0, 0.5, 1], [1, 0.5, 0])},
         by_u_target={"pretrained": [1.0] * 10, name: [0.9] * 10},
         by_u_bank={"pretrained": [1.0] * 10, name: [1.1] * 10},
         swap={name: [(0, 3.0), (0.5, 2.0), (1, 4.0)]},

@@ -1,7 +1,7 @@
 """The run folder: what lies where.
 
 RUN/  .lock  recipe.yaml  provenance.json  set-aside.txt  bank/  checkpoints/  model/  tuner/  samples/  metrics.jsonl  end.json
-results.json  report.html
+costs.json  results.json  report.html
 """
 
 from __future__ import annotations
@@ -69,6 +69,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """What was logged during training, one JSON record a line."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def costs(self) -> Path:
+        """What drawing the bank, judging and diagnosing took, in seconds."""
+        return self.path / "costs.json"
 
     @property
     def results(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -55,6 +56,18 @@ def test_bars_nest_and_notes_and_tables_stand_beside_them() -> None:
     text = out.getvalue()
     assert all(part in text for part in ("outer [x]", "inner", "a [note]", "2/2", "title", "[x]"))
     assert display._bars is None
+
+
+def test_at_80_columns_count_and_time_left_are_whole() -> None:
+    out = io.StringIO()
+    display = RichDisplay(out)
+    display._console = Console(file=out, force_terminal=True, color_system=None, width=80)
+    with display.progress("train paper/cub200", 1000) as task:
+        for _ in range(45):
+            task.advance(10, loss="0.1234", heldout="0.1101", **{"by u": "▁▂▃▄▅▆▇█▇▆"})
+    last = [line for line in out.getvalue().replace("\r", "\n").split("\n") if "450/1000" in line][-1]
+    assert re.search(r"train paper/cub200 +450/1000 \d+:\d\d ", last)
+    assert "loss 0.1234" in last
 
 
 def test_numbers_as_bars() -> None:

@@ -28,7 +28,7 @@ DRAWN: list[Callable[[], bytes]] = [
         "scale",
         "Frechet distance (network, 500 samples)",
     ),
-    lambda: figures.coefficients([0, 1], [0, 1], [1, 0]),
+    lambda: figures.coefficients({"diff-tuning": ([0, 1], [0, 1], [1, 0])}),
     lambda: figures.layer_drift(
         {"finetune": {"blocks.0": 1.0, "pos": 2.0}, "diff-tuning": {"blocks.0": 0.5, "pos": 1.0}}
     ),

@@ -203,8 +203,53 @@ def test_a_run_is_reported_as_far_as_it_has_come(recipe_file: Path, tmp_path: Pa
     assert "held-out error of the target" in page
     assert page.count('data-place="') == 2, "the grids of steps 0 and 6"
     assert f"run `difftuning evaluate {tmp_path / 'run'}`" in page
-    # A page that cannot change any more does not load itself again.
-    assert "data-reload" not in watch([tmp_path / "run"], tmp_path / "page.html", every=1).read_text()
+    # It goes on to load itself again until it is judged, and not after.
+    assert 'data-reload="1"' in watch([tmp_path / "run"], tmp_path / "page.html", every=1).read_text()
+    evaluate(tmp_path / "run")
+    page = watch([tmp_path / "run"], tmp_path / "page.html", every=1).read_text()
+    assert "data-reload" not in page
+    assert "Beside the pretrained model" not in page, "not diagnosed yet"
+
+
+def test_a_single_run_is_put_beside_the_pretrained_model_and_its_costs_are_told(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    recipe = load(str(recipe_file), [])
+    train(recipe)
+    evaluate(recipe.folder)
+    diagnose(recipe.folder, samples=4, shares=(0, 1))
+    page = report([recipe.folder], tmp_path / "a page.html").read_text()
+    assert "Beside the pretrained model that diff-tuning began with, its held-out error is" in page
+    assert "and its error on the pretrained model's own samples is" in page.replace("&#39;", "'")
+    assert "the better trained method" not in page
+    for stage in ("drawing the bank", "training steps", "evaluation", "diagnosis", "all stages"):
+        assert f'<th scope="row">{stage}</th>' in page, stage
+    assert f"difftuning report {recipe.folder} --out &#39;{tmp_path / 'a page.html'}&#39;" in page
+
+
+def test_a_page_of_two_runs_has_the_bank_of_the_one_that_drew_it(recipe_file: Path, tmp_path: Path) -> None:
+    """The second is standard fine-tuning, which draws none and is not measured on one unless it is told where it lies."""
+    folders = []
+    for name, overrides in (("plain", ["coefficients.psi.tau=0"]), ("ours", [])):
+        recipe = load(str(recipe_file), [f"out={tmp_path / name}", *overrides])
+        train(recipe)
+        evaluate(recipe.folder)
+        diagnose(recipe.folder, samples=4, shares=(0, 1))
+        folders.append(recipe.folder)
+    page = report(folders, tmp_path / "page.html").read_text()
+    assert "The knowledge bank" in page
+    assert "on the pretrained model&#39;s own samples" in page
+    assert "Diff-Tuning against standard fine-tuning is" in page
+
+
+def test_a_run_whose_images_are_elsewhere_is_reported_without_its_pictures(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load(str(recipe_file), [])
+    train(recipe)
+    evaluate(recipe.folder)
+    (tmp_path / "images").rename(tmp_path / "moved")
+    page = report([recipe.folder], tmp_path / "page.html").read_text()
+    assert "for which target and pretrained model are needed" in page
+    assert "What was measured" in page
 
 
 def test_watching_follows_a_run_to_its_end(recipe_file: Path, tmp_path: Path) -> None:
@@ -226,7 +271,7 @@ def test_watching_follows_a_run_to_its_end(recipe_file: Path, tmp_path: Path) ->
     trainer.join()
     assert 'data-reload="1"' in pages[0]
     assert "of 30" in pages[0]
-    assert "data-reload" not in page.read_text()
+    assert 'data-reload="1"' in page.read_text(), "it is not judged yet"
 
 
 @pytest.mark.parametrize(

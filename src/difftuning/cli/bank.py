@@ -12,7 +12,9 @@ from difftuning.cli.running import SETTINGS, Json, Overrides, Quiet, RecipeName,
 BankFolder = Annotated[Path, typer.Argument(metavar="BANK", help="The folder of a bank.")]
 
 bank_app = typer.Typer(
-    help="The knowledge bank: samples drawn once from the pretrained model.", context_settings=SETTINGS
+    help="The knowledge bank: samples drawn once from the pretrained model.",
+    epilog="Example: difftuning bank verify runs/mine/bank",
+    context_settings=SETTINGS,
 )
 
 

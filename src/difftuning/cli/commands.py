@@ -24,7 +24,8 @@ from difftuning.workflows.display import Display
 app = typer.Typer(
     name="difftuning",
     help="Move a pretrained diffusion model to a new domain without letting it forget what still transfers.\n\n"
-    "Start with `difftuning demo --quick`. `--debug`, anywhere on the line, shows the traceback of an error.",
+    "`--debug`, anywhere on the line, shows the traceback of an error.",
+    epilog="Example: difftuning demo --quick",
     context_settings=SETTINGS,
     pretty_exceptions_enable=False,
 )
@@ -45,11 +46,14 @@ def _options(
     """Options of difftuning itself; its help stands at the app."""
 
 
-@app.command(epilog="Example: difftuning demo --quick --out runs/demo")
+@app.command(
+    short_help="Move a small model with and without Diff-Tuning, and report.",
+    epilog="Example: difftuning demo --quick --out runs/demo",
+)
 def demo(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="The folder for its runs and its report.")] = Path("runs/demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="About 3 minutes instead of 15.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="About 3 minutes instead of 12 to 20.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="The seed of everything random.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -60,7 +64,10 @@ def demo(
     perform(lambda display: work(out, quick, seed, overrides or [], display), json, quiet)
 
 
-@app.command(epilog="Example: difftuning train own-images data.target=./my_images out=runs/mine --report")
+@app.command(
+    short_help="Train as a recipe says, or go on with it.",
+    epilog="Example: difftuning train own-images data.target=./my_images out=runs/mine --report",
+)
 def train(
     recipe: RecipeName,
     overrides: Overrides = None,
@@ -135,7 +142,10 @@ def sample(
     perform(lambda display: work(run, images, count, label, steps, guidance, seed, display, control), json, quiet)
 
 
-@app.command(epilog="Example: difftuning evaluate runs/mine")
+@app.command(
+    short_help="Measure a run: distances, memorisation, held-out error.",
+    epilog="Example: difftuning evaluate runs/mine",
+)
 def evaluate(run: Run, json: Json = False, quiet: Quiet = False) -> None:
     """Measure a run: distances, precision, recall, memorisation, held-out error, drift."""
     from difftuning.workflows.evaluate import evaluate as work
@@ -143,7 +153,7 @@ def evaluate(run: Run, json: Json = False, quiet: Quiet = False) -> None:
     perform(lambda display: work(run, display), json, quiet)
 
 
-@app.command(epilog="Example: difftuning diagnose runs/mine")
+@app.command(short_help="Measure where a run has forgotten.", epilog="Example: difftuning diagnose runs/mine")
 def diagnose(
     run: Run,
     advise: Annotated[
@@ -158,7 +168,9 @@ def diagnose(
     perform(lambda display: work(run, display, advise=advise), json, quiet)
 
 
-@app.command(epilog="Example: difftuning continual streams/icons")
+@app.command(
+    short_help="Take a model through a stream of domains.", epilog="Example: difftuning continual streams/icons"
+)
 def continual(
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="A stream file, or the name of a shipped stream.")],
     overrides: Overrides = None,
@@ -177,7 +189,9 @@ def continual(
     perform(lambda display: work(resolved, display), json, quiet)
 
 
-@app.command(epilog="Example: difftuning study targets --quick")
+@app.command(
+    short_help="Run an experiment of the paper, or one of ours.", epilog="Example: difftuning study targets --quick"
+)
 def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study, or all.")],
     out: Annotated[Path, typer.Option(help="Where its runs and banks lie; studies share them.")] = Path("runs/studies"),
@@ -221,7 +235,10 @@ def report(
     perform(work, json, quiet)
 
 
-@app.command(epilog="Example: difftuning info runs/mine --json")
+@app.command(
+    short_help="Show the state of a run, or what a model is and knows.",
+    epilog="Example: difftuning info runs/mine --json",
+)
 def info(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a model as a recipe names it.")],
     json: Json = False,
@@ -232,7 +249,10 @@ def info(
     perform(lambda display: work(run), json, quiet=True)
 
 
-@app.command(epilog="Example: difftuning convert edm-cifar10-32x32-cond-vp.pkl runs/edm-cifar10")
+@app.command(
+    short_help="Write published weights of EDM or DiT as a model folder.",
+    epilog="Example: difftuning convert edm-cifar10-32x32-cond-vp.pkl runs/edm-cifar10",
+)
 def convert(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pkl of EDM or a .pt of DiT, as published.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The model folder, which must not exist yet.")],
@@ -248,7 +268,7 @@ def convert(
     perform(lambda display: work(file, out, vae, heads), json, quiet=True)
 
 
-@app.command(epilog="Example: difftuning doctor --hub")
+@app.command(short_help="Check versions, devices, memory, disk and weights.", epilog="Example: difftuning doctor --hub")
 def doctor(
     hub: Annotated[bool, typer.Option("--hub", help="Also try to reach the model hub.")] = False, json: Json = False
 ) -> None:

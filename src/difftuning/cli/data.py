@@ -10,7 +10,9 @@ from difftuning.cli.display import plain_table
 from difftuning.cli.running import SETTINGS, Json, perform
 from difftuning.json_files import to_json
 
-data_app = typer.Typer(help="The targets that are known by name.", context_settings=SETTINGS)
+data_app = typer.Typer(
+    help="The targets that are known by name.", epilog="Example: difftuning data show cub200", context_settings=SETTINGS
+)
 
 
 @data_app.command("list", epilog="Example: difftuning data list")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 INTERVAL = 5.0
 """Seconds between two plain lines about one task."""
+WIDE = 110
+"""Columns of a terminal that has room for a bar beside the numbers."""
 
 
 def make_display(silent: bool, stream: TextIO) -> Display:
@@ -185,16 +187,18 @@ class RichDisplay:
             MofNCompleteColumn,
             Progress,
             TextColumn,
-            TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.table import Column
 
+        # What does not fit is cut from the end of the texts, and never from the count or the time left.
+        rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         return Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            *((BarColumn(20),) if self._console.width >= WIDE else ()),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[info]}", markup=False),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TextColumn("{task.fields[info]}", markup=False, table_column=rest),
             console=self._console,
+            expand=True,
         )

@@ -11,7 +11,11 @@ from difftuning.cli.display import plain_table
 from difftuning.cli.running import SETTINGS, Json, RecipeName
 from difftuning.json_files import to_json
 
-recipes_app = typer.Typer(help="The recipes that ship with difftuning.", context_settings=SETTINGS)
+recipes_app = typer.Typer(
+    help="The recipes that ship with difftuning.",
+    epilog="Example: difftuning recipes show own-images > recipe.yaml",
+    context_settings=SETTINGS,
+)
 
 
 @recipes_app.command("list", epilog="Example: difftuning recipes list")

@@ -95,12 +95,20 @@ def swap_curves(curves: Mapping[str, Sequence[tuple[float, float]]], ylabel: str
     return draw_svg(draw)
 
 
-def coefficients(u: Sequence[float], psi: Sequence[float], xi: Sequence[float]) -> bytes:
-    """Psi and xi over u."""
+def coefficients(curves: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]) -> bytes:
+    """Psi and xi over u.
+
+    Args:
+        curves: method -> u, psi(u), xi(u); of several methods psi alone is drawn.
+    """
 
     def draw(axes: Axes) -> None:
-        axes.plot(u, psi, color=COLOURS["finetune"], label="ψ, reconsolidation (target)")
-        axes.plot(u, xi, color=COLOURS["diff-tuning"], linestyle="--", label="ξ, retention (bank)")
+        for index, (name, (u, psi, xi)) in enumerate(curves.items()):
+            if len(curves) == 1:
+                axes.plot(u, psi, color=COLOURS["finetune"], label="ψ, reconsolidation (target)")
+                axes.plot(u, xi, color=COLOURS["diff-tuning"], linestyle="--", label="ξ, retention (bank)")
+            else:
+                axes.plot(u, psi, color=look(name, index)["color"], label=f"ψ, {name}")
         axes.set_xlabel(U_LABEL)
         axes.set_ylabel("probability of the source")
         axes.set_xlim(0, 1)

@@ -127,7 +127,7 @@ class ReportData:
         obedience: what control consistency is measured by -> method -> seed -> (step, consistency); of ControlNets.
         obeying: (training step, method -> controls, and below each what was drawn under it), in order.
         by_obedience: method -> the most and the least obedient of them at the last step: controls, drawn images, and maps of these.
-        coefficients: u, psi(u), xi(u), of equal length, or None.
+        coefficients: method -> u, psi(u), xi(u), of equal length.
         by_u_target: method -> error on held-out target images in equal bins of u; needs "pretrained".
         by_u_bank: the same on the pretrained model's own samples.
         swap: method -> (share in [0, 1] of the last steps given to the pretrained model, distance).
@@ -161,7 +161,7 @@ class ReportData:
     obedience: Mapping[str, Mapping[str, Mapping[int, Sequence[tuple[int, float]]]]] = field(default_factory=dict)
     obeying: Sequence[tuple[int, Mapping[str, bytes]]] = ()
     by_obedience: Mapping[str, bytes] = field(default_factory=dict)
-    coefficients: tuple[Sequence[float], Sequence[float], Sequence[float]] | None = None
+    coefficients: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]] = field(default_factory=dict)
     by_u_target: Mapping[str, Sequence[float]] = field(default_factory=dict)
     by_u_bank: Mapping[str, Sequence[float]] = field(default_factory=dict)
     swap: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)

@@ -35,7 +35,26 @@ def compose(data: ReportData) -> Report:
         _notes(data),
     )
     sections = [section for section in made if section is not None]
-    return Report(data.title, verdict(data.rows, data.method, data.baseline), data.facts, sections, data.reload)
+    return Report(data.title, _headline(data), data.facts, sections, data.reload)
+
+
+def _headline(data: ReportData) -> str:
+    """How two methods compare, or where a single one stands beside the pretrained model."""
+    methods = dict.fromkeys(row.method for row in data.rows if row.method != "pretrained")
+    if len(methods) != 1:
+        return verdict(data.rows, data.method, data.baseline)
+    name = next(iter(methods))
+    parts = []
+    for curves, what in (
+        (data.by_u_target, "held-out error"),
+        (data.by_u_bank, "error on the pretrained model's own samples"),
+    ):
+        if name in curves and "pretrained" in curves:
+            change = sum(curves[name]) / sum(curves["pretrained"]) - 1
+            parts.append(f"its {what} is {abs(change):.1%} {'below' if change < 0 else 'above'}")
+    if not parts:
+        return f"One method was judged, {name}, and there is nothing here to compare it with."
+    return f"Beside the pretrained model that {name} began with, {' and '.join(parts)}."
 
 
 def _done(data: ReportData) -> Section | None:
@@ -56,10 +75,15 @@ def _measured(data: ReportData) -> Section | None:
     table = pivot(data.rows, METRICS, data.method, data.baseline)
     if not table.lines:
         return None
+    star = any(cell is not None and cell.best for line in table.lines for cell in line.cells)
     text = [
-        "Mean ± standard deviation over seeds; an arrow points to the better direction, and the better trained method has a star. "
-        "The last column is the change against the baseline; a judgement is given only where all seeds agree.",
+        "Mean ± standard deviation over seeds; an arrow points to the better direction"
+        + (", and the better trained method has a star." if star else ".")
     ]
+    if any(line.change_text for line in table.lines):
+        text[0] += (
+            f" The last column is the change against {data.baseline}; a judgement is given only where all seeds agree."
+        )
     metrics = {line.metric for line in table.lines}
     if "heldout" in metrics:
         text.append("The held-out error is the denoising error on images that training never saw, averaged over u.")
@@ -98,7 +122,7 @@ def _training(data: ReportData) -> Section | None:
         pictures.append(Picture(figures.training_curves(losses, "loss"), "loss", caption))
     if data.coefficients:
         caption = "An item of the batch comes from the target with probability ψ, else from the bank."
-        pictures.append(Picture(figures.coefficients(*data.coefficients), "coefficients of Diff-Tuning", caption))
+        pictures.append(Picture(figures.coefficients(data.coefficients), "coefficients of Diff-Tuning", caption))
     return Section("While training", pictures=pictures) if pictures else None
 
 
@@ -181,7 +205,13 @@ def _bank(data: ReportData) -> Section | None:
     pictures = (
         [Picture(data.bank_picture, "some of it", crisp=True, wide=True)] if data.bank_picture is not None else []
     )
-    text = ["Samples drawn once from the pretrained model before training; retention trains on them."]
+    real = "images of" in dict(data.bank_card)
+    whose = (
+        "Real images that stand for what the pretrained model"
+        if real
+        else "Samples drawn once from the pretrained model"
+    )
+    text = [f"{whose} {'knows' if real else 'before training'}; retention trains on them."]
     return Section("The knowledge bank", text, pictures=pictures, facts=data.bank_card)
 
 
@@ -205,7 +235,9 @@ def _drift(data: ReportData) -> Section | None:
 def _costs(data: ReportData) -> Section | None:
     if not data.seconds and not data.machine:
         return None
-    text = ["Wall clock on this machine, other work on it included."]
+    text = [
+        "Wall clock on this machine, other work on it included; of each method's first run. A stage that is missing was not timed."
+    ]
     table = costs(data.seconds, data.method, data.baseline) if data.seconds else None
     return Section("What it cost", text, table, facts=data.machine)
 

@@ -21,6 +21,8 @@ from difftuning.workflows.pretrained import device_of, pretrained
 from difftuning.workflows.recipe import Recipe, heldout_of
 from difftuning.workflows.source_images import source_images
 
+DRAWING = ("solver", "steps", "guidance", "labels", "prompts", "precision")
+"""What of a bank's settings says nothing where its items are images of a folder."""
 HELDOUT_SEED = 1_000_003
 """Added to the seed of a bank for that of its held-out items."""
 
@@ -94,9 +96,12 @@ def lock_of(folder: Path) -> Path:
 
 
 def info(folder: Path) -> dict[str, Any]:
-    """The card of a bank and its digest."""
+    """The card of a bank and its digest; of one made of images, without what only drawing has."""
     card = read_card(folder)
-    return {"digest": card.digest(), **card.model_dump(mode="json")}
+    found = card.model_dump(mode="json")
+    if card.config.images is not None:
+        found["config"] = {key: value for key, value in found["config"].items() if key not in DRAWING}
+    return {"digest": card.digest(), **found}
 
 
 def verify(folder: Path, display: Display | None = None) -> dict[str, Any]:

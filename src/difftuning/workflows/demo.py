@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,10 @@ def demo(out: Path, quick: bool, seed: int, overrides: list[str], display: Displ
     runs.reverse()
     start = _pretrained_rows(ours, display)
     rows = [*start, *(row for run in runs for row in read_rows(RunFolder(run).results))]
-    page = report(runs, out / "report.html", start, display)
+    again = shlex.join(
+        ["difftuning", "demo", "--out", str(out), "--seed", str(seed), *(["--quick"] if quick else ()), *overrides]
+    )
+    page = report(runs, out / "report.html", start, display, [again])
     result = {
         "rows": [row.model_dump(mode="json") for row in rows],
         "report": str(page),

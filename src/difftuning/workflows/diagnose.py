@@ -18,6 +18,7 @@ from difftuning.evaluation.fidelity import frechet, kid
 from difftuning.json_files import MetricsLog, write_json
 from difftuning.run_folder import RunFolder
 from difftuning.sampling.denoiser import Unconditional
+from difftuning.workflows import costs
 from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.display import Display, Silent, total
 from difftuning.workflows.drawing import denoiser_of, images_of
@@ -53,7 +54,13 @@ def diagnose(
     Raises:
         ConfigError: `advise` for a run that is not standard fine-tuning.
     """
-    display = display or Silent()
+    with costs.timed(RunFolder(path).require(), costs.DIAGNOSIS):
+        return _diagnose(path, display or Silent(), samples, shares, advise, recipe)
+
+
+def _diagnose(
+    path: Path, display: Display, samples: int, shares: tuple[float, ...], advise: bool, recipe: Recipe | None
+) -> dict[str, Any]:
     run = open_run(path)
     recipe, before = recipe or run.recipe, run.before
     model = drawn_from(run, recipe.sampling)

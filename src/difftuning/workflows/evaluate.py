@@ -26,6 +26,7 @@ from difftuning.processes import present
 from difftuning.results import Row, write_results
 from difftuning.run_folder import RunFolder
 from difftuning.types import Condition
+from difftuning.workflows import costs
 from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.consistency import ITEMS, MEAN
 from difftuning.workflows.controls import Controls, UnderMaps
@@ -65,7 +66,8 @@ def evaluate(path: Path, display: Display | None = None) -> dict[str, Any]:
     """
     with present().led(RunFolder(path).require().alone()):
         run = open_run(path)
-        found = measure(run, run.recipe, display or Silent())
+        with costs.timed(run.folder, costs.EVALUATION):
+            found = measure(run, run.recipe, display or Silent())
         present().on_main(lambda: _write(run, found))
     rows = [*found.rows, *found.layers]
     return {"rows": [row.model_dump(mode="json") for row in rows], "warning": found.warning}

@@ -34,7 +34,10 @@ def load(path_or_name: str, overrides: list[str], changes: list[str] | None = No
     Raises:
         ConfigError: the file, a key or a value is wrong; the message names it and the nearest known one.
     """
-    stream = validate(Stream, apply_overrides(load_recipe(locate(path_or_name)), overrides, Stream))
+    given = load_recipe(locate(path_or_name))
+    if "recipe" not in given and {"model", "training"} & given.keys():
+        raise ConfigError(f"{path_or_name} is a recipe and no stream; run `difftuning train {path_or_name}`")
+    stream = validate(Stream, apply_overrides(given, overrides, Stream))
     return stream.model_copy(update={"changes": (*stream.changes, *(changes or ()))})
 
 

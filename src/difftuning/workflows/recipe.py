@@ -24,6 +24,7 @@ from difftuning.config.section import Section
 from difftuning.config.validate import validate
 from difftuning.data.control_maps import ControlConfig
 from difftuning.data.sources import DataConfig
+from difftuning.errors import ConfigError
 from difftuning.noise.clock import ClockConfig
 from difftuning.objectives.anchor import AnchorConfig
 from difftuning.objectives.distillation import DistillationConfig
@@ -200,7 +201,10 @@ def load(path_or_name: str, overrides: list[str]) -> Recipe:
     Raises:
         ConfigError: the file, a key or a value is wrong; the message names it and the nearest known one.
     """
-    return validate(Recipe, apply_overrides(load_recipe(locate(path_or_name)), overrides, Recipe))
+    given = load_recipe(locate(path_or_name))
+    if "recipe" in given and ("phases" in given or "windows" in given):
+        raise ConfigError(f"{path_or_name} is a stream and no recipe; run `difftuning continual {path_or_name}`")
+    return validate(Recipe, apply_overrides(given, overrides, Recipe))
 
 
 def diff(one: str, other: str) -> dict[str, Any]:

@@ -11,33 +11,39 @@ from typing import Any
 
 import torch
 
+from difftuning.bank.card import CARD
 from difftuning.coefficients.chain import ChainOfForgetting
-from difftuning.config.difference import differences
 from difftuning.config.loading import dump_recipe
-from difftuning.errors import ConfigError
+from difftuning.errors import ConfigError, DataError, ModelError
 from difftuning.evaluation.control_consistency import MEASURES
 from difftuning.json_files import write_text
 from difftuning.processes import leave
 from difftuning.reporting.model import ReportData
 from difftuning.reporting.page import render
-from difftuning.reporting.text_table import TextTable
 from difftuning.results import Row
 from difftuning.run_folder import RunFolder
+from difftuning.workflows import run_facts
 from difftuning.workflows.assemble import chain_of
 from difftuning.workflows.consistency import BY_OBEDIENCE, MEAN
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import evaluate, method_of
-from difftuning.workflows.run_columns import column_names, first_of_each
+from difftuning.workflows.run_columns import column_names, compared, first_of_each
 from difftuning.workflows.run_history import RunHistory
 from difftuning.workflows.run_pictures import RunPictures
-from difftuning.workflows.runs import FinishedRun, open_run
+from difftuning.workflows.runs import open_run
 
-PLACES = ("name", "out", "bank_folder")
-"""Keys that say where a run lies and nothing about it."""
+STILL_SECONDS = 120
+"""After so long without a step a run that is watched may have been stopped."""
 
 
-def report(runs: Sequence[Path], out: Path, extra_rows: Sequence[Row] = (), display: Display | None = None) -> Path:
+def report(
+    runs: Sequence[Path],
+    out: Path,
+    extra_rows: Sequence[Row] = (),
+    display: Display | None = None,
+    commands: Sequence[str] = (),
+) -> Path:
     """Write the page.
 
     A run that is not evaluated yet is shown as far as it has come; the page and the display say what is missing.
@@ -47,6 +53,7 @@ def report(runs: Sequence[Path], out: Path, extra_rows: Sequence[Row] = (), disp
         out: the HTML file.
         extra_rows: of models that are no runs, such as the pretrained one.
         display: is told what is missing.
+        commands: what made the runs, where it was not the verbs one by one.
 
     Raises:
         CheckpointError: one of the folders is no run.
@@ -61,7 +68,7 @@ def report(runs: Sequence[Path], out: Path, extra_rows: Sequence[Row] = (), disp
                     f"{histories[0].path} and {one.path} differ in {key} ({values[0]}, {values[1]}), and a page compares runs "
                     "of one model and one target; write a page for each"
                 )
-    data = _data(histories, extra_rows)
+    data = _data(histories, extra_rows, out, commands)
     for note in data.notes:
         (display or Silent()).note(note)
     _write(out, data)
@@ -87,7 +94,8 @@ def judge_and_report(run: Path, display: Display | None = None) -> dict[str, Any
 def watch(runs: Sequence[Path], out: Path, every: int = 10, display: Display | None = None) -> Path:
     """Write the page again and again until every run has finished its training; an open page follows.
 
-    While one trains, only what its folder tells is shown, so that watching takes little from it.
+    While one trains, only what its folder tells is shown, so that watching takes little from it. The last page goes on to load
+    itself again where runs are not judged yet: whoever judges one and writes the same page is followed too.
 
     Args:
         runs: run folders.
@@ -98,14 +106,23 @@ def watch(runs: Sequence[Path], out: Path, every: int = 10, display: Display | N
     Raises:
         CheckpointError: one of the folders is no run.
     """
-    display = display or Silent()
+    display, seen, moved = display or Silent(), [-1], time.monotonic()
     while True:
         histories = [RunHistory.of(run) for run in runs]
+        names = column_names(histories)
         if all(history.finished for history in histories):
-            return report(runs, out, display=display)
-        _write(out, replace(_history_data(histories, column_names(histories)), reload=every))
-        steps = (f"{one.path}: step {one.step} of {one.recipe.training.steps}" for one in histories)
-        display.note(f"{'; '.join(steps)}; {out}")
+            if all(history.evaluated for history in histories):
+                return report(runs, out, display=display)
+            _write(out, replace(_history_data(histories, names, out), reload=every))
+            return out
+        _write(out, replace(_history_data(histories, names, out), reload=every))
+        steps = [one.step for one in histories]
+        if steps != seen:
+            seen, moved = steps, time.monotonic()
+        told = "; ".join(f"{one.path}: step {one.step} of {one.recipe.training.steps}" for one in histories)
+        still = time.monotonic() - moved
+        idle = f", no step for {still:.0f} s: was it stopped?" if still > STILL_SECONDS else ""
+        display.note(f"{told}{idle}; {out}")
         time.sleep(every)
 
 
@@ -114,20 +131,24 @@ def _write(out: Path, data: ReportData) -> None:
     write_text(out, render(data))
 
 
-def _history_data(histories: Sequence[RunHistory], names: Mapping[Path, str]) -> ReportData:
+def _history_data(
+    histories: Sequence[RunHistory], names: Mapping[Path, str], out: Path, commands: Sequence[str] = ()
+) -> ReportData:
     """What the folders tell without a model being opened."""
     first = histories[0].recipe
     series = {f"{names[one.path]} seed {one.recipe.seed}": one for one in histories}
     shown = first_of_each(histories, names)
     grids = {name: one.grids() for name, one in shown.items()}
     obeying = {name: one.grids("control-step") for name, one in shown.items()}
-    seconds = {name: one.seconds() for name, one in shown.items()}
+    spent = {name: one.seconds() for name, one in shown.items()}
+    stages = dict.fromkeys(stage for found in spent.values() for stage in found)
+    method, baseline = compared(names.values())
     rows = [row.model_copy(update={"method": names[one.path]}) for one in histories for row in one.rows]
     return ReportData(
         title=f"{Path(first.model).name} to {Path(first.data.target).name}",
         rows=rows,
-        facts=_facts(histories),
-        differences=_differences(histories),
+        facts=run_facts.facts(histories),
+        differences=run_facts.differing(histories),
         recipes={
             f"{one.path.name} ({names[one.path]})": dump_recipe(one.recipe.model_dump(mode="json")) for one in histories
         },
@@ -138,10 +159,12 @@ def _history_data(histories: Sequence[RunHistory], names: Mapping[Path, str]) ->
         obeying=_by_step(obeying),
         by_obedience={name: sheets[max(sheets)] for name, one in shown.items() if (sheets := one.grids(BY_OBEDIENCE))},
         drift={name: one.layer_drift() for name, one in shown.items()},
-        seconds={"training steps": {name: spent for name, spent in seconds.items() if spent is not None}},
+        seconds={stage: {name: found[stage] for name, found in spent.items() if stage in found} for stage in stages},
         machine=histories[0].machine(),
-        commands=_commands(histories),
-        notes=_missing(histories),
+        commands=list(commands or run_facts.commands(histories, out)),
+        notes=run_facts.missing(histories),
+        method=method,
+        baseline=baseline,
     )
 
 
@@ -164,27 +187,35 @@ def _obedience(
     return found
 
 
-def _data(histories: Sequence[RunHistory], extra_rows: Sequence[Row]) -> ReportData:
+def _data(
+    histories: Sequence[RunHistory], extra_rows: Sequence[Row], out: Path, commands: Sequence[str] = ()
+) -> ReportData:
     """What the folders hold, method by method; pictures are of each method's first run."""
     names = column_names(histories)
-    data = _history_data(histories, names)
+    data = _history_data(histories, names, out, commands)
     judged = [one for one in histories if one.evaluated]
     if not judged:
         return data
     columns = first_of_each(judged, names)
-    opened = open_run(judged[0].path)
+    try:
+        opened = open_run(judged[0].path)
+    except (DataError, ModelError) as reason:
+        note = f"Without samples, bank and the chain of forgetting, for which target and pretrained model are needed: {reason}"
+        hint = "Run `difftuning report` in the folder where the run was started to have them."
+        return replace(data, rows=[*extra_rows, *data.rows], notes=[*data.notes, note, hint])
     pictures = RunPictures(opened, {name: one.path for name, one in columns.items()})
     diagnoses = {name: one.diagnosis for name, one in columns.items() if one.diagnosis is not None}
-    bank_picture, bank_card = pictures.bank()
+    banks = (one.recipe.bank_path for one in judged if (one.recipe.bank_path / CARD).is_file())
+    bank_picture, bank_card = pictures.bank(next(banks, None))
     coverage = {name: one.points("bank_coverage") for name, one in columns.items()}
     used = [(f"used by {name}", f"{100 * found[-1][1]:.0f} % of it") for name, found in coverage.items() if found]
-    tuned = next((one.recipe for one in judged if method_of(one.recipe) != "finetune"), None)
+    tuned = {name: one.recipe for name, one in columns.items() if method_of(one.recipe) != "finetune"}
     return replace(
         data,
         rows=[*extra_rows, *data.rows],
-        facts=[*data.facts, *_sizes(opened)],
+        facts=[*data.facts, *run_facts.sizes(opened, judged)],
         grids=pictures.grids(),
-        coefficients=None if tuned is None else _coefficients(chain_of(tuned, opened.before)),
+        coefficients={name: _coefficients(chain_of(recipe, opened.before)) for name, recipe in tuned.items()},
         by_u_target=_by_u(diagnoses, "target"),
         by_u_bank=_by_u(diagnoses, "bank"),
         swap={
@@ -200,84 +231,27 @@ def _data(histories: Sequence[RunHistory], extra_rows: Sequence[Row]) -> ReportD
     )
 
 
-def _facts(histories: Sequence[RunHistory]) -> list[tuple[str, str]]:
-    recipe = histories[0].recipe
-    done = (
-        []
-        if all(one.finished for one in histories)
-        else [("done so far", ", ".join(str(one.step) for one in histories))]
-    )
-    return [
-        ("pretrained model", recipe.model),
-        ("target", recipe.data.target),
-        ("training steps", str(recipe.training.steps)),
-        *done,
-        ("batch", str(recipe.training.batch_size)),
-        ("tuner", ", ".join(dict.fromkeys(one.recipe.tuner.kind for one in histories))),
-        ("seeds", ", ".join(str(seed) for seed in sorted({one.recipe.seed for one in histories}))),
-    ]
-
-
-def _sizes(run: FinishedRun) -> list[tuple[str, str]]:
-    train, heldout = len(run.target.train), len(run.target.heldout)
-    return [("trained on", f"{train} images in {len(run.rows)} classes"), ("held out", f"{heldout} images")]
-
-
-def _differences(histories: Sequence[RunHistory]) -> TextTable | None:
-    """The keys in which the recipes of several runs differ; None for one run."""
-    if len(histories) < 2:
-        return None
-    recipes = [one.recipe.model_dump(mode="json", exclude=set(PLACES)) for one in histories]
-    lines = tuple(
-        (key, *("" if value is None else str(value) for value in values)) for key, values in differences(recipes)
-    )
-    return TextTable(("key", *(str(one.path) for one in histories)), lines, prose=True) if lines else None
-
-
-def _commands(histories: Sequence[RunHistory]) -> list[str]:
-    """What to type to have all of it again."""
-    verbs = [
-        f"difftuning {verb} {one.path / 'recipe.yaml' if verb == 'train' else one.path}"
-        for one in histories
-        for verb in ("train", "evaluate", "diagnose")
-    ]
-    return [*verbs, f"difftuning report {' '.join(str(one.path) for one in histories)}"]
-
-
-def _missing(histories: Sequence[RunHistory]) -> list[str]:
-    """What has not been done yet, and how to do it."""
-    notes = []
-    for one in histories:
-        if not one.finished:
-            notes.append(f"{one.path} is not trained to its end; `difftuning train {one.path / 'recipe.yaml'}` goes on")
-        elif not one.evaluated:
-            earlier = " as it is now" if one.folder.results.is_file() else ""
-            notes.append(f"{one.path} is not judged{earlier or ' yet'}; run `difftuning evaluate {one.path}`")
-        elif one.diagnosis is None:
-            notes.append(f"{one.path} has no chain of forgetting yet; run `difftuning diagnose {one.path}`")
-    return notes
-
-
 def _coefficients(chain: ChainOfForgetting) -> tuple[list[float], list[float], list[float]]:
     u = torch.linspace(0, 1, 201, dtype=torch.float64)
     return u.tolist(), chain.psi(u).tolist(), chain.xi(u).tolist()
 
 
 def _by_u(diagnoses: Mapping[str, Any], where: str) -> dict[str, list[float]]:
-    """The errors of all methods on one set; empty unless every diagnosis has measured it.
+    """The errors on one set of all methods whose diagnosis has measured it.
 
     Banks of other settings are other items: each run is put beside the first one's by what the pretrained model errs on its own.
     """
-    if not diagnoses or not all(where in found for found in diagnoses.values()):
+    measured = {name: found[where] for name, found in diagnoses.items() if where in found}
+    if not measured:
         return {}
-    pretrained = next(iter(diagnoses.values()))[where]["pretrained"]
+    pretrained = next(iter(measured.values()))["pretrained"]
 
     def beside(found: Mapping[str, Sequence[float]]) -> list[float]:
         return [
             error * base / own for error, own, base in zip(found["run"], found["pretrained"], pretrained, strict=True)
         ]
 
-    return {"pretrained": pretrained, **{name: beside(found[where]) for name, found in diagnoses.items()}}
+    return {"pretrained": pretrained, **{name: beside(found) for name, found in measured.items()}}
 
 
 def _swap_distance(diagnoses: Mapping[str, Any]) -> str:

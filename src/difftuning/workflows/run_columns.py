@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from difftuning.workflows.evaluate import method_of
@@ -35,3 +35,12 @@ def first_of_each(histories: Sequence[RunHistory], names: Mapping[Path, str]) ->
     for one in histories:
         shown.setdefault(names[one.path], one)
     return shown
+
+
+def compared(names: Iterable[str]) -> tuple[str, str]:
+    """Which column is compared with which: Diff-Tuning with standard fine-tuning where both are there, else the second of two."""
+    columns = list(dict.fromkeys(names))
+    if len(columns) != 2 or {*columns} == {"diff-tuning", "finetune"}:
+        return "diff-tuning", "finetune"
+    baseline = next((name for name in columns if name.startswith("finetune")), columns[0])
+    return next(name for name in columns if name != baseline), baseline

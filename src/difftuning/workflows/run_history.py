@@ -16,6 +16,7 @@ from difftuning.json_files import MetricsLog, read_json
 from difftuning.results import Row, read_rows
 from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints
+from difftuning.workflows import costs
 from difftuning.workflows.diagnose import FILE as DIAGNOSIS
 from difftuning.workflows.evaluate import LAYER_DRIFT
 from difftuning.workflows.recipe import Recipe
@@ -115,10 +116,12 @@ class RunHistory:
         """Layer -> squared distance from the pretrained weights; empty where it was not measured."""
         return {str(row.setting["layer"]): row.value for row in self.rows if row.metric == LAYER_DRIFT}
 
-    def seconds(self) -> float | None:
-        """Spent in optimiser steps over all sessions, up to the last checkpoint."""
-        last = Checkpoints(self.folder.checkpoints).last()
-        return None if last is None else float(read_json(last / "state.json")["seconds"])
+    def seconds(self) -> dict[str, float]:
+        """Stage -> what it took: optimiser steps over all sessions, up to the last checkpoint, and what `costs` keeps besides."""
+        last, others = Checkpoints(self.folder.checkpoints).last(), costs.read(self.folder)
+        steps = {} if last is None else {"training steps": float(read_json(last / "state.json")["seconds"])}
+        drawn = {stage: spent for stage, spent in others.items() if stage == costs.BANK}
+        return drawn | steps | {stage: spent for stage, spent in others.items() if stage != costs.BANK}
 
     def machine(self) -> list[tuple[str, str]]:
         """What it ran on, in short pairs."""

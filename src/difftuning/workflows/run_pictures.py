@@ -94,17 +94,20 @@ class RunPictures:
             for name, found in diagnoses.items()
         }
 
-    def bank(self) -> tuple[bytes | None, list[tuple[str, str]]]:
-        """Some of the bank and its card; nothing where the run has none."""
-        if not (self.opened.recipe.bank_path / "card.json").is_file():
+    def bank(self, folder: Path | None) -> tuple[bytes | None, list[tuple[str, str]]]:
+        """Some of a bank and its card; nothing where there is none."""
+        if folder is None:
             return None, []
-        bank = Bank(self.opened.recipe.bank_path)
+        bank = Bank(folder)
         places = spread(len(bank), min(len(bank), 2 * COLUMNS * LINES))
         config = bank.card.config
-        card = [
-            ("items", str(len(bank))),
+        drawn = [
             ("drawn by", f"{config.solver}, {config.steps} steps, guidance {config.guidance:g}"),
             ("labels", config.labels),
+        ]
+        card = [
+            ("items", str(len(bank))),
+            *([("images of", str(config.images))] if config.images is not None else drawn),
             ("seed", str(config.seed)),
         ]
         return image_grid(at_size(images_of(self.opened.model, bank.get(places)), SMALL), 2 * COLUMNS, 1, 4), card

@@ -19,6 +19,7 @@ from difftuning.data.latents import encode
 from difftuning.data.sources import DataConfig, open_source
 from difftuning.data.transforms import Transform
 from difftuning.errors import BankError, DataError
+from difftuning.workflows.heldout import BANK_ITEMS
 
 
 class SourceImages:
@@ -76,9 +77,10 @@ def source_images(backbone: Backbone, bank: BankConfig, unseen: BankConfig) -> t
         raise DataError(str(reason).replace("data.target", "bank.images")) from reason
     wanted = bank.count + unseen.count
     if wanted > len(source):
+        most = max(min(len(source) // 2, BANK_ITEMS), len(source) - BANK_ITEMS)
+        mend = f"set bank.count to {most} or fewer" if most else "it takes two images or more"
         raise BankError(
-            f"bank.count={bank.count} and {unseen.count} held out are more than the {len(source)} images of {bank.images}; "
-            f"set bank.count to {max(len(source) - unseen.count, 1)} or fewer"
+            f"bank.count={bank.count} and {unseen.count} held out are more than the {len(source)} images of {bank.images}; {mend}"
         )
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(bank.seed)).tolist()
     return (

@@ -1,0 +1,87 @@
+"""What a page says in words of its runs: what they are, in what they differ, what is missing, how to have them again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence, Sized
+from pathlib import Path
+
+from difftuning.config.difference import differences
+from difftuning.data.latents import LatentSet
+from difftuning.reporting.text_table import TextTable
+from difftuning.workflows.run_history import RunHistory
+from difftuning.workflows.runs import FinishedRun
+
+PLACES = ("name", "out", "bank_folder")
+"""Keys that say where a run lies and nothing about it."""
+
+
+def facts(histories: Sequence[RunHistory]) -> list[tuple[str, str]]:
+    """Model, target, steps, batch, tuner and seeds; where runs differ, all that there are."""
+
+    def each(of: Callable[[RunHistory], object]) -> str:
+        return ", ".join(dict.fromkeys(str(of(one)) for one in histories))
+
+    done = (
+        []
+        if all(one.finished for one in histories)
+        else [("done so far", ", ".join(str(one.step) for one in histories))]
+    )
+    return [
+        ("pretrained model", each(lambda one: one.recipe.model)),
+        ("target", each(lambda one: one.recipe.data.target)),
+        ("training steps", each(lambda one: one.recipe.training.steps)),
+        *done,
+        ("batch", each(lambda one: one.recipe.training.batch_size)),
+        ("tuner", each(lambda one: one.recipe.tuner.kind)),
+        ("seeds", ", ".join(str(seed) for seed in sorted({one.recipe.seed for one in histories}))),
+    ]
+
+
+def sizes(run: FinishedRun, histories: Sequence[RunHistory]) -> list[tuple[str, str]]:
+    """How many images there were for what, of the run whose target was opened."""
+    train, heldout = run.target.train, len(run.target.heldout)
+    seen: Sized = set(train.labels.tolist()) if isinstance(train, LatentSet) else run.rows
+    what = "prompts" if run.model.by_prompt else "classes"
+    only = "" if all(one.recipe.data == run.recipe.data for one in histories) else f" ({run.recipe.out})"
+    return [
+        ("trained on" + only, f"{len(train)} images in {len(seen)} {what}"),
+        ("held out" + only, f"{heldout} images"),
+    ]
+
+
+def differing(histories: Sequence[RunHistory]) -> TextTable | None:
+    """The keys in which the recipes of several runs differ; None for one run."""
+    if len(histories) < 2:
+        return None
+    recipes = [one.recipe.model_dump(mode="json", exclude=set(PLACES)) for one in histories]
+    lines = tuple(
+        (key, *("" if value is None else str(value) for value in values)) for key, values in differences(recipes)
+    )
+    return TextTable(("key", *(str(one.path) for one in histories)), lines, prose=True) if lines else None
+
+
+def commands(histories: Sequence[RunHistory], out: Path) -> list[str]:
+    """What to type to have all of it again, where the runs were started."""
+    verbs = [
+        f"difftuning {verb} {shlex.quote(str(one.path / 'recipe.yaml' if verb == 'train' else one.path))}"
+        for one in histories
+        for verb in ("train", "evaluate", "diagnose")
+    ]
+    runs = " ".join(shlex.quote(str(one.path)) for one in histories)
+    place = "" if len(histories) == 1 and out == histories[0].folder.report else f" --out {shlex.quote(str(out))}"
+    return ["# in the folder where the runs were started", *verbs, f"difftuning report {runs}{place}"]
+
+
+def missing(histories: Sequence[RunHistory]) -> list[str]:
+    """What has not been done yet, and how to do it."""
+    notes = []
+    for one in histories:
+        if not one.finished:
+            notes.append(f"{one.path} is not trained to its end; `difftuning train {one.path / 'recipe.yaml'}` goes on")
+        elif not one.evaluated:
+            earlier = " as it is now" if one.folder.results.is_file() else ""
+            notes.append(f"{one.path} is not judged{earlier or ' yet'}; run `difftuning evaluate {one.path}`")
+        elif one.diagnosis is None:
+            notes.append(f"{one.path} has no chain of forgetting yet; run `difftuning diagnose {one.path}`")
+    return notes
