@@ -3,7 +3,7 @@
     python benchmarks/full_width.py [MODEL ...] [--steps 3] [--out benchmarks/results/full_width.json]
 
 The networks have the published configs, so their parameters are counted and compared with the published numbers. Tuner, learning
-rate, coefficients and realisation are those of the recipe. A process for each, batch 1, images of 256 pixels, float32. What a
+rate, coefficients and realisation are those of the recipe. A process for each, batch 1, images of 256 pixels (EDM: 64), float32. What a
 network is told of a prompt is random numbers of the right shape, and autoencoder and text encoders are stand-ins: they do not
 train. A model is not run, and the reason written, where its weights, gradients, moments and average leave too little memory to
 others. Rows of models that are not asked for stay in the file.
@@ -29,6 +29,7 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     DiTTransformer2DModel,
+    EDMEulerScheduler,
     FlowMatchEulerDiscreteScheduler,
     PixArtAlphaPipeline,
     PixArtTransformer2DModel,
@@ -41,7 +42,9 @@ from diffusers import (
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from difftuning.backbones.base import Backbone
+from difftuning.backbones.class_unet import ClassUNet
 from difftuning.backbones.dit import DiT
+from difftuning.backbones.edm_unet import EDMUNet
 from difftuning.backbones.labels import Replace
 from difftuning.backbones.prompts import Embedding, Prompts
 from difftuning.backbones.text_to_image import TextToImage
@@ -78,6 +81,19 @@ def dit_xl_2() -> Any:
     for block in network.transformer_blocks[1:]:
         block.norm1.emb = network.transformer_blocks[0].norm1.emb
     return network
+
+
+def edm_imagenet_64() -> Any:
+    """Of edm-imagenet-64x64-cond-adm.pkl (Karras et al. 2022; the network is ADM's, Dhariwal and Nichol 2021)."""
+    return EDMUNet(
+        sample_size=64,
+        num_classes=1000,
+        kind="adm",
+        model_channels=192,
+        channel_mult=(1, 2, 3, 4),
+        num_blocks=3,
+        attention_resolutions=(32, 16, 8),
+    )
 
 
 def sd_15() -> Any:
@@ -176,6 +192,12 @@ def _with_classes() -> Backbone:
     return model
 
 
+def _edm() -> Backbone:
+    model = ClassUNet(edm_imagenet_64(), EDMEulerScheduler())
+    model.change_labels(Replace(), tuple(map(str, range(CLASSES))))
+    return model
+
+
 @dataclass(frozen=True)
 class Model:
     """A row.
@@ -197,6 +219,7 @@ class Model:
 
 MODELS: dict[str, Model] = {
     "DiT-XL/2": Model("paper/dit-xl-2-256", dit_xl_2, 675, _with_classes, ("tuner.kind=lora",)),
+    "EDM ImageNet-64": Model("paper/edm-imagenet64-to-cifar10", edm_imagenet_64, 296, _edm),
     "Stable Diffusion 1.5": Model(
         "paper/sd-1.5",
         sd_15,
@@ -244,7 +267,7 @@ MODELS: dict[str, Model] = {
         ),
     ),
 }
-"""Published counts: DiT's paper (Table 1, 675 M), model cards of Stable Diffusion (860 M), SDXL's paper (2.6 B), SD3's (2 B)."""
+"""Published counts: DiT's paper (Table 1, 675 M), ADM's for ImageNet-64, which EDM took over (296 M), model cards of Stable Diffusion (860 M), SDXL's paper (2.6 B), SD3's (2 B)."""
 
 
 def counted(model: Model) -> int:
@@ -300,7 +323,7 @@ def train(model: Model, recipe: Recipe, steps: int) -> dict[str, Any]:
         "peak_gib": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / GIB,
         "seconds": time.perf_counter() - started,
         "dtype": "float32",
-        "side": SIDE,
+        "side": backbone.image_size,
     }
 
 

@@ -19,6 +19,7 @@ import full_width  # noqa: E402
 
 NARROW: dict[str, dict[str, Any]] = {
     "dit_xl_2": {"num_attention_heads": 1, "attention_head_dim": 8, "num_layers": 2},
+    "edm_imagenet_64": {"model_channels": 8, "channel_mult": (1, 2), "num_blocks": 1, "sample_size": 8},
     "sd_15": {"block_out_channels": (8,) * 4, "norm_num_groups": 4, "attention_head_dim": 4, "layers_per_block": 1},
     "sdxl": {
         "block_out_channels": (8,) * 3,
