@@ -36,7 +36,7 @@ from difftuning.evaluation.fidelity import frechet
 from difftuning.workflows.drawing import clip_of
 
 BOUND = 3.0
-GRID = {"dpm++": (6, 8, 12, 25), "unipc": (6, 8, 12, 25)}
+GRID = {"dpm++": (6, 8, 12, 25), "dpm++lu": (6, 8, 12, 25), "unipc": (6, 8, 12, 25)}
 PRECISIONS = ("no", "bf16")
 REFERENCE = BankConfig(solver="ddim", steps=100, seed=1_000)
 SEEDS = (0, 1, 2)
