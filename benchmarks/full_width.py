@@ -3,9 +3,9 @@
     python benchmarks/full_width.py [MODEL ...] [--steps 3] [--out benchmarks/results/full_width.json]
 
 The networks have the published configs, so their parameters are counted and compared with the published numbers. Tuner, learning
-rate, coefficients and realisation are those of the recipe. A process for each, batch 1, images of 256 pixels (EDM: 64), float32. What
-a network is told of a prompt is random numbers of the right shape, and autoencoder and text encoders are stand-ins: they do not
-train. A model is not run, and the reason written, where its weights, gradients, moments and average leave too little memory to
+rate, coefficients and realisation are those of the recipe. A process for each, batch 1, images of 256 pixels (EDM: 64), float32.
+What a network is told of a prompt is random numbers of the right shape, and autoencoder and text encoders are stand-ins: they do
+not train. A model is not run, and the reason written, where its weights, gradients, moments and average leave too little memory to
 others. Rows of models that are not asked for stay in the file.
 """
 
