@@ -4,11 +4,12 @@
     python benchmarks/pretrain/icon_model.py data/icons.parquet COARSE --steps 4800
     python benchmarks/pretrain/icon_model.py data/icons.parquet RUN --start COARSE/model --steps 8000
     python benchmarks/pretrain/other_process.py dit-icons-32 FLOW --process flow
-    python benchmarks/pretrain/icon_model.py data/icons.parquet RUN --start FLOW --name flow-icons-32 --steps 3000
+    python benchmarks/pretrain/icon_model.py data/icons.parquet RUN --start FLOW --name flow-icons-32 --steps 3000 --lr 5e-4
 
 The first run learns the 64 Unicode subcategories from scratch. The second goes on from its model with one class an emoji, each
 drawn by both vendors: its row starts as the null row plus the principal components of its drawings, so that what a row means is
-shared by all emoji and not learned for each of them from its two pictures. The third keeps the classes that it starts with.
+shared by all emoji and not learned for each of them from its two pictures. The third keeps the classes that it starts with; so does
+EDM's, with `--process edm --images data/icons-train.parquet`.
 """
 
 from __future__ import annotations
