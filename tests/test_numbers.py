@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+import torch
 
+from difftuning.bank.card import BankConfig
 from difftuning.reporting.sections import METRICS
 from difftuning.reporting.tables import pivot
 from difftuning.results import read_rows
 from difftuning.studies import KINDS
 from difftuning.studies.claims import ahead
+from difftuning.workflows.recipes import show
 from difftuning.workflows.study_files import page_of
 from difftuning.workflows.study_index import write_index
 
@@ -24,6 +28,40 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 def test_the_table_of_the_demo() -> None:
     assert pivot(read_rows(RESULTS / "demo.json"), METRICS).markdown() in README
+
+
+def test_how_long_the_demo_takes() -> None:
+    minutes = json.loads((RESULTS / "demo.json").read_text())["minutes"].values()
+    told = f"{math.floor(min(minutes))} to {math.ceil(max(minutes))}"
+    assert f"make demo    # {told} minutes on two cores;" in README
+    assert f"it takes {told} minutes on two cores" in (ROOT / "docs/quick-start.md").read_text(encoding="utf-8")
+    assert f'instead of {told}."' in (ROOT / "src/difftuning/cli/commands.py").read_text(encoding="utf-8")
+
+
+def test_the_steps_that_drawing_a_bank_is_worth() -> None:
+    # In forward passes: a guided solver step is two for each item; a backward pass counts as two, so a training step is three.
+    def worth(solver_steps: int, batch: int = 32) -> str:
+        return f"{round(10_000 * 2 * solver_steps / (3 * batch), -2):,.0f}"
+
+    default, own = BankConfig(), show("own-images")["recipe"]
+    assert default.guidance != 1
+    assert own["training"]["batch_size"] == 32
+    cost = README.partition("Drawing the bank comes on top")[2].partition(".")[0].replace("\n", " ")
+    told = f"{default.steps} guided solver steps 10,000 items are about {worth(default.steps)} steps of batch 32"
+    assert f"{told}, at the {own['bank']['steps']} of `own-images` {worth(own['bank']['steps'])}" in cost
+    page = (ROOT / "docs/comparison.md").read_text(encoding="utf-8").replace("\n", " ")
+    assert f"{default.steps} guided steps are about {worth(default.steps)} training steps of batch 32, and" in page
+    assert f"at 50 guided steps {worth(50)}." in page
+
+
+def test_how_far_the_embedded_times_of_dit_and_of_diffusers_are_apart() -> None:
+    def embedded(t: int, last: int) -> torch.Tensor:
+        angles = t * 10_000.0 ** (-torch.arange(128, dtype=torch.float64) / last)
+        return torch.cat([angles.cos(), angles.sin()])
+
+    apart = [float((embedded(t, 127) - embedded(t, 128)).norm() / embedded(t, 128).norm()) for t in (10, 500, 999)]
+    page = (ROOT / "docs/how-to/families.md").read_text(encoding="utf-8").partition("The embedded times differ")[2]
+    assert re.findall(r"by (\d+) %", page) == [f"{100 * one:.0f}" for one in apart]
 
 
 def test_the_page_of_what_it_costs_is_made_from_its_result_files() -> None:

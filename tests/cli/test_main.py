@@ -208,23 +208,31 @@ def test_a_recipe_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     assert_one_line(done, 2, r"override 'optm\.lr=1': unknown key 'optm'; did you mean 'optim'")
 
 
-def _commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name, one in group.commands.items():
-        yield from _commands(one, (*path, name)) if hasattr(one, "commands") else [((*path, name), one)]
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The command, and where it is a group all that is below it."""
+    yield path, command
+    for name, one in getattr(command, "commands", {}).items():
+        yield from _commands(one, (*path, name))
 
 
 def test_every_help_fits_a_screen_and_has_an_example_that_can_be_parsed() -> None:
     root = typer.main.get_command(app)
     found = dict(_commands(root))
-    assert {("train",), ("bank", "build"), ("recipes", "diff")} <= set(found)
+    assert {(), ("train",), ("bank",), ("bank", "build"), ("recipes", "diff")} <= set(found)
     for path, command in found.items():
-        done = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"})
+        done = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"})
         assert done.exit_code == 0
-        assert len(done.output.splitlines()) <= 45, f"the help of {' '.join(path)} is longer than a screen"
+        name = " ".join(("difftuning", *path))
+        assert len(done.output.splitlines()) <= 40, f"the help of {name} is longer than a screen"
+        assert command.epilog, f"the help of {name} has no example"
+        assert command.epilog in " ".join(done.output.split())
         words = shlex.split(command.epilog.removeprefix("Example: difftuning ").partition(" > ")[0])
         assert tuple(words[: len(path)]) == path
+        words = words[len(path) :]
+        while hasattr(command, "commands"):  # the example of a group is one of a command in it
+            command, words = command.commands[words[0]], words[1:]
         # Raises where a word or an option is none of the command's.
-        command.make_context(" ".join(path), words[len(path) :])
+        command.make_context(name, words)
 
 
 def test_shells_are_told_the_rest_of_a_word() -> None:

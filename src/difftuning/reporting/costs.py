@@ -8,7 +8,7 @@ from difftuning.reporting.text_table import TextTable
 
 
 def costs(seconds: Mapping[str, Mapping[str, float]], method: str, baseline: str) -> TextTable:
-    """Seconds of each stage and method, their sums, and the ratio of the method to the baseline.
+    """Seconds of each stage and method, their sums where there are several, and the ratio of the method to the baseline.
 
     Args:
         seconds: stage -> method -> seconds; a stage that a method does not have is left out there.
@@ -28,4 +28,4 @@ def costs(seconds: Mapping[str, Mapping[str, float]], method: str, baseline: str
 
     head = ("", *methods, *((f"{method} / {baseline}",) if compared else ()))
     lines = [line(stage, values) for stage, values in seconds.items()]
-    return TextTable(head, (*lines, line("all stages", sums)))
+    return TextTable(head, (*lines, *([line("all stages", sums)] if len(seconds) > 1 else [])))

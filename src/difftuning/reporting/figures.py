@@ -132,6 +132,9 @@ def layer_drift(drift: Mapping[str, Mapping[str, float]]) -> bytes:
         axes.set_yticks(range(len(layers)), [short_name(layer) for layer in layers])
         axes.set_ylim(len(layers) - 0.5, -0.5)
         axes.set_xlim(left=0)
+        # Numbers as they are: a common factor at the end of the axis would stand upon its label.
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
         axes.set_xlabel("squared distance from the pretrained weights")
 
     wide = 5.4 + LETTER * max(0, min(max(map(len, layers), default=0), LONGEST) - 16)

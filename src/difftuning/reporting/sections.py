@@ -14,6 +14,9 @@ METRICS = tuple(LABELS)
 SMALL = 2048
 """Below so many samples the bias of a Frechet distance is worth a warning: it has the rank of its covariance only above."""
 
+UNCHANGED = 5e-4
+"""A change of an error that would be told as 0.0 %."""
+
 
 def compose(data: ReportData) -> Report:
     """The page of a comparison."""
@@ -51,7 +54,8 @@ def _headline(data: ReportData) -> str:
     ):
         if name in curves and "pretrained" in curves:
             change = sum(curves[name]) / sum(curves["pretrained"]) - 1
-            parts.append(f"its {what} is {abs(change):.1%} {'below' if change < 0 else 'above'}")
+            told = f"{100 * abs(change):.1f} % {'below' if change < 0 else 'above'}"
+            parts.append(f"its {what} is {'the same' if abs(change) < UNCHANGED else told}")
     if not parts:
         return f"One method was judged, {name}, and there is nothing here to compare it with."
     return f"Beside the pretrained model that {name} began with, {' and '.join(parts)}."
