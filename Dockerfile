@@ -1,4 +1,6 @@
-# docker build -t difftuning . && docker run --rm -v "$PWD/runs:/work/runs" difftuning demo --quick
+# docker build -t difftuning .
+# mkdir -p runs && docker run --rm --user "$(id -u):$(id -g)" -e HOME=/tmp -v "$PWD/runs:/work/runs" difftuning demo --quick
+# Docker would make a missing folder as root, and what runs is not root: runs has to be there, and is written to by its owner.
 # With a GPU: docker run --gpus all ... ; the wheels of torch bring their own CUDA.
 FROM python:3.12-slim
 WORKDIR /build

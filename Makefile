@@ -36,7 +36,7 @@ check: $(READY) docs ## format, lint, types, arrows, spelling, documentation, kn
 	$(BIN)/python .ci/audit
 
 docs: $(READY) ## build the documentation into site/, every warning an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dist: $(READY) ## wheel and sdist in dist/, and the demo from the wheel in an empty environment
 	rm -rf dist

@@ -43,7 +43,7 @@ def demo(out: Path, quick: bool, seed: int, overrides: list[str], display: Displ
 
     Args:
         out: holds `diff-tuning/`, `finetune/`, the shared `bank/`, `demo.yaml`, `results.json` and `report.html`.
-        quick: a few minutes instead of fifteen.
+        quick: a few minutes instead of twelve to twenty.
         seed: of both runs.
         overrides: of the recipe.
         display: shows progress.
