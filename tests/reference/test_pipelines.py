@@ -14,17 +14,24 @@ from difftuning.sampling.guidance import guided
 from difftuning.sampling.loop import sample
 from difftuning.sampling.seeds import sample_noise
 from difftuning.types import Condition
-from tiny_text import pipeline
+from tiny_text import pipeline, sd
 
 STEPS = 4
 
 
 @pytest.mark.parametrize(
     ("name", "solver"),
-    [("sd", "ddim"), ("sdxl", "ddim"), ("pixart", "ddim"), ("pixart, told its size", "ddim"), ("sd3", "euler")],
+    [
+        ("sd", "ddim"),
+        ("sd, v", "ddim"),
+        ("sdxl", "ddim"),
+        ("pixart", "ddim"),
+        ("pixart, told its size", "ddim"),
+        ("sd3", "euler"),
+    ],
 )
 def test_text_to_image_with_guidance(name: str, solver: str, tmp_path: Path) -> None:
-    pipe = pipeline(name, tmp_path)
+    pipe = sd(tmp_path, "v_prediction") if name == "sd, v" else pipeline(name, tmp_path)
     model = TextToImage(pipe, ("a red cat",))
     noise = sample_noise(0, range(2), model.sample_shape)
     scheduler = make_scheduler(solver, model.scheduler_config)
