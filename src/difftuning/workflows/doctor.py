@@ -18,11 +18,14 @@ from packaging.requirements import Requirement
 from difftuning.backbones.loading import zoo_names
 from difftuning.config.precision import native_bf16
 from difftuning.config.provenance import device, versions
+from difftuning.data.cache import cache_folder
 
 MEMORY_GIB = 2.0
 """Free memory below which the demo may not fit."""
 DISK_GIB = 2.0
 """Free disk below which a run with its checkpoints may not fit."""
+SHOWN = 5
+"""Models in the hub's cache that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def doctor(hub: bool) -> dict[str, Any]:
     Returns:
         `{"ok": no check failed, "versions": {...}, "checks": [{"name", "state", "value", "mend"}, ...]}`.
     """
-    checks = [*_packages(), *_devices(), _memory(), _disk(), _weights()]
+    checks = [*_packages(), *_devices(), _memory(), *_disks(), _weights()]
     if hub:
         checks.append(_hub())
     return {
@@ -101,12 +104,21 @@ def _memory() -> Check:
     return Check("memory", "ok", value)
 
 
-def _disk() -> Check:
-    found = shutil.disk_usage(Path.cwd())
-    value = f"{found.free / 2**30:.1f} GiB free in the current folder"
-    if found.free < DISK_GIB * 2**30:
-        return Check("disk", "warn", value, "free some space, or set `out` to a folder on another disk")
-    return Check("disk", "ok", value)
+def _disks() -> list[Check]:
+    """Where runs go, and where latents and embeddings are kept."""
+    found = []
+    for name, folder, mend in (
+        ("disk", Path.cwd(), "set `out` to a folder on another disk"),
+        ("cache", cache_folder(), "set DIFFTUNING_CACHE to a folder on another disk"),
+    ):
+        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+        free = shutil.disk_usage(there).free
+        value = f"{free / 2**30:.1f} GiB free {'in the current folder' if name == 'disk' else f'at {folder}'}"
+        if free < DISK_GIB * 2**30:
+            found.append(Check(name, "warn", value, f"free some space, or {mend}"))
+        else:
+            found.append(Check(name, "ok", value))
+    return found
 
 
 def _weights() -> Check:
@@ -115,7 +127,16 @@ def _weights() -> Check:
         return Check(
             "weights", "fail", "the zoo is empty", "install difftuning again; its wheel holds the zoo's weights"
         )
-    return Check("weights", "ok", f"zoo: {', '.join(names)}")
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        cached = sorted(repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model")
+    except CacheNotFound:
+        cached = []
+    more = f", and {len(cached) - SHOWN} more" if len(cached) > SHOWN else ""
+    hub = f"; from the hub: {', '.join(cached[:SHOWN])}{more}" if cached else "; from the hub: none yet"
+    return Check("weights", "ok", f"zoo: {', '.join(names)}{hub}")
 
 
 def _hub() -> Check:
@@ -124,6 +145,9 @@ def _hub() -> Check:
         with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=10):
             return Check("hub", "ok", "reached")
     except urllib.error.HTTPError as reason:  # it answered, if only with an error
-        return Check("hub", "ok" if reason.code < 500 else "warn", f"answered {reason.code}", "")
+        if reason.code < 500:
+            return Check("hub", "ok", f"answered {reason.code}", "")
+        mend = "wait and try again, use zoo models or folders, or set HF_ENDPOINT to another address"
+        return Check("hub", "warn", f"answered {reason.code}", mend)
     except (OSError, ValueError) as reason:
         return Check("hub", "warn", f"not reached ({reason})", "use zoo models or folders, or check network and proxy")

@@ -148,6 +148,7 @@ def _history_data(
         title=f"{Path(first.model).name} to {Path(first.data.target).name}",
         rows=rows,
         facts=run_facts.facts(histories),
+        done=run_facts.done(shown),
         differences=run_facts.differing(histories),
         recipes={
             f"{one.path.name} ({names[one.path]})": dump_recipe(one.recipe.model_dump(mode="json")) for one in histories

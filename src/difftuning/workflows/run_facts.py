@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 
 from difftuning.config.difference import differences
 from difftuning.data.latents import LatentSet
 from difftuning.reporting.text_table import TextTable
+from difftuning.workflows.evaluate import method_of
 from difftuning.workflows.run_history import RunHistory
 from difftuning.workflows.runs import FinishedRun
 
@@ -36,6 +37,22 @@ def facts(histories: Sequence[RunHistory]) -> list[tuple[str, str]]:
         ("tuner", each(lambda one: one.recipe.tuner.kind)),
         ("seeds", ", ".join(str(seed) for seed in sorted({one.recipe.seed for one in histories}))),
     ]
+
+
+def done(histories: Mapping[str, RunHistory]) -> list[str]:
+    """A line for each column: what was trained how, in words."""
+    lines = []
+    for name, one in histories.items():
+        recipe, psi = one.recipe, one.recipe.coefficients.psi
+        values = [f"{key} {value:g}" for key, value in psi.model_dump().items() if isinstance(value, float)]
+        what = "all weights" if recipe.tuner.kind == "full" else recipe.tuner.kind
+        rule = f"ψ: {', '.join([psi.kind, *values])}, by {recipe.realisation.kind}"
+        bank = "" if method_of(recipe) == "finetune" else f"; a bank of {recipe.bank.count:,}"
+        lines.append(
+            f"{name}: {what} for {recipe.training.steps:,} steps of {recipe.training.batch_size} at a learning rate of "
+            f"{recipe.optim.lr:g}; {rule}{bank}."
+        )
+    return lines
 
 
 def sizes(run: FinishedRun, histories: Sequence[RunHistory]) -> list[tuple[str, str]]:
