@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, DiTPipeline, DiTTransformer2DModel
+from safetensors.torch import load_file, save_file
 
 from difftuning.backbones.codec import IdentityCodec, VAECodec
 from difftuning.backbones.dit import DiT
 from difftuning.backbones.labels import Extend, FromSource, Keep, Replace
-from difftuning.backbones.loading import load
+from difftuning.backbones.loading import SOURCE_TREE, load, zoo_names
 from difftuning.errors import ModelError
 from difftuning.types import Condition
 from tiny import save_tiny_dit, tiny_dit
@@ -60,6 +61,20 @@ def test_save_and_load_keep_digest_names_and_answer(tmp_path: Path) -> None:
     assert again.digest() == model.digest()
     assert again.labels == model.labels
     assert torch.equal(answer(again, [0, 1, 4]), answer(model, [0, 1, 4]))
+
+
+def test_a_weight_that_is_missing_is_named_and_not_made_up(tmp_path: Path) -> None:
+    tiny_dit().save(tmp_path)
+    path = tmp_path / "transformer/diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    del weights["transformer_blocks.0.attn1.to_q.weight"]
+    save_file(weights, path, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 of its weights \(transformer_blocks.0.attn1.to_q.weight\)"):
+        load(str(tmp_path))
+
+
+def test_every_model_of_the_source_tree_is_in_the_zoo() -> None:
+    assert {*SOURCE_TREE} <= {*zoo_names()}
 
 
 def test_embedders_that_drifted_apart_stay_as_they_are(tmp_path: Path) -> None:

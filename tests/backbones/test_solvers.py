@@ -76,6 +76,11 @@ def test_even_steps_in_log_snr() -> None:
     assert float(uneven.max() / uneven.min()) > 1.75
 
 
+def test_steps_in_log_snr_need_a_finite_one() -> None:
+    with pytest.raises(ConfigError, match=r"'dpm\+\+lu' cannot sample a model with rescale_betas_zero_snr"):
+        make_scheduler("dpm++lu", {"_class_name": "DDPMScheduler", "rescale_betas_zero_snr": True})
+
+
 def test_flux_gets_the_levels_of_its_pipeline() -> None:
     config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 1.0, "even_sigmas": True}
     scheduler = make_scheduler("euler", config)

@@ -117,14 +117,25 @@ def test_one_method_is_not_compared(rows: list[Row]) -> None:
 
 def test_costs_are_summed_and_compared() -> None:
     table = costs(
-        {"bank": {"diff-tuning": 10.0}, "training": {"finetune": 40.0, "diff-tuning": 42.0}}, "diff-tuning", "finetune"
+        {"drawing the bank": {"diff-tuning": 10.0}, "training": {"finetune": 40.0, "diff-tuning": 42.0}},
+        "diff-tuning",
+        "finetune",
     )
     assert table.head == ("", "diff-tuning", "finetune", "diff-tuning / finetune")
     assert table.lines == (
-        ("bank", "10.0 s", "", ""),
+        ("drawing the bank", "10.0 s", "", ""),
         ("training", "42.0 s", "40.0 s", "1.050"),
         ("all stages", "52.0 s", "40.0 s", "1.300"),
     )
+
+
+def test_sums_of_other_stages_have_no_ratio() -> None:
+    table = costs(
+        {"training": {"finetune": 40.0, "diff-tuning": 40.0}, "diagnosis": {"diff-tuning": 90.0}},
+        "diff-tuning",
+        "finetune",
+    )
+    assert table.lines[-1] == ("all stages", "40.0 s", "130.0 s", "")
 
 
 def test_markdown_keeps_its_columns() -> None:

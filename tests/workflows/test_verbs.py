@@ -34,7 +34,7 @@ from difftuning.workflows.info import info
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import load
 from difftuning.workflows.report import report, watch
-from difftuning.workflows.run_columns import column_names
+from difftuning.workflows.run_columns import column_names, compared
 from difftuning.workflows.run_history import RunHistory
 from difftuning.workflows.sample import sample
 from difftuning.workflows.train import train
@@ -248,7 +248,7 @@ def test_a_run_whose_images_are_elsewhere_is_reported_without_its_pictures(recip
     evaluate(recipe.folder)
     (tmp_path / "images").rename(tmp_path / "moved")
     page = report([recipe.folder], tmp_path / "page.html").read_text()
-    assert "for which target and pretrained model are needed" in page
+    assert "for which target and pretrained model are opened" in page
     assert "What was measured" in page
 
 
@@ -421,6 +421,19 @@ def test_the_best_is_known_without_its_checkpoints_and_asked_for_in_vain_where_n
     train(load(str(recipe_file), [*never, "training.heldout_every=0"]))
     with pytest.raises(ConfigError, match=r"never has measured no held-out error.*set it to null"):
         train(load(str(recipe_file), [*never, "training.heldout_every=1", "training.use_best=true"]))
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        (["finetune + l2-sp", "finetune"], ("finetune + l2-sp", "finetune")),
+        (["diff-tuning", "diff-tuning b"], ("diff-tuning b", "diff-tuning")),
+        (["diff-tuning", "finetune + ewc"], ("diff-tuning", "finetune + ewc")),
+        (["finetune", "diff-tuning"], ("diff-tuning", "finetune")),
+    ],
+)
+def test_two_columns_are_compared_whatever_they_are(columns: list[str], found: tuple[str, str]) -> None:
+    assert compared(columns) == found
 
 
 def test_runs_of_one_folder_name_have_columns_of_their_own(recipe_file: Path, tmp_path: Path) -> None:

@@ -60,12 +60,20 @@ def read_part(folder: Path, part: str, index: Mapping[str, Any], others: Mapping
             f"{folder / part} is of the class {kind!r}, which is no network or scheduler of diffusers {diffusers.__version__}"
         )
     # Weights on this disk only: a part that is missing is an error here and not a download.
-    options = {"local_files_only": True} if issubclass(made, nn.Module) else {}
+    network = issubclass(made, nn.Module)
+    options = {"local_files_only": True, "output_loading_info": True} if network else {}
     reader: Any = made
     try:
-        return reader.from_pretrained(folder / part, **options)
+        read = reader.from_pretrained(folder / part, **options)
     except Exception as reason:  # what diffusers answers to damaged configs and weights is of a dozen kinds
         raise ModelError(f"{folder / part} cannot be read ({type(reason).__name__}: {reason})") from reason
+    if not network:
+        return read
+    found, told = read
+    if missing := told["missing_keys"]:
+        some = ", ".join(sorted(missing)[:3])
+        raise ModelError(f"{folder / part} lacks {len(missing)} of its weights ({some}); fetch it again")
+    return found
 
 
 def names_of(index: Mapping[str, Any]) -> tuple[str, ...] | None:

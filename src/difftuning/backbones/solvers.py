@@ -10,7 +10,7 @@
     heun    HeunDiscrete              FlowMatchHeunDiscrete    EDMHeun (ours)
 
 Only ddpm draws noise. heun asks the denoiser twice a step, the others once. dpm++lu takes its steps even in log-SNR, as its paper
-has them (Lu et al. 2022), where dpm++ takes those of the model's scheduler: fewer of them do as much (docs/speed.md).
+has them (Lu et al. 2022), where dpm++ takes those of the model's scheduler.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def make_scheduler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
     if name not in _CLASSES[kind]:
         choices = ", ".join(_CLASSES[kind])
         raise ConfigError(f"solver {name!r} cannot sample a {kind.__name__} model; choose from {choices}")
-    if name == "heun" and scheduler_config.get("rescale_betas_zero_snr"):
-        raise ConfigError("solver 'heun' cannot sample a model with rescale_betas_zero_snr; choose 'euler'")
+    if name in ("heun", "dpm++lu") and scheduler_config.get("rescale_betas_zero_snr"):
+        raise ConfigError(f"solver {name!r} cannot sample a model with rescale_betas_zero_snr; choose 'euler'")
     # A config in memory lists the entries that were defaults of its class, and diffusers would put the solver's own in
     # their place; the same config read from a file keeps them.
     kept = {key: value for key, value in scheduler_config.items() if key not in ("_use_default_values", EVEN)}

@@ -145,7 +145,7 @@ class ReportData:
         notes: what to keep in mind when reading the numbers.
         method: whose numbers the verdict is about.
         baseline: what it is compared with.
-        reload: seconds after which the page loads itself again, while a run is going on; None for a finished page.
+        reload: seconds after which the page loads itself again, while a run is going on or not judged; None for a finished page.
     """
 
     title: str

@@ -50,7 +50,7 @@ def _headline(data: ReportData) -> str:
     parts = []
     for curves, what in (
         (data.by_u_target, "held-out error"),
-        (data.by_u_bank, "error on the pretrained model's own samples"),
+        (data.by_u_bank, f"error on {_bank_items(data)}"),
     ):
         if name in curves and "pretrained" in curves:
             change = sum(curves[name]) / sum(curves["pretrained"]) - 1
@@ -58,7 +58,14 @@ def _headline(data: ReportData) -> str:
             parts.append(f"its {what} is {'the same' if abs(change) < UNCHANGED else told}")
     if not parts:
         return f"One method was judged, {name}, and there is nothing here to compare it with."
-    return f"Beside the pretrained model that {name} began with, {' and '.join(parts)}."
+    seeds = {row.seed for row in data.rows if row.method == name}
+    first = f" (seed {min(seeds)})" if len(seeds) > 1 else ""
+    return f"Beside the pretrained model that {name}{first} began with, {' and '.join(parts)}."
+
+
+def _bank_items(data: ReportData) -> str:
+    real = "images of" in dict(data.bank_card)
+    return "the images of the bank" if real else "the pretrained model's own samples"
 
 
 def _done(data: ReportData) -> Section | None:
@@ -168,7 +175,7 @@ def _by_u(data: ReportData) -> Section | None:
     pictures = []
     for curves, title in (
         (data.by_u_target, "on held-out images of the target"),
-        (data.by_u_bank, "on the pretrained model's own samples"),
+        (data.by_u_bank, f"on {_bank_items(data)}"),
     ):
         if "pretrained" in curves and len(curves) > 1:
             pictures.append(Picture(figures.heldout_by_u(curves), title))
@@ -240,7 +247,8 @@ def _costs(data: ReportData) -> Section | None:
     if not data.seconds and not data.machine:
         return None
     text = [
-        "Wall clock on this machine, other work on it included; of each method's first run. A stage that is missing was not timed."
+        "Wall clock on this machine, other work on it included; of each method's first run. "
+        "What is missing was not done or not timed."
     ]
     table = costs(data.seconds, data.method, data.baseline) if data.seconds else None
     return Section("What it cost", text, table, facts=data.machine)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from difftuning.bank.card import CARD, BankCard, BankConfig
 from difftuning.bank.card_file import read_card, read_plan
 from difftuning.lock import alone
 from difftuning.processes import present
+from difftuning.run_folder import RunFolder
+from difftuning.workflows import costs
 from difftuning.workflows.display import Display, Silent, Task, total
 from difftuning.workflows.drawing import clip_of
 from difftuning.workflows.heldout import BANK_ITEMS
@@ -41,7 +45,7 @@ def draw(recipe: Recipe, backbone: Backbone, display: Display) -> BankCard:
     if not len(backbone.labels) and recipe.bank.images is None:
         display.note(f"{backbone.name} is asked under no class or prompt, so its bank is drawn without guidance")
     progress = display.progress(f"bank of {backbone.name}", unseen.count + recipe.bank.count)
-    with present().led(alone(lock_of(recipe.bank_path))), progress as task:
+    with present().led(alone(lock_of(recipe.bank_path))), progress as task, _timed(recipe):
         if recipe.bank.images is not None:
             bank, heldout = source_images(backbone, recipe.bank, unseen)
             generate.fill(heldout, recipe.heldout_bank_path, telling(task))
@@ -49,6 +53,14 @@ def draw(recipe: Recipe, backbone: Backbone, display: Display) -> BankCard:
         clip = clip_of(backbone, recipe.sampling.clip)
         generate.build(backbone, make_scheduler, recipe.heldout_bank_path, unseen, clip, telling(task))
         return generate.build(backbone, make_scheduler, recipe.bank_path, recipe.bank, clip, telling(task))
+
+
+@contextmanager
+def _timed(recipe: Recipe) -> Iterator[None]:
+    """Note what drawing takes in the folder of the run, where the bank is not whole already."""
+    whole = present().on_main(lambda: isinstance(read_plan(recipe.bank_path), BankCard))
+    with nullcontext() if whole else costs.timed(RunFolder(recipe.folder), costs.BANK, adds=True):
+        yield
 
 
 def unseen_of(config: BankConfig) -> BankConfig:

@@ -8,20 +8,30 @@ from contextlib import contextmanager
 
 from difftuning.json_files import read_json, write_json
 from difftuning.processes import present
+from difftuning.reporting.costs import BANK
 from difftuning.run_folder import RunFolder
 
-BANK, EVALUATION, DIAGNOSIS = "drawing the bank", "evaluation", "diagnosis"
+EVALUATION, DIAGNOSIS = "evaluation", "diagnosis"
+__all__ = ["BANK", "DIAGNOSIS", "EVALUATION", "read", "timed"]
 
 
 @contextmanager
-def timed(folder: RunFolder, stage: str) -> Iterator[None]:
-    """Note how long what is done within takes; of a stage that is done again, the last time counts."""
+def timed(folder: RunFolder, stage: str, adds: bool = False) -> Iterator[None]:
+    """Note how long what is done within takes.
+
+    Args:
+        folder: of the run.
+        stage: what is done.
+        adds: it goes on with what was begun, so that its parts add up; else the last time counts.
+    """
     began = time.monotonic()
     yield
     spent = time.monotonic() - began
 
     def write() -> None:
-        write_json(folder.costs, {**read(folder), stage: round(spent, 2)})
+        found = read(folder)
+        before = found.get(stage, 0.0) if adds else 0.0
+        write_json(folder.make().costs, {**found, stage: round(before + spent, 2)})
 
     present().on_main(write)
 

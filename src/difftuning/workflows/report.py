@@ -111,9 +111,10 @@ def watch(runs: Sequence[Path], out: Path, every: int = 10, display: Display | N
         histories = [RunHistory.of(run) for run in runs]
         names = column_names(histories)
         if all(history.finished for history in histories):
-            if all(history.evaluated for history in histories):
-                return report(runs, out, display=display)
-            _write(out, replace(_history_data(histories, names, out), reload=every))
+            data = _data(histories, (), out)
+            _write(out, replace(data, reload=None if all(history.evaluated for history in histories) else every))
+            for note in data.notes:
+                display.note(note)
             return out
         _write(out, replace(_history_data(histories, names, out), reload=every))
         steps = [one.step for one in histories]
@@ -198,14 +199,24 @@ def _data(
     if not judged:
         return data
     columns = first_of_each(judged, names)
+    diagnoses = {name: one.diagnosis for name, one in columns.items() if one.diagnosis is not None}
+    data = replace(
+        data,
+        rows=[*extra_rows, *data.rows],
+        by_u_target=_by_u(diagnoses, "target"),
+        by_u_bank=_by_u(diagnoses, "bank"),
+        swap={
+            name: [(point["share"], point["frechet"]) for point in found["swap"]] for name, found in diagnoses.items()
+        },
+        swap_distance=_swap_distance(diagnoses),
+    )
     try:
         opened = open_run(judged[0].path)
     except (DataError, ModelError) as reason:
-        note = f"Without samples, bank and the chain of forgetting, for which target and pretrained model are needed: {reason}"
-        hint = "Run `difftuning report` in the folder where the run was started to have them."
-        return replace(data, rows=[*extra_rows, *data.rows], notes=[*data.notes, note, hint])
+        note = f"Without samples and bank, for which target and pretrained model are opened: {reason}"
+        hint = "Where paths are meant, run `difftuning report` in the folder where the run was started."
+        return replace(data, notes=[*data.notes, note, hint])
     pictures = RunPictures(opened, {name: one.path for name, one in columns.items()})
-    diagnoses = {name: one.diagnosis for name, one in columns.items() if one.diagnosis is not None}
     banks = (one.recipe.bank_path for one in judged if (one.recipe.bank_path / CARD).is_file())
     bank_picture, bank_card = pictures.bank(next(banks, None))
     coverage = {name: one.points("bank_coverage") for name, one in columns.items()}
@@ -213,16 +224,9 @@ def _data(
     tuned = {name: one.recipe for name, one in columns.items() if method_of(one.recipe) != "finetune"}
     return replace(
         data,
-        rows=[*extra_rows, *data.rows],
         facts=[*data.facts, *run_facts.sizes(opened, judged)],
         grids=pictures.grids(),
         coefficients={name: _coefficients(chain_of(recipe, opened.before)) for name, recipe in tuned.items()},
-        by_u_target=_by_u(diagnoses, "target"),
-        by_u_bank=_by_u(diagnoses, "bank"),
-        swap={
-            name: [(point["share"], point["frechet"]) for point in found["swap"]] for name, found in diagnoses.items()
-        },
-        swap_distance=_swap_distance(diagnoses),
         strips=pictures.strips(diagnoses),
         shares=pictures.shares(diagnoses),
         bank_picture=bank_picture,

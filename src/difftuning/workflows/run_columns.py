@@ -42,5 +42,6 @@ def compared(names: Iterable[str]) -> tuple[str, str]:
     columns = list(dict.fromkeys(names))
     if len(columns) != 2 or {*columns} == {"diff-tuning", "finetune"}:
         return "diff-tuning", "finetune"
-    baseline = next((name for name in columns if name.startswith("finetune")), columns[0])
+    plain = [name for name in ("finetune", *columns) if name in columns and name.startswith("finetune")]
+    baseline = next(iter(plain), columns[0])
     return next(name for name in columns if name != baseline), baseline

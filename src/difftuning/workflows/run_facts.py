@@ -46,11 +46,16 @@ def done(histories: Mapping[str, RunHistory]) -> list[str]:
         recipe, psi = one.recipe, one.recipe.coefficients.psi
         values = [f"{key} {value:g}" for key, value in psi.model_dump().items() if isinstance(value, float)]
         what = "all weights" if recipe.tuner.kind == "full" else recipe.tuner.kind
-        rule = f"ψ: {', '.join([psi.kind, *values])}, by {recipe.realisation.kind}"
-        bank = "" if method_of(recipe) == "finetune" else f"; a bank of {recipe.bank.count:,}"
+        told = [f"ψ is {', '.join([psi.kind, *values])}, realised by {recipe.realisation.kind}"]
+        if recipe.distillation is not None:
+            told.append("a frozen teacher in the place of the bank")
+        elif method_of(recipe).startswith("diff-tuning"):
+            told.append(f"a bank of {recipe.bank.count:,}")
+        if recipe.anchor is not None:
+            told.append(f"anchored by {recipe.anchor.kind}")
         lines.append(
             f"{name}: {what} for {recipe.training.steps:,} steps of {recipe.training.batch_size} at a learning rate of "
-            f"{recipe.optim.lr:g}; {rule}{bank}."
+            f"{recipe.optim.lr:g}; {'; '.join(told)}."
         )
     return lines
 

@@ -34,7 +34,7 @@ class RunPictures:
     """Pictures of runs over one target.
 
     Attributes:
-        opened: one of the runs, whose target and bank are shown.
+        opened: one of the runs, whose target is shown, and whose model decodes banks.
         shown: column of the page -> the run whose samples stand there.
     """
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from difftuning.atomic import remove_left_over, write_bytes, write_folder
-from difftuning.bank.card import BankCard
-from difftuning.bank.card_file import read_plan
 from difftuning.bank.mix import coverage
 from difftuning.checksums import write_sums
 from difftuning.config.loading import dump_recipe
@@ -27,7 +24,7 @@ from difftuning.training.step_profile import StepProfile
 from difftuning.tuning.store import save_tuner
 from difftuning.types import Condition
 from difftuning.workflows import bank as bank_workflow
-from difftuning.workflows import consistency, costs
+from difftuning.workflows import consistency
 from difftuning.workflows.assemble import Assembly, Prepared, assemble, prepare
 from difftuning.workflows.controls import ControlledBank, UnderMaps
 from difftuning.workflows.display import Display, Silent, sparkline, total
@@ -68,9 +65,7 @@ def _run(prepared: Prepared, display: Display, profiled: bool) -> dict[str, Any]
     recipe, processes = prepared.recipe, present()
     processes.on_main(lambda: remove_left_over(recipe.folder))
     if prepared.needs_bank:
-        finished = isinstance(read_plan(recipe.bank_path), BankCard)
-        with nullcontext() if finished else costs.timed(RunFolder(recipe.folder), costs.BANK):
-            bank_workflow.draw(recipe, prepared.backbone, display)
+        bank_workflow.draw(recipe, prepared.backbone, display)
     run = assemble(prepared)
     if isinstance(run.bank, ControlledBank) and (line := run.bank.left_out()):
         display.note(line)
