@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -18,24 +17,19 @@ import torch
 
 from difftuning.backbones.loading import load as load_model
 from difftuning.bank.read import Bank
-from difftuning.config.loading import dump_recipe
 from difftuning.data.target import Target, open_target
 from difftuning.errors import BankError, CheckpointError, ConfigError, DataError, DifftuningError
 from difftuning.json_files import MetricsLog
 from difftuning.results import Row
-from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints, read, tensors_digest
 from difftuning.workflows import bank
 from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
-from difftuning.workflows.display import Silent
 from difftuning.workflows.evaluate import Judge, evaluate
 from difftuning.workflows.info import info
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import load
-from difftuning.workflows.report import report, watch
-from difftuning.workflows.run_columns import column_names, compared
-from difftuning.workflows.run_history import RunHistory
+from difftuning.workflows.report import report
 from difftuning.workflows.sample import sample
 from difftuning.workflows.train import train
 
@@ -197,83 +191,6 @@ def test_half_precision_draws_another_bank_and_is_refused_for_the_old_one(recipe
         bank.build(load(str(recipe_file), [f"bank_folder={tmp_path / 'full'}", "bank.precision=bf16"]))
 
 
-def test_a_run_is_reported_as_far_as_it_has_come(recipe_file: Path, tmp_path: Path) -> None:
-    train(load(str(recipe_file), ["training.steps=6"]))
-    page = report([tmp_path / "run"], tmp_path / "page.html").read_text()
-    assert "held-out error of the target" in page
-    assert page.count('data-place="') == 2, "the grids of steps 0 and 6"
-    assert f"run `difftuning evaluate {tmp_path / 'run'}`" in page
-    # It goes on to load itself again until it is judged, and not after.
-    assert 'data-reload="1"' in watch([tmp_path / "run"], tmp_path / "page.html", every=1).read_text()
-    evaluate(tmp_path / "run")
-    page = watch([tmp_path / "run"], tmp_path / "page.html", every=1).read_text()
-    assert "data-reload" not in page
-    assert "Beside the pretrained model" not in page, "not diagnosed yet"
-
-
-def test_a_single_run_is_put_beside_the_pretrained_model_and_its_costs_are_told(
-    recipe_file: Path, tmp_path: Path
-) -> None:
-    recipe = load(str(recipe_file), [])
-    train(recipe)
-    evaluate(recipe.folder)
-    diagnose(recipe.folder, samples=4, shares=(0, 1))
-    page = report([recipe.folder], tmp_path / "a page.html").read_text()
-    assert "Beside the pretrained model that diff-tuning began with, its held-out error is" in page
-    assert "and its error on the pretrained model's own samples is" in page.replace("&#39;", "'")
-    assert "the better trained method" not in page
-    for stage in ("drawing the bank", "training steps", "evaluation", "diagnosis", "all stages"):
-        assert f'<th scope="row">{stage}</th>' in page, stage
-    assert f"difftuning report {recipe.folder} --out &#39;{tmp_path / 'a page.html'}&#39;" in page
-
-
-def test_a_page_of_two_runs_has_the_bank_of_the_one_that_drew_it(recipe_file: Path, tmp_path: Path) -> None:
-    """The second is standard fine-tuning, which draws none and is not measured on one unless it is told where it lies."""
-    folders = []
-    for name, overrides in (("plain", ["coefficients.psi.tau=0"]), ("ours", [])):
-        recipe = load(str(recipe_file), [f"out={tmp_path / name}", *overrides])
-        train(recipe)
-        evaluate(recipe.folder)
-        diagnose(recipe.folder, samples=4, shares=(0, 1))
-        folders.append(recipe.folder)
-    page = report(folders, tmp_path / "page.html").read_text()
-    assert "The knowledge bank" in page
-    assert "on the pretrained model&#39;s own samples" in page
-    assert "Diff-Tuning against standard fine-tuning is" in page
-
-
-def test_a_run_whose_images_are_elsewhere_is_reported_without_its_pictures(recipe_file: Path, tmp_path: Path) -> None:
-    recipe = load(str(recipe_file), [])
-    train(recipe)
-    evaluate(recipe.folder)
-    (tmp_path / "images").rename(tmp_path / "moved")
-    page = report([recipe.folder], tmp_path / "page.html").read_text()
-    assert "for which target and pretrained model are opened" in page
-    assert "What was measured" in page
-
-
-def test_watching_follows_a_run_to_its_end(recipe_file: Path, tmp_path: Path) -> None:
-    recipe = load(str(recipe_file), ["training.steps=30"])
-    pages: list[str] = []
-
-    class Looking(Silent):
-        def note(self, text: str) -> None:
-            pages.append(text + (tmp_path / "page.html").read_text() if "step" in text else text)
-
-    train(recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": 3})}))
-    # The folder now says that there is more to do, as that of a run in another process would.
-    RunFolder(tmp_path / "run").recipe.write_text(dump_recipe(recipe.model_dump(mode="json")))
-    shutil.rmtree(tmp_path / "run" / "model")
-    shutil.rmtree(tmp_path / "run" / "checkpoints")
-    trainer = threading.Timer(1.5, train, [recipe])
-    trainer.start()
-    page = watch([tmp_path / "run"], tmp_path / "page.html", every=1, display=Looking())
-    trainer.join()
-    assert 'data-reload="1"' in pages[0]
-    assert "of 30" in pages[0]
-    assert 'data-reload="1"' in page.read_text(), "it is not judged yet"
-
-
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -392,21 +309,6 @@ def test_a_run_can_end_with_its_best_average(recipe_file: Path, tmp_path: Path) 
         load(str(recipe_file), ["training.use_best=true", "training.heldout_every=0"])
 
 
-def test_a_report_does_not_believe_what_was_found_of_another_model(recipe_file: Path, tmp_path: Path) -> None:
-    recipe = load(str(recipe_file), ["training.steps=4", "training.heldout_every=1", "optim.lr=0.2", "ema.decay=0"])
-    train(recipe)
-    run, page = tmp_path / "run", tmp_path / "report.html"
-    evaluate(run)
-    diagnose(run, samples=4, shares=(0, 1))
-    assert "judged" not in report([run], page).read_text()
-    train(load(str(run / "recipe.yaml"), ["training.use_best=true"]))
-    told = report([run], page).read_text()
-    assert f"{run} is not judged as it is now; run `difftuning evaluate {run}`" in told
-    assert "held-out error, target" not in told
-    evaluate(run)
-    assert f"run `difftuning diagnose {run}`" in report([run], page).read_text()
-
-
 def test_the_best_is_known_without_its_checkpoints_and_asked_for_in_vain_where_nothing_was_measured(
     recipe_file: Path, tmp_path: Path
 ) -> None:
@@ -421,32 +323,6 @@ def test_the_best_is_known_without_its_checkpoints_and_asked_for_in_vain_where_n
     train(load(str(recipe_file), [*never, "training.heldout_every=0"]))
     with pytest.raises(ConfigError, match=r"never has measured no held-out error.*set it to null"):
         train(load(str(recipe_file), [*never, "training.heldout_every=1", "training.use_best=true"]))
-
-
-@pytest.mark.parametrize(
-    ("columns", "found"),
-    [
-        (["finetune + l2-sp", "finetune"], ("finetune + l2-sp", "finetune")),
-        (["diff-tuning", "diff-tuning b"], ("diff-tuning b", "diff-tuning")),
-        (["diff-tuning", "finetune + ewc"], ("diff-tuning", "finetune + ewc")),
-        (["finetune", "diff-tuning"], ("diff-tuning", "finetune")),
-    ],
-)
-def test_two_columns_are_compared_whatever_they_are(columns: list[str], found: tuple[str, str]) -> None:
-    assert compared(columns) == found
-
-
-def test_runs_of_one_folder_name_have_columns_of_their_own(recipe_file: Path, tmp_path: Path) -> None:
-    runs = []
-    for number, tau in enumerate((0, 1, 0.5, 0.3)):
-        runs.append(tmp_path / str(number) / "phase-1")
-        train(load(str(recipe_file), [f"out={runs[-1]}", "training.steps=1", f"coefficients.psi.tau={tau}"]))
-    names = column_names([RunHistory.of(run) for run in runs])
-    assert list(names.values()) == ["finetune", "diff-tuning", "diff-tuning phase-1", f"diff-tuning {runs[3]}"]
-    other = tmp_path / "other"
-    train(load(str(recipe_file), [f"out={other}", "training.steps=1", "data.target=openmoji", "data.per_class=1"]))
-    with pytest.raises(ConfigError, match=r"differ in data.target .* write a page for each"):
-        report([runs[0], other], tmp_path / "page.html")
 
 
 def test_one_process_trains_in_one_precision_after_another(recipe_file: Path, tmp_path: Path) -> None:
