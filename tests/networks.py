@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from diffusers import (
     FluxTransformer2DModel,
+    PixArtTransformer2DModel,
     SD3Transformer2DModel,
 )
 from torch import Tensor, nn
 
+from backbones.families import class_unet, edm_unet
 from tiny import tiny_dit
 from tiny_text import unet
 
@@ -24,11 +26,13 @@ class Net:
         make: the same weights each time.
         ask: its answer to a fixed input.
         table: the parameter that trains beside a tuner, if it has classes.
+        without: kinds of tuners that have no place in it.
     """
 
     make: Callable[[], nn.Module]
     ask: Callable[[nn.Module], Tensor]
     table: tuple[str, ...] = ()
+    without: frozenset[str] = frozenset()
 
 
 def _noise(*shape: int, seed: int = 0) -> Tensor:
@@ -89,6 +93,25 @@ def _flux() -> nn.Module:
     )
 
 
+def _pixart() -> nn.Module:
+    torch.manual_seed(0)
+    return _random(
+        PixArtTransformer2DModel(
+            num_attention_heads=3,
+            attention_head_dim=8,
+            in_channels=4,
+            out_channels=8,
+            num_layers=2,
+            cross_attention_dim=24,
+            sample_size=8,
+            caption_channels=16,
+            use_additional_conditions=False,
+        )
+    )
+
+
+BLOCKWISE = frozenset({"difffit", "adaptformer", "vpt-deep", "delta"})
+"""What needs transformer blocks, and the setting of `delta` that names their layers."""
 NETS: dict[str, Net] = {
     "dit": Net(
         _dit,
@@ -121,5 +144,28 @@ NETS: dict[str, Net] = {
                 txt_ids=torch.zeros(5, 3),
             ).sample
         ),
+    ),
+    "pixart": Net(
+        _pixart,
+        lambda net: (
+            net(
+                _noise(2, 4, 8, 8),
+                encoder_hidden_states=_noise(2, 5, 16),
+                timestep=torch.tensor([3, 500]),
+                added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+            ).sample
+        ),
+        without=frozenset({"difffit"}),
+    ),
+    "class unet": Net(
+        lambda: _random(class_unet("ddpm").network),
+        lambda net: net(_noise(2, 3, 8, 8), torch.tensor([3, 500]), class_labels=torch.tensor([0, 3])).sample,
+        ("class_embedding.weight",),
+        BLOCKWISE,
+    ),
+    "edm": Net(
+        lambda: edm_unet("adm").network,
+        lambda net: net(_noise(2, 3, 8, 8), torch.tensor([0.3, 0.9]), torch.tensor([0, 3])).sample,
+        without=BLOCKWISE | {"peft"},
     ),
 }

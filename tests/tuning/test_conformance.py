@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from difftuning.errors import CheckpointError, ModelError
+from difftuning.errors import CheckpointError, ConfigError, ModelError
 from difftuning.training.ema import EMA, EMAConfig
 from difftuning.tuning import KINDS, Tuner, build
 from difftuning.tuning.lora import PEFT
@@ -40,6 +40,26 @@ SETTINGS: dict[str, dict[str, object]] = {
 ACTS_AT_ONCE = {"vpt-deep"}
 TUNER = pytest.mark.parametrize("name", SETTINGS)
 NET = pytest.mark.parametrize("net", NETS.values(), ids=NETS.keys())
+
+
+@pytest.fixture(autouse=True)
+def _has_a_place(request: pytest.FixtureRequest) -> None:
+    """Of a network and a tuner that has none in it, only the refusal is a promise."""
+    given = getattr(request.node, "callspec", None)
+    if given is None or {"name", "net"} - given.params.keys() or "refused" in request.node.name:
+        return
+    if given.params["name"].partition(",")[0] in given.params["net"].without:
+        pytest.skip("refused")
+
+
+@pytest.mark.parametrize("net", [net for net in NETS.values() if net.without])
+@TUNER
+def test_what_has_no_place_in_a_network_is_refused_and_all_else_attached(name: str, net: Net) -> None:
+    if name.partition(",")[0] in net.without:
+        with pytest.raises((ModelError, ConfigError)):
+            made(name).attach(net.make(), net.table, seed=0)
+    else:
+        assert made(name).attach(net.make(), net.table, seed=0)
 
 
 def made(name: str) -> Tuner:

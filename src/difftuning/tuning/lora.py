@@ -30,6 +30,8 @@ LINEAR = (
     *("*.proj_mlp", "single_transformer_blocks.*.proj_out"),
 )
 """Attention and feed-forward layers in the names that diffusers' models share; a model has some of them."""
+POINTWISE = ("*.qkv", "*.proj")
+"""The attention of EDM's networks, whose linear layers are convolutions of one pixel; LoRA takes them too."""
 PEFT = ("fourierft", "ia3", "loha", "lokr", "miss", "oft", "vera")
 """The kinds of peft that pass the conformance suite: no change at the start, exact when off, exact again from a file."""
 _RESERVED = {
@@ -96,12 +98,19 @@ class PeftTuner(Tuner):
         layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
         if self.config.targets is not None:
             return {name: layers[name] for name in matching(layers, self.config.targets, "layer")}
-        linear = {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear)}
+        linear: dict[str, nn.Module] = {name: one for name, one in layers.items() if isinstance(one, nn.Linear)}
         found = [pattern for pattern in LINEAR if _matches(linear, pattern)]
+        if not found and self.config.kind == "lora":
+            linear = {
+                name: layer
+                for name, layer in layers.items()
+                if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
+            }
+            found = [pattern for pattern in POINTWISE if _matches(linear, pattern)]
         if not found:
             raise ModelError(
                 f"{type(network).__name__} has no attention or feed-forward layer under a known name; name layers in "
-                "tuner.targets, for instance ['*.qkv', '*.proj'] of EDM's networks"
+                "tuner.targets"
             )
         return {name: linear[name] for name in matching(linear, found, "layer")}
 
