@@ -90,7 +90,7 @@ class Draw:
         t: (B,) float32, the process's own time.
         u: (B,) float32 in [0, 1], the forgetting clock at t.
         from_bank: (B,) bool, True where the item comes from the knowledge bank (retention).
-        weight: (B,) float32 >= 0, what the sample's error is multiplied by; the loss is `mean(weight * error)` over all B.
+        weight: (B,) float32 >= 0, what the sample's error is multiplied by; the loss is Eq. 5, `mean(weight * error)` over all B.
     """
 
     t: Tensor

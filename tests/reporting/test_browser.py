@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from difftuning.reporting.page import render
@@ -66,6 +68,25 @@ def test_it_has_no_serious_fault_of_accessibility_and_fits(
     serious = [one for one in found if one["impact"] in ("serious", "critical")]
     assert not serious, json.dumps([(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in serious])
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_its_picture_is_as_bright_as_was_asked_and_full_of_things(
+    browser: Browser, file: Path, scheme: str, width: str, tmp_path: Path
+) -> None:
+    page = opened(browser, file, WIDTHS[width], scheme)
+    page.screenshot(path=tmp_path / "page.png", full_page=True)
+    picture = np.asarray(Image.open(tmp_path / "page.png").convert("L"), dtype=np.float32)
+    assert picture.shape[1] == WIDTHS[width]
+    background = float(np.median(picture))
+    assert (background > 200) == (scheme == "light")
+    assert (background < 60) == (scheme == "dark")
+    # No stretch as high as a window is empty.
+    drawn = (np.abs(picture - background) > 40).any(1)
+    empty = np.diff(np.flatnonzero(np.concatenate([[True], drawn, [True]])))
+    assert int(empty.max()) < 900
     page.context.close()
 
 

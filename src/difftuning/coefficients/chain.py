@@ -41,7 +41,7 @@ class Complement:
 
 @dataclass(frozen=True)
 class ChainOfForgetting:
-    """psi and xi, checked when built.
+    """psi and xi of Eq. 3 to Eq. 5, functions of the clock u in [0, 1], checked when built.
 
     Attributes:
         psi: reconsolidation, in [0, 1], must not fall.
