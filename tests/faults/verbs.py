@@ -42,8 +42,9 @@ class Verb:
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, hidden ones too."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Every file of a folder, hidden ones too, but for the one that says how long it took."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "costs.json")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def cached(folder: Path) -> dict[str, Any]:
