@@ -16,10 +16,15 @@ ZOO_MB = 25
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(ROOT)]
+@pytest.fixture(scope="module", params=["of the tree", "of the sdist"])
+def wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out, source = tmp_path_factory.mktemp("wheel"), ROOT
+    if request.param == "of the sdist":
+        packed = tmp_path_factory.mktemp("sdist")
+        command = [sys.executable, "-m", "build", "--sdist", "--outdir", str(packed), str(ROOT)]
+        subprocess.run(command, check=True, capture_output=True)
+        (source,) = packed.glob("*.tar.gz")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(source)]
     subprocess.run(command, check=True, capture_output=True)
     (made,) = out.glob("*.whl")
     return made
