@@ -30,13 +30,6 @@ from tiny_text import PIPELINES
 FAMILY = pytest.mark.parametrize("family", FAMILIES)
 
 
-@pytest.fixture
-def model(family: str, tmp_path: Path) -> Backbone:
-    made = FAMILIES[family](tmp_path / "vocabulary")
-    made.network.eval()
-    return made
-
-
 def times(model: Backbone, count: int) -> Tensor:
     """From all over its clock."""
     return model.clock.t((torch.arange(count) + 0.5) / count)

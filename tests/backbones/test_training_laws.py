@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from diffusers.training_utils import compute_density_for_timestep_sampling
@@ -19,13 +17,6 @@ from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.types import Batch, Condition
 
 FAMILY = pytest.mark.parametrize("family", FAMILIES)
-
-
-@pytest.fixture
-def model(family: str, tmp_path: Path) -> Backbone:
-    made = FAMILIES[family](tmp_path / "vocabulary")
-    made.network.eval()
-    return made
 
 
 @FAMILY

@@ -63,9 +63,13 @@ def _headline(data: ReportData) -> str:
     return f"Beside the pretrained model that {name}{first} began with, {' and '.join(parts)}."
 
 
+def _of_images(data: ReportData) -> bool:
+    """Whether the bank holds images of a folder in the place of drawn samples."""
+    return "images of" in dict(data.bank_card)
+
+
 def _bank_items(data: ReportData) -> str:
-    real = "images of" in dict(data.bank_card)
-    return "the images of the bank" if real else "the pretrained model's own samples"
+    return "the images of the bank" if _of_images(data) else "the pretrained model's own samples"
 
 
 def _done(data: ReportData) -> Section | None:
@@ -216,13 +220,10 @@ def _bank(data: ReportData) -> Section | None:
     pictures = (
         [Picture(data.bank_picture, "some of it", crisp=True, wide=True)] if data.bank_picture is not None else []
     )
-    real = "images of" in dict(data.bank_card)
-    whose = (
-        "Real images that stand for what the pretrained model"
-        if real
-        else "Samples drawn once from the pretrained model"
-    )
-    text = [f"{whose} {'knows' if real else 'before training'}; retention trains on them."]
+    items = "Samples drawn once from the pretrained model before training"
+    if _of_images(data):
+        items = "Real images that stand for what the pretrained model knows"
+    text = [f"{items}; retention trains on them."]
     return Section("The knowledge bank", text, pictures=pictures, facts=data.bank_card)
 
 
