@@ -1,9 +1,10 @@
 """What a second process brings: training by two processes, each on a core of its own, over training by one on one core.
 
-    python benchmarks/speed/two_processes.py [--rounds 20] [--steps 2] [--out benchmarks/results/two_processes.json]
+    python benchmarks/speed/two_processes.py [--rounds 20] [--steps 2] [--batch-size 64] [--out FILE]
 
-All make the same global batches of the same model by the library's own loop, so a ratio of times is one of samples per second. The
-three processes stay alive and take turns, the two against the one, in an order that changes; whoever has no turn waits for a line.
+All make the same global batches of the same model by the library's own loop, so a ratio of times is one of samples per second. Two
+that know nothing of each other, with half of the batch each, say beside it what the two cores bring where nothing is exchanged. The
+processes stay alive and take turns in an order that changes; whoever has no turn waits for a line.
 """
 
 from __future__ import annotations
@@ -45,11 +46,12 @@ def settings(folder: Path, batch_size: int, out: str = "none") -> list[str]:
 
 def worker(folder: Path, batch_size: int) -> None:
     """Run so many steps as each line says, and answer with the seconds that they took."""
-    from difftuning.processes import part, present
+    from difftuning.processes import part
     from difftuning.workflows import recipe
     from difftuning.workflows.assemble import assemble, prepare
 
-    trainer = assemble(prepare(recipe.load("demo", settings(folder, batch_size, f"of-{present().count}")))).trainer
+    out = f"of-{os.environ.get('MASTER_PORT', os.getpid())}"  # one folder for those who know of each other
+    trainer = assemble(prepare(recipe.load("demo", settings(folder, batch_size, out)))).trainer
     print("ready", flush=True)
     for line in sys.stdin:
         started = time.perf_counter()
@@ -116,13 +118,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         build = [sys.executable, "-m", "difftuning", "bank", "build", "demo", "--quiet"]
         subprocess.run([*build, *settings(Path(folder), options.batch_size)], check=True, stdout=subprocess.DEVNULL)
-        setups = {"one": start(Path(folder), options.batch_size, cores[:1])}
-        answers(setups["one"])
-        setups["two"] = start(Path(folder), options.batch_size, cores)
-        answers(setups["two"])
+        half = options.batch_size // 2
+        setups = {
+            "one": start(Path(folder), options.batch_size, cores[:1]),
+            "two": start(Path(folder), options.batch_size, cores),
+            "apart": [process for core in cores for process in start(Path(folder), half, [core])],
+        }
+        for made in setups.values():
+            answers(made)
         taken: dict[str, list[float]] = {name: [] for name in setups}
         for number in range(options.rounds + WARM):
-            for name in ("one", "two") if number % 2 else ("two", "one"):
+            for name in list(setups)[:: 1 if number % 2 else -1]:
                 found = seconds(setups[name], options.steps)
                 if number >= WARM:
                     taken[name].append(found)
@@ -130,16 +136,21 @@ def main() -> None:
             if one.stdin:
                 one.stdin.close()
             one.wait()
-    pairs = sorted(one / two for one, two in zip(taken["one"], taken["two"], strict=True))
     medians = {name: statistics.median(values) for name, values in taken.items()}
     samples = options.batch_size * options.steps
-    found = {
-        "two_processes_over_one": {
-            "of_medians": medians["one"] / medians["two"],
+
+    def over_one(name: str) -> dict[str, float]:
+        pairs = sorted(one / other for one, other in zip(taken["one"], taken[name], strict=True))
+        return {
+            "of_medians": medians["one"] / medians[name],
             "median_of_pairs": statistics.median(pairs),
             "quartile_low": pairs[len(pairs) // 4],
             "quartile_high": pairs[3 * len(pairs) // 4],
-        },
+        }
+
+    found = {
+        "two_processes_over_one": over_one("two"),
+        "two_apart_over_one": over_one("apart"),
         "samples_per_second": {name: samples / value for name, value in medians.items()},
         "bound": BOUND,
         "rounds": options.rounds,
