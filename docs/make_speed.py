@@ -53,8 +53,8 @@ and a fused AdamW at the same batch; *the cache alone* gives both the fused one.
 encodes and trains as many class images beside: target samples a second of ours over its, in the split of the paper's code (26 of 32 are
 target) and at tau = 1 by source (half are).
 
-| model | pixels | batch | plain over ours | the cache alone | target samples over class batch, 26 of 32 | the same, tau = 1 | over a class batch that is cached, 26 of 32 |
-|---|---:|---:|---:|---:|---:|---:|---:|
+| model | pixels | batch | rounds | plain over ours | the cache alone | target samples over class batch, 26 of 32 | the same, tau = 1 | over a class batch that is cached, 26 of 32 |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|
 {_pixels(speed["pixels"]["rows"])}
 
 Bounds: {speed["pixels"]["bounds"]["pixels_to_step"]} and {speed["pixels"]["bounds"]["target_samples_over_class_batch"]}. By
@@ -115,6 +115,7 @@ def _pixels(rows: list[dict[str, Any]]) -> str:
             one["model"],
             str(one["side"]),
             str(one["batch_size"]),
+            str(one["rounds"]),
             _ratio(one["pixels_to_step"], 2),
             _ratio(one["pixels_to_step_by_the_cache_alone"], 2),
             *(_ratio(each, 2) if each else "not measured" for each in over),
