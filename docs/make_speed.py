@@ -126,10 +126,18 @@ def _pixels(rows: list[dict[str, Any]]) -> str:
 
 def _others(speed: dict[str, Any], big: Any, bank: Any, start: Any) -> str:
     swap, two, drawn = speed["swap"], speed["two_processes"], speed["bank"]
-    both, apart = (
-        {**two[name], "ratio": two[name]["median_of_pairs"]}
-        for name in ("two_processes_over_one", "two_apart_over_one")
-    )
+    processes = [
+        line
+        for one in two["rows"]
+        for line in (
+            (
+                f"two processes over one, a core each: {NAMES[one['family']]}, {one['batch_size']} images a step",
+                _ratio(one["two_processes_over_one"], 2),
+                str(two["bound"]),
+            ),
+            ("two that exchange nothing: what the second core brings", _ratio(one["two_apart_over_one"], 2), ""),
+        )
+    ]
     return _lines(
         [
             (
@@ -144,12 +152,7 @@ def _others(speed: dict[str, Any], big: Any, bank: Any, start: Any) -> str:
                 str(swap["bound"]),
             ),
             ("the same without guidance", _ratio(swap["speedup_at_guidance_1"], 2), ""),
-            (
-                f"two processes over one, a core each, {two['batch_size']} images a step",
-                _ratio(both, 2),
-                str(two["bound"]),
-            ),
-            ("the same for two that exchange nothing: what the second core brings", _ratio(apart, 2), ""),
+            *processes,
             (
                 f"`difftuning --help`, seconds, slowest of {start['times']}",
                 f"{start['slowest']:.2f}",

@@ -1,10 +1,11 @@
 """What a second process brings: training by two processes, each on a core of its own, over training by one on one core.
 
-    python benchmarks/speed/two_processes.py [--rounds 20] [--steps 2] [--batch-size 64] [--out FILE]
+    python benchmarks/speed/two_processes.py [FAMILY ...] [--rounds 20] [--steps 1] [--batch-size 64] [--out FILE]
 
 All make the same global batches of the same model by the library's own loop, so a ratio of times is one of samples per second. Two
 that know nothing of each other, with half of the batch each, say beside it what the two cores bring where nothing is exchanged. The
-processes stay alive and take turns in an order that changes; whoever has no turn waits for a line.
+processes stay alive and take turns in an order that changes; whoever has no turn waits for a line. Rows of other families and
+batches stay in the file. Exits with 1 where the bound is not met.
 """
 
 from __future__ import annotations
@@ -19,9 +20,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from families import FAMILIES, recipe_of
+from turns import options, publish
 
 from difftuning.config.provenance import provenance
-from difftuning.json_files import write_json
+from difftuning.processes import part
+from difftuning.workflows import bank
+from difftuning.workflows.assemble import assemble, prepare
 
 BOUND = 1.8
 """Two are to make at least so many times the samples per second of one."""
@@ -29,29 +36,11 @@ WARM = 2
 """Rounds that are not counted."""
 
 
-def settings(folder: Path, batch_size: int, out: str = "none") -> list[str]:
-    """The demo's recipe, without measurements and checkpoints, in one thread."""
-    return [
-        f"out={folder / out}",
-        f"bank_folder={folder / 'bank'}",
-        "bank.count=256",
-        "bank.steps=2",
-        f"training.batch_size={batch_size}",
-        "training.steps=1000000",
-        "training.save_every=1000000",
-        "training.precision=no",
-        "threads=1",
-    ]
-
-
-def worker(folder: Path, batch_size: int) -> None:
+def worker(family: str, folder: Path, batch_size: int) -> None:
     """Run so many steps as each line says, and answer with the seconds that they took."""
-    from difftuning.processes import part
-    from difftuning.workflows import recipe
-    from difftuning.workflows.assemble import assemble, prepare
-
-    out = f"of-{os.environ.get('MASTER_PORT', os.getpid())}"  # one folder for those who know of each other
-    trainer = assemble(prepare(recipe.load("demo", settings(folder, batch_size, out)))).trainer
+    out = folder / f"of-{os.environ.get('MASTER_PORT', os.getpid())}"  # one for those who know of each other
+    settings = recipe_of(family, folder, f"out={out}", f"training.batch_size={batch_size}", "threads=1")
+    trainer = assemble(prepare(settings)).trainer
     print("ready", flush=True)
     for line in sys.stdin:
         started = time.perf_counter()
@@ -60,7 +49,7 @@ def worker(folder: Path, batch_size: int) -> None:
     part()
 
 
-def start(folder: Path, batch_size: int, cores: list[int]) -> list[subprocess.Popen[str]]:
+def start(family: str, folder: Path, batch_size: int, cores: list[int]) -> list[subprocess.Popen[str]]:
     """A process on each of some cores, which know of each other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -77,7 +66,7 @@ def start(folder: Path, batch_size: int, cores: list[int]) -> list[subprocess.Po
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         if len(cores) > 1:
             environment |= {**told, "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(len(cores))}
-        command = [sys.executable, __file__, "--worker", str(folder), "--batch-size", str(batch_size)]
+        command = [sys.executable, __file__, family, "--worker", str(folder), "--batch-size", str(batch_size)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         one = subprocess.Popen(command, env=environment, text=True, **pipes)
         os.sched_setaffinity(one.pid, {core})
@@ -101,35 +90,22 @@ def seconds(processes: list[subprocess.Popen[str]], steps: int) -> float:
     return max(map(float, answers(processes)))
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--worker", type=Path, default=None, help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=None)
-    options = parser.parse_args()
-    if options.worker:
-        return worker(options.worker, options.batch_size)
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    if len(cores) < 2:
-        raise SystemExit("this needs two cores")
-    with tempfile.TemporaryDirectory() as folder:
-        build = [sys.executable, "-m", "difftuning", "bank", "build", "demo", "--quiet"]
-        subprocess.run([*build, *settings(Path(folder), options.batch_size)], check=True, stdout=subprocess.DEVNULL)
-        half = options.batch_size // 2
+def measure(family: str, batch_size: int, rounds: int, steps: int, cores: list[int]) -> dict[str, Any]:
+    """The ratios of one family."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bank.build(recipe_of(family, folder))
         setups = {
-            "one": start(Path(folder), options.batch_size, cores[:1]),
-            "two": start(Path(folder), options.batch_size, cores),
-            "apart": [process for core in cores for process in start(Path(folder), half, [core])],
+            "one": start(family, folder, batch_size, cores[:1]),
+            "two": start(family, folder, batch_size, cores),
+            "apart": [process for core in cores for process in start(family, folder, batch_size // 2, [core])],
         }
         for made in setups.values():
             answers(made)
         taken: dict[str, list[float]] = {name: [] for name in setups}
-        for number in range(options.rounds + WARM):
+        for number in range(rounds + WARM):
             for name in list(setups)[:: 1 if number % 2 else -1]:
-                found = seconds(setups[name], options.steps)
+                found = seconds(setups[name], steps)
                 if number >= WARM:
                     taken[name].append(found)
         for one in (process for made in setups.values() for process in made):
@@ -137,34 +113,56 @@ def main() -> None:
                 one.stdin.close()
             one.wait()
     medians = {name: statistics.median(values) for name, values in taken.items()}
-    samples = options.batch_size * options.steps
 
     def over_one(name: str) -> dict[str, float]:
         pairs = sorted(one / other for one, other in zip(taken["one"], taken[name], strict=True))
         return {
             "of_medians": medians["one"] / medians[name],
-            "median_of_pairs": statistics.median(pairs),
+            "ratio": statistics.median(pairs),
             "quartile_low": pairs[len(pairs) // 4],
             "quartile_high": pairs[3 * len(pairs) // 4],
         }
 
-    found = {
+    return {
+        "family": family,
+        "batch_size": batch_size,
         "two_processes_over_one": over_one("two"),
         "two_apart_over_one": over_one("apart"),
-        "samples_per_second": {name: samples / value for name, value in medians.items()},
-        "bound": BOUND,
-        "rounds": options.rounds,
-        "steps_a_round": options.steps,
-        "batch_size": options.batch_size,
-        "threads": 1,
-        "cores": cores,
+        "samples_per_second": {name: batch_size * steps / value for name, value in medians.items()},
+        "rounds": rounds,
+        "steps_a_round": steps,
+        "threads_a_process": 1,
         **provenance(),
     }
-    print(json.dumps(found, indent=1))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(options.out, found)
+
+
+def key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells the rows of the file apart."""
+    return row["family"], row["batch_size"]
+
+
+def main() -> int:
+    """The command line."""
+    parser = options(__doc__, 20, "two_processes")
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"some of {', '.join(FAMILIES)}; dit without it")
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--worker", type=Path, default=None, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    families = given.families or ["dit"]
+    if given.worker:
+        worker(families[0], given.worker, given.batch_size)
+        return 0
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        raise SystemExit("this needs two cores")
+    rows = json.loads(given.out.read_text())["rows"] if given.out.is_file() else []
+    for family in families:
+        row = measure(family, given.batch_size, given.rounds, given.steps, cores)
+        rows = sorted([*(one for one in rows if key(one) != key(row)), row], key=key)
+        publish({"rows": rows, "bound": BOUND}, given.out)
+    return 0 if all(row["two_processes_over_one"]["ratio"] >= BOUND for row in rows) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
