@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import GradientAccumulationPlugin
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from difftuning.config.precision import Precision
@@ -43,6 +43,8 @@ def make_accelerator(precision: Precision, device: torch.device) -> Accelerator:
         mixed_precision=precision,
         # A launcher's own number of passes would divide the loss once more.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        # By default DDP keeps the gradients twice: in the parameters, and in what it sends.
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
 
 
