@@ -71,6 +71,20 @@ def test_extended_equals_built_at_once(solver: str, steps: tuple[int, ...], tmp_
     assert contents(tmp_path / "grown") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_compiled_blocks_draw_the_same_images_and_go_on_byte_for_byte(whole: Path, tmp_path: Path) -> None:
+    compiled, model = CONFIG.model_copy(update={"compile": True}), tiny_dit()
+    build(model, make_scheduler, tmp_path / "whole", compiled, clip=1.0)
+    assert all(block._compiled_call_impl is None for block in model.network.transformer_blocks)
+    items = torch.arange(23)
+    torch.testing.assert_close(Bank(tmp_path / "whole").get(items), Bank(whole).get(items), atol=2e-3, rtol=2e-3)
+    build(tiny_dit(), make_scheduler, tmp_path / "grown", compiled.model_copy(update={"count": 11}), clip=1.0)
+    extend(tiny_dit(), make_scheduler, tmp_path / "grown", 23)
+    assert contents(tmp_path / "grown") == contents(tmp_path / "whole")
+    with pytest.raises(BankError, match=r"config\.compile: None -> True"):
+        build(tiny_dit(), make_scheduler, whole, compiled, clip=1.0)
+
+
 def test_extend_draws_only_the_batches_with_new_items(tmp_path: Path) -> None:
     build(tiny_dit(), make_scheduler, tmp_path, CONFIG.model_copy(update={"count": 15}))
     asked: list[int] = []

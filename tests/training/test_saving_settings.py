@@ -11,9 +11,9 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.state import AcceleratorState
 
+from difftuning.compiling import CompiledBlocks, compile_blocks
 from difftuning.errors import ConfigError
 from difftuning.training import optim
-from difftuning.training.compiling import compile_blocks
 from difftuning.training.optim import OptimConfig
 from tiny import tiny_dit
 from training.test_trainer import make, same
@@ -91,12 +91,20 @@ def test_a_step_that_a_scaler_leaves_out_is_seen() -> None:
     assert optim.make_optimizer([parameter], optim.OptimConfig()).defaults["fused"]
 
 
+def compiled(network: torch.nn.Module) -> set[str]:
+    """The names of what is compiled."""
+    return {name for name, module in network.named_modules() if module._compiled_call_impl is not None}
+
+
 def test_blocks_are_compiled_and_nothing_else() -> None:
     network = tiny_dit().network
     names = list(network.state_dict())
+    blocks = {f"transformer_blocks.{number}" for number in range(len(network.transformer_blocks))}
+    with CompiledBlocks(network).inside():
+        assert compiled(network) == blocks
+    assert not compiled(network)
     compile_blocks(network)
-    compiled = {name for name, module in network.named_modules() if module._compiled_call_impl is not None}
-    assert compiled == {f"transformer_blocks.{number}" for number in range(len(network.transformer_blocks))}
+    assert compiled(network) == blocks
     assert list(network.state_dict()) == names
 
 

@@ -70,6 +70,9 @@ class BankConfig(Section):
     """Items a file, which is what a kill can cost."""
     precision: Precision = "no"
     """What the model computes in; `auto` is bf16, half the time, where the processor has it. Another precision is another bank."""
+    compile: bool | None = None
+    """Compile the blocks of the network (torch.compile): the first batch takes a minute or more, later ones less. Compiled kernels
+    round differently, so it is another bank. Null does not."""
     dtype: Literal["float16", "float32"] = "float16"
     """How latents are stored."""
 
@@ -202,7 +205,7 @@ class BankCard(BankPlan):
         """The sha256 of all that decides or is content; names and versions are left out."""
         # A bank of before there were real images and prompts keeps its digest.
         unset: dict[str, Any] = {name: True for name in ("images", "text", "origins") if getattr(self, name) is None}
-        unset["config"] = {name for name in ("images", "prompts") if getattr(self.config, name) is None}
+        unset["config"] = {name for name in ("images", "prompts", "compile") if getattr(self.config, name) is None}
         content = self.model_dump(mode="json", exclude={"versions": True, "model": {"name"}, **unset})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -8,6 +8,7 @@ count, and what lies beyond is dropped. Several processes take turns at the shar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +41,7 @@ from difftuning.bank.store import (
     shard_spans,
     write_shard,
 )
+from difftuning.compiling import CompiledBlocks
 from difftuning.errors import BankError
 from difftuning.processes import present
 from difftuning.sampling.guidance import Model as Sampled
@@ -233,6 +235,7 @@ class Drawer:
         config = plan.config
         guidance = config.guidance if plan.model.classes else 1.0  # under nothing there is nothing to guide
         self.denoiser = guided(model, plan.model.null_label, guidance, plan.clip, config.precision)
+        self._compiled = CompiledBlocks(model.network) if config.compile else None
 
     def shard(self, start: int, stop: int, kept: Shard | None, progress: Progress | None, /) -> Shard:
         """Items start ... stop - 1, of which the first ones may be there already."""
@@ -259,15 +262,16 @@ class Drawer:
         was_training = model.network.training
         model.network.eval()
         try:
-            x0 = sample(
-                self.denoiser,
-                model.process,
-                self.scheduler,
-                Condition(labels).to(model.device),
-                sample_noise(config.seed, indices, model.sample_shape).to(model.device),
-                config.steps,
-                generators(config.seed, indices),
-            )
+            with self._compiled.inside() if self._compiled else nullcontext():
+                x0 = sample(
+                    self.denoiser,
+                    model.process,
+                    self.scheduler,
+                    Condition(labels).to(model.device),
+                    sample_noise(config.seed, indices, model.sample_shape).to(model.device),
+                    config.steps,
+                    generators(config.seed, indices),
+                )
         finally:
             model.network.train(was_training)
         latents: NDArray[np.floating] = x0.to(getattr(torch, config.dtype)).cpu().numpy()

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from difftuning.compiling import compile_blocks
 from difftuning.errors import CheckpointError, ConfigError, Preempted, TrainingError
 from difftuning.processes import present
 from difftuning.training.checkpoints import (
@@ -25,7 +26,6 @@ from difftuning.training.checkpoints import (
     restore_optimizer,
     tensors_digest,
 )
-from difftuning.training.compiling import compile_blocks
 from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook
