@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from difftuning.errors import ConfigError
@@ -44,6 +45,7 @@ class Processes:
         device: of this one; None where there is one process, which takes what its recipe says.
         group: what they talk through; None where there is one.
         sharded: the launcher asks for weights that they share (FSDP2).
+        engine: the launcher asks for DeepSpeed, which shares the optimiser's state (ZeRO).
         together: every forward pass is made by all of them, since the weights are shared, so that none can do it for the others.
     """
 
@@ -52,6 +54,7 @@ class Processes:
     device: torch.device | None = None
     group: Any = None
     sharded: bool = False
+    engine: bool = False
     together: bool = False
 
     @property
@@ -164,19 +167,36 @@ def _meet() -> Processes:
     if shared := _yes("ACCELERATE_USE_FSDP"):
         # Else transformers would load text encoders into the main process alone.
         os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
-    return Processes(state.process_index, state.num_processes, state.device, group, shared)
+    engine = _yes("ACCELERATE_USE_DEEPSPEED")
+    return Processes(state.process_index, state.num_processes, state.device, group, shared, engine)
 
 
 def _yes(name: str) -> bool:
     return os.environ.get(name, "").lower() in ("1", "true", "yes")
 
 
+def _check_deepspeed() -> None:
+    stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
+    if stage not in ("1", "2"):
+        raise ConfigError(
+            f"DeepSpeed's ZeRO is supported in stages 1 and 2, and was launched with {stage}; for weights that do not fit on one "
+            "device use FSDP2: accelerate launch --use_fsdp --fsdp_version 2"
+        )
+    file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
+    if file != "none":
+        raise ConfigError(
+            f"the recipe says how to optimise, and {file} of DeepSpeed would say it once more; "
+            "launch with --use_deepspeed --zero_stage 2 and without --deepspeed_config_file"
+        )
+    if find_spec("deepspeed") is None:
+        raise ConfigError(
+            "the launcher asks for DeepSpeed, which is not there; `pip install difftuning[deepspeed]`, or launch with --multi_gpu"
+        )
+
+
 def _check_launch() -> None:
     if _yes("ACCELERATE_USE_DEEPSPEED"):
-        raise ConfigError(
-            "DeepSpeed takes over optimiser, loss scale and checkpoints, on which exact resume rests, so it is not supported; "
-            "FSDP2 shards the same: accelerate launch --use_fsdp --fsdp_version 2"
-        )
+        _check_deepspeed()
     if _yes("ACCELERATE_USE_MEGATRON_LM"):
         raise ConfigError(
             "Megatron-LM trains language models and no diffusion models; launch with --multi_gpu or --use_fsdp"

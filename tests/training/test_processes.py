@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ from launching import finish, run, start
 from training.shared import BATCH, ITEMS, STEPS, latents, streams, trainer_of
 
 SCRIPT = str(Path(__file__).with_name("shared.py"))
+ZERO = {
+    "ACCELERATE_USE_DEEPSPEED": "true",
+    "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2",
+    "ACCELERATE_USE_CPU": "false",  # else accelerate would leave DeepSpeed out
+    "DS_ACCELERATOR": "cpu",
+}
+with_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs deepspeed")
 SHARING = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_RESHARD_AFTER_FORWARD": "true"}
 
 
@@ -121,7 +129,14 @@ def test_too_many_processes_for_a_batch_are_refused(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed takes over .* --use_fsdp --fsdp_version 2"),
+        (
+            ZERO | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"},
+            "stages 1 and 2, .* launched with 3; .* --use_fsdp --fsdp_version 2",
+        ),
+        (
+            ZERO | {"ACCELERATE_DEEPSPEED_CONFIG_FILE": "ds.json"},
+            "ds.json of DeepSpeed would say it once more; .* --zero_stage 2",
+        ),
         ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"}, "second version of FSDP"),
         ({"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1"}, "has started one: .* --multi_gpu"),
     ],
@@ -171,6 +186,38 @@ def test_shared_weights_train_as_one_process_does_and_resume_exactly(tmp_path: P
     trainer_of(tmp_path / "one").run()
     assert_same_log(tmp_path / "one", tmp_path / "whole")
     assert apart(tmp_path / "one", tmp_path / "whole") < 1e-6
+
+
+def test_without_deepspeed_there_is_a_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_joined", None)
+    monkeypatch.setattr(processes, "find_spec", lambda name: None)
+    for name, value in ZERO.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"pip install difftuning\[deepspeed\]"):
+        processes.present()
+
+
+@with_deepspeed
+@pytest.mark.slow
+def test_deepspeed_trains_as_one_process_does_and_resumes_exactly(tmp_path: Path) -> None:
+    launched(tmp_path / "whole", **ZERO)
+    launched(tmp_path / "parts", 7, **ZERO)
+    launched(tmp_path / "parts", **ZERO)
+    assert apart(tmp_path / "whole", tmp_path / "parts", left_out="none") == 0
+    trainer_of(tmp_path / "one").run()
+    assert_same_log(tmp_path / "one", tmp_path / "whole")
+    assert apart(tmp_path / "one", tmp_path / "whole") < 1e-6
+
+
+@with_deepspeed
+@pytest.mark.slow
+def test_a_run_goes_from_deepspeed_to_one_process_and_back(tmp_path: Path) -> None:
+    changing = tmp_path / "changing"
+    launched(changing, 5, "accumulate=2", **ZERO)
+    trainer_of(changing, accumulate=2).run(until=10)
+    launched(changing, STEPS, "accumulate=2", **(ZERO | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "1"}))
+    trainer_of(tmp_path / "one").run()
+    assert apart(tmp_path / "one", changing) < 1e-6
 
 
 @pytest.mark.slow

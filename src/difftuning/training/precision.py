@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from difftuning.config.precision import Precision
 from difftuning.errors import ConfigError
+from difftuning.processes import present
 
 
 @contextmanager
@@ -38,6 +39,10 @@ def make_accelerator(precision: Precision, device: torch.device) -> Accelerator:
         raise ConfigError("training.precision=fp16 needs a GPU; use bf16 or no on a CPU")
     # accelerate keeps the first precision of a process for good; a second run of the same process may have another.
     AcceleratorState._reset_state(reset_partial_state=True)
+    if present().engine:
+        from difftuning.training.zero import make_engine_accelerator  # DeepSpeed is seldom there
+
+        return make_engine_accelerator(precision)
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=precision,

@@ -18,14 +18,7 @@ from torch import Tensor, nn
 from difftuning.compiling import compile_blocks
 from difftuning.errors import CheckpointError, ConfigError, Preempted, TrainingError
 from difftuning.processes import present
-from difftuning.training.checkpoints import (
-    Checkpoints,
-    flatten_optimizer,
-    read,
-    read_state,
-    restore_optimizer,
-    tensors_digest,
-)
+from difftuning.training.checkpoints import Checkpoints, read, read_state, tensors_digest
 from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook
@@ -112,7 +105,7 @@ class Trainer:
         self.passes = passes_of(self.accelerator, self.network, self.objective, self.parameters)
         self.parameters = self.passes.parameters
         optimizer = make_optimizer(self.parameters.values(), self.optim, self.accelerator.scaler is not None)
-        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
+        self.optimizer = self.passes.prepared(optimizer, self.optim.clip_norm)
         self.ema = self.passes.average(self.ema_config)
         self.state = State()
         self._losses = LossMeter(self.optim.clip_norm)
@@ -153,12 +146,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.state.step, self.config.steps, self.optim)
         errors = self.backward(batch)
-        norm = None
-        if self.optim.clip_norm:
-            norm = self.passes.clip(self.optim.clip_norm)
-        self.optimizer.step()
+        norm = self.passes.update(self.optimizer)
         self._losses.add(self.state.step + 1, errors, norm, self.accelerator.optimizer_step_was_skipped)
-        self.optimizer.zero_grad()
         whole = batch.draw if batch.whole is None else batch.whole
         self.ema.update(self.state.step + 1, len(whole))
         from_bank = int(whole.from_bank.sum())
@@ -172,17 +161,18 @@ class Trainer:
         whole, parts = len(batch if batch.whole is None else batch.whole) / self.processes.count, []
         for number, rows in enumerate(torch.arange(len(batch)).tensor_split(self.config.accumulate), start=1):
             part = batch[rows[0] : rows[-1] + 1] if len(rows) < len(batch) else batch
+            last = number == self.config.accumulate
             # Around both ways: gradient checkpointing asks again on the way back, and has to find the same kernel.
             with (
-                self.passes.sending(number == self.config.accumulate),
+                self.passes.sending(last),
                 attention_kernel(self.config.precision, self.device),
             ):
                 with self.accelerator.autocast():
                     errors = self.passes(part)
-                self.accelerator.backward(errors.loss() * (len(part) / whole))
+                self.passes.backward(errors.loss() * (len(part) / whole), last and self.penalty is None)
             parts.append(errors.detached())
         if self.penalty is not None:
-            self.accelerator.backward(self.penalty())
+            self.passes.backward(self.penalty(), last=True)
         return Errors.cat(parts, batch.draw)
 
     def _after_step(self, leave: bool) -> dict[str, Any]:
@@ -226,7 +216,7 @@ class Trainer:
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All tensors of the run, by checkpoint file; where processes share them, on the main one."""
         parameters: dict[str, Tensor] = {name: value.detach() for name, value in self.parameters.items()}
-        optimizer = flatten_optimizer(self.optimizer, list(self.parameters))
+        optimizer = self.passes.moments(self.optimizer)
         return self.passes.put_together({"parameters": parameters, "ema": self.ema.average, "optimizer": optimizer})
 
     def save(self) -> None:
@@ -291,7 +281,7 @@ class Trainer:
             for name, parameter in self.parameters.items():
                 parameter.copy_(groups["parameters"][name])
         self.ema.take(groups["ema"])
-        restore_optimizer(self.optimizer, list(self.parameters), groups["optimizer"])
+        self.passes.take_moments(self.optimizer, groups["optimizer"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         best = float("inf") if state["best"] is None else float(state["best"])
