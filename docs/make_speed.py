@@ -27,7 +27,7 @@ def page() -> str:
     speed = {path.stem: json.loads(path.read_text()) for path in (RESULTS / "speed").glob("*.json")}
     memory, big, bank, start = (
         json.loads((RESULTS / f"{name}.json").read_text())
-        for name in ("peak_memory", "big_data", "bank_read", "help_time")
+        for name in ("peak_memory", "big_data", "bank_read", "start_time")
     )
     return f"""# What it costs
 
@@ -153,10 +153,13 @@ def _others(speed: dict[str, Any], big: Any, bank: Any, start: Any) -> str:
             ),
             ("the same without guidance", _ratio(swap["speedup_at_guidance_1"], 2), ""),
             *processes,
-            (
-                f"`difftuning --help`, seconds, slowest of {start['times']}",
-                f"{start['slowest']:.2f}",
-                str(start["bound"]),
+            *(
+                (
+                    f"`{name}`, seconds, median of {start['times']}",
+                    f"{one['median']:.2f} (slowest {one['slowest']:.2f})",
+                    str(one["bound"]),
+                )
+                for name, one in start["commands"].items()
             ),
         ]
     )
