@@ -178,10 +178,17 @@ def test_passes_of_a_step_and_a_third_process_change_rounding_only(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_shared_weights_train_as_one_process_does_and_resume_exactly(tmp_path: Path) -> None:
-    assert launched(tmp_path / "whole", **SHARING) == [f"{rank} {STEPS} DTensor" for rank in (0, 1)]
-    launched(tmp_path / "parts", 7, **SHARING)
-    launched(tmp_path / "parts", **SHARING)
+@pytest.mark.parametrize(
+    ("environment", "kind"),
+    [pytest.param(SHARING, "DTensor", id="fsdp2"), pytest.param(ZERO, "Tensor", id="zero", marks=with_deepspeed)],
+)
+def test_what_is_shared_trains_as_one_process_does_and_resumes_exactly(
+    environment: dict[str, str], kind: str, tmp_path: Path
+) -> None:
+    said = launched(tmp_path / "whole", **environment)
+    assert [lines.splitlines()[-1] for lines in said] == [f"{rank} {STEPS} {kind}" for rank in (0, 1)]
+    launched(tmp_path / "parts", 7, **environment)
+    launched(tmp_path / "parts", **environment)
     assert apart(tmp_path / "whole", tmp_path / "parts", left_out="none") == 0
     trainer_of(tmp_path / "one").run()
     assert_same_log(tmp_path / "one", tmp_path / "whole")
@@ -195,18 +202,6 @@ def test_without_deepspeed_there_is_a_mend(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=r"pip install difftuning\[deepspeed\]"):
         processes.present()
-
-
-@with_deepspeed
-@pytest.mark.slow
-def test_deepspeed_trains_as_one_process_does_and_resumes_exactly(tmp_path: Path) -> None:
-    launched(tmp_path / "whole", **ZERO)
-    launched(tmp_path / "parts", 7, **ZERO)
-    launched(tmp_path / "parts", **ZERO)
-    assert apart(tmp_path / "whole", tmp_path / "parts", left_out="none") == 0
-    trainer_of(tmp_path / "one").run()
-    assert_same_log(tmp_path / "one", tmp_path / "whole")
-    assert apart(tmp_path / "one", tmp_path / "whole") < 1e-6
 
 
 @with_deepspeed
