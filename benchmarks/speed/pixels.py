@@ -15,7 +15,6 @@ the split of the paper's code (realisation.kind=timestep), all of DreamBooth's b
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
-from turns import medians, options, publish, ratio, take_turns
+from turns import medians, options, publish, ratio, rows_with, take_turns
 
 from difftuning.backbones.base import Backbone
 from difftuning.coefficients.chain import ChainOfForgetting
@@ -152,13 +151,11 @@ def main() -> int:
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
-    rows = json.loads(given.out.read_text())["rows"] if given.out.is_file() else []
     against = () if given.without_class_batch else ("class batch", "class batch, cached")
     met = True
     for name in given.models or MODELS:
         row = measure(name, given.rounds, given.batch_size, given.side, against)
-        rows = sorted([*(one for one in rows if key(one) != key(row)), row], key=key)
-        publish({"rows": rows, "bounds": BOUNDS}, given.out)
+        publish({"rows": rows_with(row, given.out, key), "bounds": BOUNDS}, given.out)
         over = row["target_samples_over_class_batch"]["timestep, 26 of 32"]
         met &= row["pixels_to_step"]["ratio"] >= BOUNDS["pixels_to_step"]
         met &= not over or over["class batch"]["ratio"] >= BOUNDS["target_samples_over_class_batch"]

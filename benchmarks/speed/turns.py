@@ -73,6 +73,12 @@ def medians(seconds: Seconds) -> dict[str, dict[str, float]]:
     }
 
 
+def rows_with(row: dict[str, Any], out: Path, key: Callable[[dict[str, Any]], tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """The rows of a result file with a new one, which takes the place of one that `key` does not tell from it, in order."""
+    rows = json.loads(out.read_text())["rows"] if out.is_file() else []
+    return sorted([*(one for one in rows if key(one) != key(row)), row], key=key)
+
+
 def publish(found: Mapping[str, Any], out: Path) -> None:
     """Print what was found, and write it with where it was found beside it."""
     print(json.dumps(found, indent=1))

@@ -11,7 +11,6 @@ batches stay in the file. Exits with 1 where the bound is not met.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import socket
 import statistics
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from families import FAMILIES, recipe_of
-from turns import options, publish
+from turns import options, publish, rows_with
 
 from difftuning.config.provenance import provenance
 from difftuning.processes import part
@@ -156,10 +155,10 @@ def main() -> int:
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         raise SystemExit("this needs two cores")
-    rows = json.loads(given.out.read_text())["rows"] if given.out.is_file() else []
+    rows: list[dict[str, Any]] = []
     for family in families:
         row = measure(family, given.batch_size, given.rounds, given.steps, cores)
-        rows = sorted([*(one for one in rows if key(one) != key(row)), row], key=key)
+        rows = rows_with(row, given.out, key)
         publish({"rows": rows, "bound": BOUND}, given.out)
     return 0 if all(row["two_processes_over_one"]["ratio"] >= BOUND for row in rows) else 1
 
