@@ -1,49 +1,21 @@
 """Pretrain `sd-icons-32`: a Stable Diffusion pipeline in miniature, from captioned Noto and Twemoji, all of it trained here.
 
-    python benchmarks/pretrain/icons.py data/icons.parquet
-    python benchmarks/pretrain/sd_icons.py data/icons.parquet RUN
-
-First the autoencoder (32 pixels to 8 by 8 latents of 8 channels), then text encoder and UNet together on its latents; both resume.
-Writes RUN/model: a `StableDiffusionPipeline` folder in fp16, with a card and the prompts that it knows.
+python benchmarks/pretrain/icons.py data/icons.parquet
+python benchmarks/pretrain/sd_icons.py data/icons.parquet RUN
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from epochs import Epochs
 from icon_model import SOURCES, read
-from pretraining import Law
+from stable_diffusion import LENGTH, Captioned, options_of, pretrain
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
-from difftuning.backbones.text_to_image import TEXT
-from difftuning.json_files import MetricsLog, write_json
-from difftuning.noise.clock import default_clock
-from difftuning.noise.prediction import from_scheduler_config as prediction_of
-from difftuning.noise.process import from_scheduler_config as process_of
-from difftuning.objectives.denoising import denoise, denoising_error
-from difftuning.objectives.diff_tuning import DiffTuning
-from difftuning.training.checkpoints import Checkpoints
-from difftuning.training.config import TrainingConfig
-from difftuning.training.ema import EMAConfig
-from difftuning.training.hooks import Hook
-from difftuning.training.interfaces import Objective
-from difftuning.training.optim import OptimConfig
-from difftuning.training.trainer import Trainer
-from difftuning.types import Batch, Condition, Errors
-
-WORDS, LENGTH, WIDTH = 1_200, 24, 96
-"""Pieces of the vocabulary, tokens of a prompt, and the width of the text encoder."""
-KL = 1e-5
-"""The weight of the autoencoder's regulariser."""
+WORDS = 1_200
+"""Pieces of the vocabulary."""
 
 
 def tokenizer_of(captions: list[str], folder: Path) -> CLIPTokenizer:
@@ -72,212 +44,24 @@ def tokenizer_of(captions: list[str], folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=LENGTH)
 
 
-def new_autoencoder() -> AutoencoderKL:
-    """A quarter of the side, 8 channels."""
-    return AutoencoderKL(
-        block_out_channels=(24, 48, 64),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        layers_per_block=1,
-        latent_channels=8,
-        norm_num_groups=8,
-        sample_size=32,
-    )
-
-
-class Asked(nn.Module):
-    """Text encoder and UNet as one network, whose conditions are rows of tokens."""
-
-    def __init__(self, tokenizer: CLIPTokenizer, prompts: list[str]) -> None:
-        super().__init__()
-        vocabulary = len(tokenizer)
-        ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-        self.text_encoder = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=vocabulary,
-                hidden_size=WIDTH,
-                intermediate_size=4 * WIDTH,
-                projection_dim=WIDTH,
-                num_hidden_layers=3,
-                num_attention_heads=4,
-                max_position_embeddings=LENGTH,
-                pad_token_id=tokenizer.pad_token_id,
-                **ends,
-            )
-        )
-        self.unet = UNet2DConditionModel(
-            sample_size=8,
-            in_channels=8,
-            out_channels=8,
-            block_out_channels=(64, 128),
-            down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-            layers_per_block=1,
-            cross_attention_dim=WIDTH,
-            attention_head_dim=4,
-            norm_num_groups=16,
-        )
-        nn.init.zeros_(self.unet.conv_out.weight)
-        options = {"padding": "max_length", "max_length": LENGTH, "truncation": True, "return_tensors": "pt"}
-        self.register_buffer("tokens", tokenizer(prompts, **options).input_ids)
-
-    def forward(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
-        """The UNet's answer."""
-        assert isinstance(self.tokens, Tensor)
-        states = self.text_encoder(self.tokens[condition.labels])[0]
-        answer: Tensor = self.unet(x_t, t, encoder_hidden_states=states, return_dict=False)[0]
-        return answer
-
-
-class Reconstruction:
-    """The autoencoder's objective: how far what comes back is from the image, and how far its latents are from a normal law."""
-
-    def __init__(self, vae: AutoencoderKL) -> None:
-        self.vae = vae
-
-    def __call__(self, batch: Batch) -> Errors:
-        """The error of each image."""
-        posterior = self.vae.encode(batch.x0).latent_dist
-        difference = (self.vae.decode(posterior.sample()).sample - batch.x0).flatten(1)
-        return Errors(difference.abs().mean(1) + difference.square().mean(1), batch.draw, KL * posterior.kl())
-
-
-def trained(
-    network: nn.Module,
-    objective: Objective,
-    streams: Epochs,
-    measure: Callable[[int], dict[str, float]],
-    folder: Path,
-    steps: int,
-    options: argparse.Namespace,
-) -> dict[str, Any]:
-    """Train to the end, take the average, and return what was logged."""
-    log = MetricsLog(folder / "metrics.jsonl")
-    trainer = Trainer(
-        network=network,
-        parameters=dict(network.named_parameters()),
-        objective=objective,
-        streams=streams,
-        checkpoints=Checkpoints(folder / "checkpoints"),
-        log=log,
-        config=TrainingConfig(steps=steps, batch_size=options.batch_size, save_every=250),
-        optim=OptimConfig(lr=options.lr, schedule="cosine", warmup_steps=200),
-        ema_config=EMAConfig(kind="halflife", halflife_images=40_000, rampup=0.1),
-        seed=options.seed,
-        identity={"recipe_digest": " ".join(f"{key}={value}" for key, value in sorted(vars(options).items()))},
-        hooks=[Hook(250, measure)],
-        watch="none",
-    )
-    trainer.run()
-    with torch.no_grad():
-        for name, value in trainer.parameters.items():
-            value.copy_(trainer.ema.average[name])
-    records = log.read().records
-    return {
-        "parameters": sum(value.numel() for value in trainer.parameters.values()),
-        "steps": steps,
-        "log": {
-            key: [[record["step"], round(record[key], 5)] for record in records if key in record]
-            for key in ("loss", "heldout")
-        },
-    }
-
-
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--vae-steps", type=int, default=2_500)
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--dropout", type=float, default=0.1, help="the share of prompts that become empty")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = options_of(__doc__, vae_steps=2_500, steps=10_000).parse_args()
     stem = options.data.stem
-    images, _, captions = read(options.data.with_stem(f"{stem}-train"))
-    unseen, _, unseen_captions = read(options.data.with_stem(f"{stem}-heldout"))
-    pixels, unseen_pixels = (part.float() / 127.5 - 1 for part in (images, unseen))
-    prompts = [caption.lower() for caption in dict.fromkeys([*captions, *unseen_captions])]
-    rows, unseen_rows = (
-        torch.tensor([prompts.index(caption.lower()) for caption in part]) for part in (captions, unseen_captions)
+    train, unseen = (
+        Captioned(images, [caption.lower() for caption in captions])
+        for images, _, captions in (read(options.data.with_stem(f"{stem}-{part}")) for part in ("train", "heldout"))
     )
-    torch.manual_seed(options.seed)
-    scheduler = DDIMScheduler(
-        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=False, steps_offset=1
-    )
-    config = {**scheduler.config, "_class_name": type(scheduler).__name__}
-    process = process_of(config)
-    prediction = prediction_of(config, process)
-    law = Law(default_clock(process), len(prompts))
-
-    vae = new_autoencoder()
-    stream = Epochs(pixels, rows, law, options.batch_size, 0.0, True, options.seed)
-
-    def vae_error(step: int) -> dict[str, float]:
-        returned = vae.decode(vae.encode(unseen_pixels).latent_dist.mode()).sample
-        return {"heldout": float((returned - unseen_pixels).square().mean())}
-
-    first = trained(vae, Reconstruction(vae), stream, vae_error, options.run / "vae", options.vae_steps, options)
-    vae.eval().requires_grad_(False)
-    with torch.no_grad():
-        latents, unseen_latents = (vae.encode(part).latent_dist.mode() for part in (pixels, unseen_pixels))
-    scale = 1 / float(latents.std())
-    vae.register_to_config(scaling_factor=scale)
-
-    tokenizer = tokenizer_of(captions, options.run / "vocabulary")
-    network = Asked(tokenizer, [*prompts, ""])
-    stream = Epochs(scale * latents, rows, law, options.batch_size, options.dropout, False, options.seed)
-    fixed = Epochs(scale * unseen_latents, unseen_rows, law, len(unseen), 0.0, False, 1).batch(0, (0, 0))
-
-    def error(step: int) -> dict[str, float]:
-        _, y = denoise(network, process, fixed)
-        return {"heldout": float(denoising_error(y, process, prediction, fixed).mean())}
-
-    objective = DiffTuning(network, process, prediction)
-    second = trained(network, objective, stream, error, options.run / "unet", options.steps, options)
-    known = [caption.lower() for caption in dict.fromkeys(captions)]
-    write(
-        options,
-        StableDiffusionPipeline(
-            vae.half(),
-            network.text_encoder.half(),
-            tokenizer,
-            network.unet.half(),
-            scheduler,
-            None,
-            None,
-            requires_safety_checker=False,
-        ),
-        known,
-        {"autoencoder": first, "text encoder and UNet": second},
-        len(images),
-    )
-
-
-def write(options: argparse.Namespace, pipe: Any, prompts: list[str], training: Mapping[str, Any], count: int) -> None:
-    """The folder of the model, with its card and the prompts that it was trained under."""
-    folder = options.run / "model"
-    pipe.save_pretrained(folder)
-    write_json(folder / TEXT, {"image_size": 32, "prompts": prompts})
     card = {
         "name": "sd-icons-32",
         "data": {
-            "images": count,
-            "prompts": len(prompts),
+            "images": len(train.images),
+            "prompts": len({*train.prompts}),
             "sources": SOURCES,
             "made_by": ["benchmarks/pretrain/icons.py", "benchmarks/pretrain/sd_icons.py"],
         },
-        "training": {
-            "batch_size": options.batch_size,
-            "lr": options.lr,
-            "dropout": options.dropout,
-            "seed": options.seed,
-        }
-        | dict(training),
     }
-    write_json(folder / "card.json", card)
+    pretrain(train, unseen, tokenizer_of(train.prompts, options.run / "vocabulary"), options, card)
 
 
 if __name__ == "__main__":
