@@ -14,10 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from difftuning.data.base import ImageSource
-from difftuning.data.control_maps import ControlConfig, ControlMaps, annotated, required_annotator, target_maps
-from difftuning.data.controls import ANNOTATORS, Annotator, annotator_of
+from difftuning.data.control_maps import ControlConfig, ControlMaps, annotated, required_annotator
+from difftuning.data.controls import ANNOTATORS, Annotator, annotator_of, normals
 from difftuning.data.folder import FolderSource
 from difftuning.data.sources import DataConfig, open_source
+from difftuning.data.target_maps import target_maps
 from difftuning.data.transforms import Transform
 from difftuning.errors import ConfigError, DataError
 
@@ -56,10 +57,10 @@ def test_maps_are_those_of_the_annotator_and_an_image_without_any_is_set_aside(k
 
 
 def test_the_mirror_image_of_a_slope_points_to_the_other_side() -> None:
-    normals = torch.full((3, 4, 4), 0.5)
-    normals[0] = 1.0  # all to the right
+    pointing = torch.full((3, 4, 4), 0.5)
+    pointing[0] = 1.0  # all to the right
     maps = annotated(
-        Annotator("right", 3, lambda image: normals.permute(1, 2, 0).numpy()), "normal", ["a"], nothing, None
+        Annotator("right", 3, lambda image: pointing.permute(1, 2, 0).numpy()), "normal", ["a"], nothing, None
     )
     plain, mirrored = maps.get(torch.tensor([0])), maps.get(torch.tensor([0]), FLIPPED)
     assert float(plain[:, 0].min()) == 1
@@ -117,6 +118,23 @@ def test_classes_of_a_segmentation_are_not_mixed(tmp_path: Path) -> None:
         Image.fromarray(large).save(maps / f"{index}.png")
     values = found(ControlConfig(kind="segmentation", folder=str(maps)), source)[0].get(torch.tensor([0]))
     assert set(values.unique().tolist()) == {0.0, 1.0}
+
+
+def test_a_grey_map_of_normals_is_depth_and_a_coloured_one_stays_as_it_is(tmp_path: Path) -> None:
+    source = squares(tmp_path / "images", 2)
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    bowl = np.tile((np.arange(SIDE) ** 2).astype(np.uint8), (SIDE, 1))
+    coloured = np.full((SIDE, SIDE, 3), (128, 60, 230), np.uint8)
+    coloured[0, 0] = (128, 128, 255)
+    Image.fromarray(bowl).save(maps / "0.png")
+    Image.fromarray(coloured).save(maps / "1.png")
+    got = found(ControlConfig(kind="normal", folder=str(maps)), source)[0]
+    slope = normals(torch.from_numpy(bowl)[None, None] / 255)
+    assert float((got.get(torch.tensor([0])) - slope).abs().max()) <= 0.5 / 255 + 1e-6
+    assert torch.equal(
+        (got.get(torch.tensor([1]))[0] * 255).round(), torch.from_numpy(coloured).permute(2, 0, 1).float()
+    )
 
 
 def test_a_column_of_maps(tmp_path: Path) -> None:

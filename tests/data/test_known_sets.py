@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import Dataset, Features, Value
+from datasets import Image as ImageFeature
 from PIL import Image
 
 from difftuning.backbones.codec import IdentityCodec
@@ -160,6 +163,32 @@ def test_other_forms_are_refused_with_how_to_arrange_them(name: str, there: str,
     draw(folder / there)
     with pytest.raises(DataError, match=message):
         opened(name)
+
+
+def test_frames_of_one_room_stay_together_and_their_depth_is_a_column(folder: Path) -> None:
+    def file(value: int) -> dict[str, bytes]:
+        out = BytesIO()
+        Image.new("RGB", (8, 8), (value, 0, 255 - value)).save(out, "PNG")
+        return {"bytes": out.getvalue()}
+
+    rows = {
+        "image": [file(value) for value in range(24)],
+        "depth": [file(value + 100) for value in range(24)],
+        "scene": [f"room-{value // 4}" for value in range(24)],
+    }
+    features = Features({"image": ImageFeature(), "depth": ImageFeature(), "scene": Value("string")})
+    folder.mkdir()
+    Dataset.from_dict(rows, features=features).to_parquet(str(folder / "nyu_depth_64.parquet"))
+    target = open_target(DataConfig(target="nyu-depth", heldout=0.3), 8, IdentityCodec())
+    train, heldout = (
+        {target.source.group(index) for index in part} for part in (target.parts.train, target.parts.heldout)
+    )
+    assert (len(train), len(heldout), train & heldout) == (4, 2, set())
+    assert target.source.in_column("depth", 3) == rows["depth"][3]["bytes"]
+    with pytest.raises(
+        DataError, match=r"data\.group_column is for data sets of your own; the columns of nyu-depth are known"
+    ):
+        open_source(DataConfig(target="nyu-depth", group_column="room"))
 
 
 @pytest.mark.parametrize(

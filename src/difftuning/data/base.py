@@ -33,12 +33,14 @@ class ImageSource(ABC):
         class_names: the label space; label k is `class_names[k]`.
         skipped: what was set aside when the source was opened.
         notes: what else there is to say of it, such as a count other than the published one.
+        grouped: whether its images come in groups, of which none is held out while another is trained on.
     """
 
     name: str
     class_names: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    grouped: bool = False
 
     @abstractmethod
     def __len__(self) -> int:

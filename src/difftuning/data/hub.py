@@ -126,6 +126,7 @@ class DatasetSource(EncodedSource):
             else (("images",), [0] * len(rows))
         )
         group = column_of(name, "group", group_column, features, [], ())
+        self.grouped = group is not None
         self._groups = [str(value) for value in _values(name, rows, group)] if group else None
         self._captions: list[Any] | None = _values(name, rows, caption) if caption else None
         # Undecoded, so that one bad image does not end the reading of the others.

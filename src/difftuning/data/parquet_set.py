@@ -12,13 +12,17 @@ from difftuning.errors import DataError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParquetSet(KnownSet):
-    """A file with the columns `image` and `label`.
+    """A file with a column `image`.
 
     Attributes:
         file: its name in a data folder.
+        label: the column of classes; None where all images are of one.
+        group: the column of what stays together when the images are split; None for each image by itself.
     """
 
     file: str
+    label: str | None = "label"
+    group: str | None = None
 
     @property
     def looked_for(self) -> tuple[str, ...]:
@@ -43,4 +47,13 @@ class ParquetSet(KnownSet):
                 f"name its folder in {FOLDER} (docs/how-to/studies.md says how to make it), "
                 "or set data.target to a folder of images"
             )
-        return DatasetSource(self.name, load_rows(self.name, path, "train", None), "image", "label", None, max_pixels)
+        return DatasetSource(
+            self.name,
+            load_rows(self.name, path, "train", None),
+            "image",
+            self.label,
+            None,
+            max_pixels,
+            None,
+            self.group,
+        )

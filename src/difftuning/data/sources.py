@@ -113,6 +113,11 @@ def open_source(config: SetConfig, size: int = 128, cache: Path | None = None) -
 def _open(config: SetConfig, size: int, cache: Path | None) -> ImageSource:
     target = config.target
     if target in catalogue.KINDS:
+        for key in ("image_column", "label_column", "caption_column", "group_column"):
+            if getattr(config, key) is not None:
+                raise DataError(
+                    f"data.{key} is for data sets of your own; the columns of {target} are known; leave it out"
+                )
         return catalogue.KINDS[target].open(size, cache, config.max_pixels)
     path = Path(target).expanduser()
     if path.exists():

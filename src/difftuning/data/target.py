@@ -203,7 +203,8 @@ def open_target(
         labels = [source.label(readable[place]) for place in kept]
         try:
             wanted = config.heldout, config.per_class, config.seed, source.name
-            groups = None if config.group_column is None else [source.group(readable[place]) for place in kept]
+            grouped = source.grouped or config.group_column is not None
+            groups = [source.group(readable[place]) for place in kept] if grouped else None
             found = split([keys[place] for place in kept], labels, *wanted, groups)
         except DataError as few:
             # So few that each may be looked at: say which of them are no images at all.

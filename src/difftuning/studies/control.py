@@ -7,7 +7,20 @@ from difftuning.studies.base import Cell, Study
 from difftuning.studies.claims import ahead
 
 CONTROLS = ("edge", "sketch", "segmentation")
-"""The kinds whose maps are made of the image alone."""
+"""Of icons: the kinds whose maps a rule makes of an image."""
+ROOMS = {"depth": "Depth", "normal": "Normals"}
+"""Of photographs of rooms: the kinds whose maps a network guesses, and which."""
+
+
+def _rooms(annotator: str) -> tuple[str, ...]:
+    return (
+        "model=sd-photo-32",
+        "data.target=nyu-depth",
+        "data.prompt=a photo of a room",
+        "text.default_prompt=a photo",
+        f"control.annotator=module:difftuning.data.room_depth:{annotator}",
+    )
+
 
 STUDY = Study(
     name="control",
@@ -16,9 +29,12 @@ STUDY = Study(
     claim="A ControlNet trained with retention begins to obey after 24 % fewer steps.",
     recipe="studies/control",
     cells=tuple(
-        Cell(method, (f"control.kind={kind}", *overrides), seed, {"control": kind})
+        Cell(method, (*changes, f"control.kind={kind}", *overrides), seed, {"control": kind})
         for seed in SEEDS
-        for kind in CONTROLS
+        for kind, changes in (
+            *((kind, ()) for kind in CONTROLS),
+            *((kind, _rooms(name)) for kind, name in ROOMS.items()),
+        )
         for method, overrides in METHODS.items()
     ),
     down="control",

@@ -17,10 +17,10 @@ from difftuning.data.control_maps import (
     annotated,
     is_blank,
     required_annotator,
-    target_maps,
 )
 from difftuning.data.latents import LatentSet
 from difftuning.data.target import Target
+from difftuning.data.target_maps import target_maps
 from difftuning.errors import BankError
 from difftuning.types import Condition
 from difftuning.workflows.drawing import DECODED, images_of

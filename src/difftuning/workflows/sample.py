@@ -12,8 +12,8 @@ from torch import Tensor
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.controlnet import Controlled
 from difftuning.backbones.loading import load
-from difftuning.data.control_maps import read_maps
 from difftuning.data.sources import DataConfig
+from difftuning.data.target_maps import read_maps
 from difftuning.errors import ModelError
 from difftuning.processes import present
 from difftuning.types import Condition
