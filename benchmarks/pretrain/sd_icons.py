@@ -1,7 +1,9 @@
 """Pretrain `sd-icons-32`: a Stable Diffusion pipeline in miniature, from captioned Noto and Twemoji, all of it trained here.
 
-python benchmarks/pretrain/icons.py data/icons.parquet
-python benchmarks/pretrain/sd_icons.py data/icons.parquet RUN
+    python benchmarks/pretrain/icons.py data/icons.parquet
+    python benchmarks/pretrain/sd_icons.py data/icons.parquet RUN
+
+How it is trained and what is written: stable_diffusion.py.
 """
 
 from __future__ import annotations

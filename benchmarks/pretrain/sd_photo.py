@@ -8,7 +8,6 @@ The photographs of FOLDER/imagenet200_32_val.parquet are what its error is measu
 from __future__ import annotations
 
 import json
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
@@ -16,6 +15,8 @@ from datasets import load_dataset
 from diffusers import StableDiffusionPipeline
 from stable_diffusion import Captioned, options_of, pretrain
 from torchvision.transforms.functional import pil_to_tensor
+
+from difftuning.backbones.loading import ZOO
 
 START = "sd-icons-32"
 PROMPT = "a photo of a {}"
@@ -39,9 +40,8 @@ def main() -> None:
     cache = options.run / "cache"
     train = read(options.data, cache)
     unseen = read(options.data.with_name(options.data.name.replace("train", "val")), cache, UNSEEN)
-    with as_file(files("difftuning.zoo").joinpath(START)) as folder:
-        start = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
-        earlier = json.loads((folder / "card.json").read_text())
+    start = StableDiffusionPipeline.from_pretrained(ZOO / START, dtype=torch.float32)
+    earlier = json.loads((ZOO / START / "card.json").read_text())
     card = {
         "name": "sd-photo-32",
         "data": {

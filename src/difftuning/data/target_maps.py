@@ -43,7 +43,7 @@ def fitted(drawn: Image.Image, kind: str, size: int) -> Tensor:
 
     A grey map of normals is one of depth, whose normals are taken; no map of normals is grey.
     """
-    if kind == "normal" and is_grey(drawn):
+    if kind == "normal" and _is_grey(drawn):
         depth = ImageOps.fit(drawn.convert("L").convert("F"), (size, size), Image.Resampling.BOX)
         found = normals(torch.from_numpy(np.array(depth))[None, None] / 255)[0]
         return (found * 255).round().to(torch.uint8)
@@ -157,7 +157,7 @@ def _or_reason(get: Callable[[int], Tensor], index: int) -> Tensor | DataError:
         return reason if isinstance(reason, DataError) else DataError(str(reason))
 
 
-def is_grey(drawn: Image.Image) -> bool:
+def _is_grey(drawn: Image.Image) -> bool:
     """Whether all three colours are alike in every pixel."""
     red, green, blue = drawn.convert("RGB").split()
     return red == green == blue
