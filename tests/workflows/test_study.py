@@ -147,16 +147,19 @@ def test_the_swap_curve_becomes_rows(recipe_file: Path, tmp_path: Path) -> None:
     assert len(rows) > 2
 
 
-def test_an_advised_cell_takes_the_psi_of_its_probe_which_is_a_cell_too(recipe_file: Path, tmp_path: Path) -> None:
+def test_advised_cells_take_the_coefficient_of_their_probe_which_is_a_cell_too(
+    recipe_file: Path, tmp_path: Path
+) -> None:
     out, one = tmp_path / "out", small(recipe_file, steps=8)
     plain = one.cells[0]
-    advised = replace(plain, method="measured", advised=True)
-    rows = run(replace(one, cells=(advised, plain)), out)
-    assert len(list((out / "cells").iterdir())) == 2
-    curves = {row.method: row.value for row in rows if row.metric == "heldout"}
-    assert curves.keys() == {"measured", "finetune"}
-    recipes = [load_recipe(path)["coefficients"]["psi"] for path in (out / "cells").glob("*/recipe.yaml")]
-    assert sorted(psi["kind"] for psi in recipes) == ["measured", "power"]
+    advised = tuple(replace(plain, method=coefficient, advised=coefficient) for coefficient in ("psi", "xi"))
+    rows = run(replace(one, cells=(*advised, plain)), out)
+    assert {row.method for row in rows if row.metric == "heldout"} == {"psi", "xi", "finetune"}
+    recipes = [load_recipe(path)["coefficients"] for path in (out / "cells").glob("*/recipe.yaml")]
+    assert sorted(found["psi"]["kind"] for found in recipes) == ["constant", "measured", "power"]
+    by_kind = {found["psi"]["kind"]: found for found in recipes}
+    knots = by_kind["measured"]["psi"]["knots"]
+    assert by_kind["constant"]["xi"]["knots"] == [[u, pytest.approx(1 - psi, abs=1e-3)] for u, psi in knots]
 
 
 def test_an_unknown_study_is_named_with_the_nearest(tmp_path: Path) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import METHODS, MICRO, TUNING_TARGETS, cells
+from difftuning.studies.axes import BESIDE, METHODS, MICRO, RETENTION, TUNING_TARGETS, cells
 from difftuning.studies.base import Study
 from difftuning.studies.claims import ahead
 
 _PARTS = {
     **METHODS,
-    # xi = 1 - u with psi = 1, and psi = u with xi = 0: section 4.4.
-    "retention only": (
-        "coefficients.psi.kind=constant",
-        "coefficients.psi.value=1",
-        "coefficients.xi={kind: power-of-complement, tau: 1}",
-    ),
+    **BESIDE,
+    # psi = u with xi = 0: section 4.4.
     "reconsolidation only": (
         "coefficients.psi.kind=power",
         "coefficients.psi.tau=1",
@@ -29,9 +25,9 @@ STUDY = Study(
     recipe=MICRO,
     cells=cells(TUNING_TARGETS, _PARTS),
     claims=(
-        ahead("heldout", "retention only"),
+        ahead("heldout", RETENTION),
         ahead("heldout", "reconsolidation only"),
-        ahead("heldout", baseline="retention only"),
+        ahead("heldout", baseline=RETENTION),
         ahead("heldout", baseline="reconsolidation only"),
     ),
 )

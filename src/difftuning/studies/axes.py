@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from pydantic import JsonValue
 
-from difftuning.studies.base import Cell
+from difftuning.studies.base import Cell, Coefficient
 
 MICRO = "studies/micro"
 """The recipe of the small scale: 16x16 pixels."""
@@ -28,6 +28,7 @@ TUNING_TARGETS = ("pacs-photo", "openmoji")
 """A near and a far one, on which settings are chosen and single questions are asked."""
 SEEDS = (0, 1, 2)
 FINETUNE, DIFF_TUNING, MEASURED = "finetune", "diff-tuning", "measured"
+RETENTION, MEASURED_RETENTION = "retention only", "measured retention"
 METHODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         FINETUNE: ("coefficients.psi.kind=power", "coefficients.psi.tau=0"),
@@ -35,6 +36,16 @@ METHODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The two that everything is about: tau = 0 and the paper's tau = 1."""
+BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        # Section 4.4: the target at its whole weight, xi = 1 - u beside it.
+        RETENTION: (
+            "coefficients.psi={kind: constant, value: 1}",
+            "coefficients.xi={kind: power-of-complement, tau: 1}",
+        )
+    }
+)
+"""Retention that takes nothing from the target; the paper has it among its ablations."""
 LABELS_TOO = ("training.retention_labels=0.5",)
 """Half of the bank under the target's classes, which the paper does not have: the other half of what `MEASURED` stands for."""
 
@@ -64,19 +75,22 @@ def cells(
     )
 
 
-def with_measured(plain: Sequence[Cell]) -> tuple[Cell, ...]:
+def with_measured(plain: Sequence[Cell], beside: bool = False) -> tuple[Cell, ...]:
     """The cells and, behind those of one place, Diff-Tuning with the psi that the standard fine-tuning among them advises.
 
-    Its bank comes under the target's classes too.
+    Its bank comes under the target's classes too. With `beside`, also psi = 1 and, beside it, xi of 1 minus the advised psi.
     """
+    ways: list[tuple[str, Coefficient, tuple[str, ...]]] = [(MEASURED, "psi", LABELS_TOO)]
+    ways += [(MEASURED_RETENTION, "xi", ())] if beside else []
     found: list[Cell] = []
     for _, place in groupby(plain, lambda cell: (cell.seed, cell.overrides[0], str(cell.setting))):
         together = list(place)
         found += together
         found += (
-            replace(cell, method=MEASURED, overrides=(*cell.overrides, *LABELS_TOO), advised=True)
+            replace(cell, method=method, overrides=(*cell.overrides, *more), advised=advised)
             for cell in together
             if cell.method == FINETUNE
+            for method, advised, more in ways
         )
     return tuple(found)
 

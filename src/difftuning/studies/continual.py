@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import DIFF_TUNING, FINETUNE, MICRO, SEEDS
+from difftuning.studies.axes import BESIDE, DIFF_TUNING, FINETUNE, MICRO, RETENTION, SEEDS
 from difftuning.studies.base import Cell, Study
 from difftuning.studies.claims import ahead, nowhere_behind
 
@@ -12,13 +12,14 @@ STATIC, JOINT, REPLAY = "static bank", "joint", "replay"
 _METHODS = {
     FINETUNE: "sequential",
     DIFF_TUNING: "refresh",
+    RETENTION: "refresh",
     JOINT: "joint",
     STATIC: "static",
     REPLAY: "replay",
     "EWC": "ewc",
     "L2-SP": "l2-sp",
 }
-_DECIDING = (FINETUNE, DIFF_TUNING, JOINT)
+_DECIDING = (FINETUNE, DIFF_TUNING, RETENTION, JOINT)
 """Over all seeds, and first; the others on one seed, for their cost."""
 _STEPS = {"pacs": 500, "icons": 500, "drift": 500, "arriving": 250}
 """Of a phase: half of what the streams have."""
@@ -30,7 +31,12 @@ STUDY = Study(
     claim="With a bank that is refreshed before each phase, Diff-Tuning is better than standard fine-tuning on all phases so far.",
     recipe=MICRO,
     cells=tuple(
-        Cell(method, (f"training.steps={_STEPS[name]}",), seed, stream=(f"streams/{name}", f"method.kind={kind}"))
+        Cell(
+            method,
+            (f"training.steps={_STEPS[name]}", *BESIDE.get(method, ())),
+            seed,
+            stream=(f"streams/{name}", f"method.kind={kind}"),
+        )
         for methods, seeds in ((_DECIDING, SEEDS), (_METHODS.keys() - set(_DECIDING), SEEDS[:1]))
         for seed in seeds
         for name in STREAMS
@@ -39,13 +45,13 @@ STUDY = Study(
     ),
     metrics=("frechet", "kid", "heldout", "forgetting", "forward_transfer", "memorised"),
     claims=(
-        ahead("frechet"),
-        nowhere_behind("frechet", DIFF_TUNING),
-        ahead("heldout"),
-        nowhere_behind("heldout", DIFF_TUNING),
-        # What joint training, the upper bound, is ahead by is the gap.
-        ahead("frechet", JOINT, DIFF_TUNING),
-        ahead("heldout", JOINT, DIFF_TUNING),
+        *(
+            claim
+            for method in (DIFF_TUNING, RETENTION)
+            for metric in ("frechet", "heldout")
+            # What joint training, the upper bound, is ahead by is the gap.
+            for claim in (ahead(metric, method), nowhere_behind(metric, method), ahead(metric, JOINT, method))
+        ),
         ahead("heldout", DIFF_TUNING, STATIC),
         ahead("heldout", DIFF_TUNING, REPLAY),
     ),

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import MEASURED, METHODS, MICRO, cells, with_measured
+from difftuning.studies.axes import (
+    BESIDE,
+    MEASURED,
+    MEASURED_RETENTION,
+    METHODS,
+    MICRO,
+    RETENTION,
+    cells,
+    with_measured,
+)
 from difftuning.studies.base import Study
 from difftuning.studies.claims import ahead, nowhere_behind
 
@@ -21,12 +30,19 @@ STUDY = Study(
     source="",
     claim="Where is Diff-Tuning ahead of standard fine-tuning, by how much, and is a measured psi ever behind?",
     recipe=MICRO,
-    cells=with_measured(cells(TARGETS, METHODS, _REGIMES, "regime", seeds=(0,))),
+    cells=with_measured(cells(TARGETS, {**METHODS, **BESIDE}, _REGIMES, "regime", seeds=(0,)), beside=True),
     down="regime",
     metrics=("heldout", "heldout_best", "frechet", "kid"),
     claims=(
-        nowhere_behind("heldout", MEASURED, by=0.02),
-        ahead("heldout", MEASURED),
+        *(
+            claim
+            for method in (MEASURED, RETENTION, MEASURED_RETENTION)
+            for claim in (
+                nowhere_behind("heldout", method, by=0.02),
+                ahead("heldout", method),
+                ahead("frechet", method),
+            )
+        ),
         ahead("heldout"),
     ),
 )

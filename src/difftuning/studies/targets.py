@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import DIFF_TUNING, MEASURED, METHODS, MICRO, TARGETS, cells, with_measured
+from difftuning.studies.axes import (
+    BESIDE,
+    DIFF_TUNING,
+    MEASURED,
+    MEASURED_RETENTION,
+    METHODS,
+    MICRO,
+    RETENTION,
+    TARGETS,
+    cells,
+    with_measured,
+)
 from difftuning.studies.base import Study
-from difftuning.studies.claims import ahead
+from difftuning.studies.claims import ahead, nowhere_behind
 
 STUDY = Study(
     name="targets",
@@ -12,7 +23,7 @@ STUDY = Study(
     source="Table 1",
     claim="Diff-Tuning has the lowest distance on all eight targets, 24.6 % below standard fine-tuning in the mean.",
     recipe=MICRO,
-    cells=with_measured(cells(TARGETS, METHODS)),
+    cells=with_measured(cells(TARGETS, {**METHODS, **BESIDE}), beside=True),
     claims=(
         ahead("heldout", by=0.05),
         ahead("heldout_best"),
@@ -23,5 +34,11 @@ STUDY = Study(
         ahead("heldout", MEASURED, DIFF_TUNING),
         ahead("frechet", MEASURED),
         ahead("kid", MEASURED),
+        *(
+            ahead(metric, method)
+            for method in (RETENTION, MEASURED_RETENTION)
+            for metric in ("heldout", "heldout_best", "frechet", "kid")
+        ),
+        *(nowhere_behind("heldout", method, by=0.02) for method in (MEASURED, RETENTION, MEASURED_RETENTION)),
     ),
 )
