@@ -67,7 +67,7 @@ takes its part of both.
 |---|---:|---:|
 {_others(speed, big, bank, start)}
 
-{_bank(speed["bank"])}
+{_bank(speed["bank"], speed["bank_text"])}
 
 ## Memory
 
@@ -125,7 +125,7 @@ def _pixels(rows: list[dict[str, Any]]) -> str:
 
 
 def _others(speed: dict[str, Any], big: Any, bank: Any, start: Any) -> str:
-    swap, two, drawn = speed["swap"], speed["two_processes"], speed["bank"]
+    swap, two, banks = speed["swap"], speed["two_processes"], [speed["bank"], speed["bank_text"]]
     processes = [
         line
         for one in two["rows"]
@@ -138,14 +138,21 @@ def _others(speed: dict[str, Any], big: Any, bank: Any, start: Any) -> str:
             ("two that exchange nothing: what the second core brings", _ratio(one["two_apart_over_one"], 2), ""),
         )
     ]
+    drawing = [
+        line
+        for one in banks
+        for line in (
+            (
+                f"bank: samples a second over `{next(iter(one['distance'])).partition(',')[0]}` in its documented use, at equal distance ({one['chosen']})",
+                _ratio(one["speedup"], 2),
+                str(one["bound"]),
+            ),
+            ("the same over calls of 64", _ratio(one["speedup_over_calls_of_64"], 2), ""),
+        )
+    ]
     return _lines(
         [
-            (
-                f"bank: samples a second over `DiTPipeline` in its documented use, at equal distance ({drawn['chosen']})",
-                _ratio(drawn["speedup"], 2),
-                str(drawn["bound"]),
-            ),
-            ("the same over calls of 64 labels", _ratio(drawn["speedup_over_calls_of_64"], 2), ""),
+            *drawing,
             (
                 "swap curve at 11 shares over 11 runs, guided",
                 _ratio(swap["speedup_at_guidance_1.5"], 2),
@@ -165,15 +172,20 @@ def _others(speed: dict[str, Any], big: Any, bank: Any, start: Any) -> str:
     )
 
 
-def _bank(found: dict[str, Any]) -> str:
-    rows = ((name, f"{one['mean']:.1f} ± {one['spread']:.1f}") for name, one in found["distance"].items())
-    return f"""Why a bank is drawn with so few steps: Frechet distance of {found["count"]} samples of `{found["model"]}` from as many by 100 steps of DDIM,
-three seeds. The default is {found["default"]}. Of models by beta schedules (`DDPMScheduler`'s law) `bank.solver=dpm++lu bank.steps=12`
-is worth a try, and `bank.precision=bf16` where the machine has it: draw a hundred by both, and look.
+def _bank(classes: dict[str, Any], prompts: dict[str, Any]) -> str:
+    return f"""Why a bank is drawn with so few steps: Frechet distance of some samples from as many by 100 steps of DDIM, three seeds, of a
+DiT (`{classes["model"]}`, {classes["count"]} samples) and of a Stable Diffusion (`{prompts["model"]}`, {prompts["count"]}). The default is {classes["default"]}. Of models by
+beta schedules (`DDPMScheduler`'s law) `bank.solver=dpm++lu bank.steps=12` is worth a try, and `bank.precision=bf16` where the machine
+has it: draw a hundred by both, and look.
 
-| solver, steps, precision | distance |
-|---|---:|
-{_lines(rows)}"""
+| solver, steps, precision | DiT | Stable Diffusion |
+|---|---:|---:|
+{_lines((name, *(_distance(one, name) for one in (classes, prompts))) for name in {**classes["distance"], **prompts["distance"]})}"""
+
+
+def _distance(found: dict[str, Any], name: str) -> str:
+    one = found["distance"].get(name)
+    return "" if one is None else f"{one['mean']:.1f} ± {one['spread']:.1f}"
 
 
 if __name__ == "__main__":

@@ -180,7 +180,6 @@ def main() -> int:
     publish(
         {
             "model": given.model,
-            "pipeline": pipe.name,
             "count": given.count,
             "distance": distance,
             "chosen": chosen,

@@ -31,6 +31,6 @@ def test_they_are_annotators_of_any_size(kind: str, name: str, channels: int) ->
 
 def test_the_card_is_of_these_weights_and_does_not_flatter() -> None:
     card = json.loads(WEIGHTS.with_name("card.json").read_text())
-    assert card["parameters"] == sum(value.numel() for value in Depth().parameters())
+    assert card["parameters"] == sum(value.numel() for value in Depth().head.parameters())
     error = card["mean_squared_error"]
     assert 0 < error["network"]["depth"] < error["mean"]["depth"]
