@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difftuning.results import Row
 from difftuning.studies import KINDS
-from difftuning.studies.claims import ahead, nowhere_behind
+from difftuning.studies.claims import ahead, ahead_at_best, nowhere_behind
 
 PAIR = (("finetune", 0.2), ("diff-tuning", 0.3))
 
@@ -115,3 +115,25 @@ def test_claims_are_about_methods_of_their_study() -> None:
             for metric in ("heldout_best", "heldout_bank", "drift_fisher", "convergence")
         ]
         assert all(claim.check(rows) is not None for claim in study.claims), study.name
+
+
+def test_each_at_its_best_setting_is_compared_across_settings() -> None:
+    rows = [
+        row("finetune", 1.0, steps=1.5),
+        row("finetune", 2.0, steps=3.0),
+        row("diff-tuning", 1.5, steps=1.5),
+        row("diff-tuning", 0.8, steps=3.0),
+    ]
+    found = ahead_at_best("heldout").check(rows)
+    assert found is not None
+    assert "\N{MINUS SIGN}20.0% in the mean" in found.number
+    assert ahead_at_best("heldout").check(rows[:2]) is None
+
+
+def test_the_best_setting_is_that_of_the_mean_over_seeds() -> None:
+    rows = [row("finetune", 1.0, seed=seed, steps=1.5) for seed in (0, 1)]
+    rows += [row("diff-tuning", value, seed=seed, steps=1.5) for seed, value in ((0, 0.5), (1, 1.5))]
+    rows += [row("diff-tuning", 0.9, seed=seed, steps=3.0) for seed in (0, 1)]
+    found = ahead_at_best("heldout").check(rows)
+    assert found is not None
+    assert "\N{MINUS SIGN}10.0% in the mean, from \N{MINUS SIGN}10.0% to \N{MINUS SIGN}10.0%" in found.number

@@ -50,29 +50,38 @@ def ahead(
     Runs are compared in pairs that share target, setting and seed. A mean within two of its standard errors decides nothing.
     Rows with one of the settings `without` do not count.
     """
-    lower = LOWER_IS_BETTER.get(metric.removesuffix("_best"), True)
 
     def check(rows: Sequence[Row]) -> Finding | None:
-        changes = _changes([row for row in rows if not {*row.setting.values()} & {*without}], metric, method, baseline)
-        if not changes:
-            return None
-        mean = fmean(changes.values())
-        targets, seeds = {target for target, _ in changes}, {seed for _, seed in changes}
-        better = sum(change < 0 if lower else change > 0 for change in changes.values())
-        number = (
-            f"{mean:+.1%} in the mean, from {min(changes.values()):+.1%} to {max(changes.values()):+.1%}; "
-            f"better in {better} of {len(changes)} ({_count(targets, 'target')}, {_count(seeds, 'seed')})"
-        ).replace("-", "\N{MINUS SIGN}")
-        gain = (-mean if lower else mean) - by
-        return Finding(number, None if abs(gain) <= 2 * _standard_error(changes) else gain > 0)
+        kept = [row for row in rows if not {*row.setting.values()} & {*without}]
+        return _finding(_changes(kept, metric, method, baseline), _is_lower(metric), by)
 
     least = f" by {by:.1%} or more" if by else ""
     return Claim(f"{method} is ahead of {baseline}{least} in: {LABELS.get(metric, metric)}", check)
 
 
+def ahead_at_best(metric: str, method: str = "diff-tuning", baseline: str = "finetune") -> Claim:
+    """`ahead`, each in the setting that is best for it on a target, in the mean over seeds: one may suit one and not the other."""
+    lower = _is_lower(metric)
+
+    def check(rows: Sequence[Row]) -> Finding | None:
+        found: dict[tuple[str, str], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+        for row in rows:
+            if row.metric == metric and row.method in (method, baseline):
+                found[row.target, row.method][str(sorted(row.setting.items()))].append(row)
+        best = [
+            row.model_copy(update={"setting": {}})
+            for settings in found.values()
+            for row in (min if lower else max)(settings.values(), key=lambda same: fmean(row.value for row in same))
+        ]
+        return _finding(_changes(best, metric, method, baseline), lower, 0.0)
+
+    text = f"{method} is ahead of {baseline}, each at its best setting, in: {LABELS.get(metric, metric)}"
+    return Claim(text, check)
+
+
 def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: float = 0.0) -> Claim:
     """One method is nowhere worse than another by more than a share: on no target, in no setting, in the mean over seeds."""
-    lower = LOWER_IS_BETTER.get(metric.removesuffix("_best"), True)
+    lower = _is_lower(metric)
 
     def check(rows: Sequence[Row]) -> Finding | None:
         places: dict[tuple[str, str], list[Row]] = defaultdict(list)
@@ -89,6 +98,26 @@ def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: flo
 
     text = f"{method} is nowhere behind {baseline} by more than {by:.0%} in: {LABELS.get(metric, metric)}"
     return Claim(text, check)
+
+
+def _is_lower(metric: str) -> bool:
+    """Whether less of it is better."""
+    return LOWER_IS_BETTER.get(metric.removesuffix("_best"), True)
+
+
+def _finding(changes: Mapping[tuple[str, int], float], lower: bool, by: float) -> Finding | None:
+    """What changes by (target, seed) say of being better by a share."""
+    if not changes:
+        return None
+    mean = fmean(changes.values())
+    targets, seeds = {target for target, _ in changes}, {seed for _, seed in changes}
+    better = sum(change < 0 if lower else change > 0 for change in changes.values())
+    number = (
+        f"{mean:+.1%} in the mean, from {min(changes.values()):+.1%} to {max(changes.values()):+.1%}; "
+        f"better in {better} of {len(changes)} ({_count(targets, 'target')}, {_count(seeds, 'seed')})"
+    ).replace("-", "\N{MINUS SIGN}")
+    gain = (-mean if lower else mean) - by
+    return Finding(number, None if abs(gain) <= 2 * _standard_error(changes) else gain > 0)
 
 
 def _changes(rows: Sequence[Row], metric: str, method: str, baseline: str) -> dict[tuple[str, int], float]:

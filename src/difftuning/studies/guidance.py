@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import MEASURED, METHODS, MICRO, TUNING_TARGETS, cells, with_measured
+from difftuning.studies.axes import (
+    BESIDE,
+    DIFF_TUNING,
+    FINETUNE,
+    MEASURED,
+    METHODS,
+    MICRO,
+    RETENTION,
+    TUNING_TARGETS,
+    cells,
+    with_measured,
+)
 from difftuning.studies.base import Study
-from difftuning.studies.claims import ahead
+from difftuning.studies.claims import ahead, ahead_at_best
 
+_METHODS = {**METHODS, **BESIDE}
 _AWAY_FROM = {"": (), "domain guidance": ("sampling.negative=pretrained",)}
 _SCALES = {str(scale): (f"sampling.guidance={scale}",) for scale in (1, 1.5, 2, 3, 4)}
 _WAYS = {
     f"{method} + {name}" if name else method: (*overrides, *changes)
     for name, changes in _AWAY_FROM.items()
-    for method, overrides in METHODS.items()
+    for method, overrides in _METHODS.items()
 }
 
 STUDY = Study(
@@ -31,8 +43,12 @@ STUDY = Study(
     down="scale",
     metrics=("frechet", "kid", "precision", "recall", "memorised"),
     claims=(
-        *(ahead("kid", f"{method} + domain guidance", method) for method in METHODS),
-        ahead("kid"),
-        ahead("kid", MEASURED),
+        *(ahead("kid", f"{method} + domain guidance", method) for method in _METHODS),
+        *(ahead("kid", method) for method in (DIFF_TUNING, MEASURED, RETENTION)),
+        *(
+            ahead_at_best(metric, method)
+            for method in (DIFF_TUNING, RETENTION, f"{FINETUNE} + domain guidance", f"{RETENTION} + domain guidance")
+            for metric in ("frechet", "kid")
+        ),
     ),
 )
