@@ -96,3 +96,7 @@ def test_configs_build_the_chain() -> None:
     only_target = build_chain(PowerConfig(), ConstantConfig(value=0), LINEAR, clock)
     assert not only_target.uses_bank
     assert not only_target.complementary
+    beside = build_chain(PowerConfig(tau=1), None, LINEAR, clock, whole_target=True)
+    assert torch.equal(beside.psi(u), torch.ones_like(u))
+    assert torch.equal(beside.xi(u), 1 - u)
+    assert not build_chain(PowerConfig(tau=0), None, LINEAR, clock, whole_target=True).uses_bank, "standard fine-tuning"

@@ -152,14 +152,16 @@ def test_advised_cells_take_the_coefficient_of_their_probe_which_is_a_cell_too(
 ) -> None:
     out, one = tmp_path / "out", small(recipe_file, steps=8)
     plain = one.cells[0]
-    advised = tuple(replace(plain, method=coefficient, advised=coefficient) for coefficient in ("psi", "xi"))
+    beside = (*plain.overrides, "coefficients.whole_target=true")
+    advised = (
+        replace(plain, method="measured", advised=True),
+        replace(plain, method="beside", advised=True, overrides=beside),
+    )
     rows = run(replace(one, cells=(*advised, plain)), out)
-    assert {row.method for row in rows if row.metric == "heldout"} == {"psi", "xi", "finetune"}
+    assert {row.method for row in rows if row.metric == "heldout"} == {"measured", "beside", "finetune"}
     recipes = [load_recipe(path)["coefficients"] for path in (out / "cells").glob("*/recipe.yaml")]
-    assert sorted(found["psi"]["kind"] for found in recipes) == ["constant", "measured", "power"]
-    by_kind = {found["psi"]["kind"]: found for found in recipes}
-    knots = by_kind["measured"]["psi"]["knots"]
-    assert by_kind["constant"]["xi"]["knots"] == [[u, pytest.approx(1 - psi, abs=1e-3)] for u, psi in knots]
+    found = sorted((one["psi"]["kind"], bool(one.get("whole_target"))) for one in recipes)
+    assert found == [("measured", False), ("measured", True), ("power", False)]
 
 
 def test_an_unknown_study_is_named_with_the_nearest(tmp_path: Path) -> None:

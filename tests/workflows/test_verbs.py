@@ -25,7 +25,7 @@ from difftuning.training.checkpoints import Checkpoints, read, tensors_digest
 from difftuning.workflows import bank
 from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
-from difftuning.workflows.evaluate import Judge, evaluate
+from difftuning.workflows.evaluate import Judge, evaluate, method_of
 from difftuning.workflows.info import info
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import load
@@ -449,6 +449,26 @@ def test_a_large_target_is_compared_with_a_spread_part_of_it(recipe_file: Path, 
     assert Judge(recipe, target).training.features.shape[0] == 2
     report([tmp_path / "run"], tmp_path / "report.html")
     assert "Nearest training images" in (tmp_path / "report.html").read_text()
+
+
+def test_the_whole_target_is_psi_of_one_and_what_psi_leaves_as_xi(recipe_file: Path, tmp_path: Path) -> None:
+    forms = {
+        "short": ["coefficients.whole_target=true", "coefficients.psi={kind: power, tau: 1}"],
+        "long": [
+            "coefficients.psi={kind: constant, value: 1}",
+            "coefficients.xi={kind: power-of-complement, tau: 1}",
+        ],
+    }
+    for name, form in forms.items():
+        made = load(str(recipe_file), [*form, f"out={tmp_path / name}", f"bank_folder={tmp_path / 'bank'}"])
+        assert method_of(made) == "diff-tuning"
+        train(made)
+    short, long = (contents(tmp_path / name / "model/transformer") for name in forms)
+    assert short == long
+    plain = load(str(recipe_file), [*forms["short"], "coefficients.psi.tau=0"])
+    assert method_of(plain) == "finetune"
+    with pytest.raises(ConfigError, match="leave one of the two out"):
+        load(str(recipe_file), ["coefficients.whole_target=true", "coefficients.xi={kind: constant, value: 0.5}"])
 
 
 def test_a_probe_advises_a_psi_that_a_recipe_takes(recipe_file: Path, tmp_path: Path) -> None:

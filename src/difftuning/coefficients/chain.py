@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from difftuning.coefficients.families import Family, Psi, Xi, build
+from difftuning.coefficients.families import Constant, Family, Psi, Xi, build
 from difftuning.errors import ConfigError
 from difftuning.noise.clock import Clock
 from difftuning.noise.process import NoiseProcess
@@ -108,13 +108,18 @@ def _check_direction(name: str, family: Family, u: Tensor, step: Tensor, should:
 
 
 def build_chain(
-    psi: Psi, xi: Xi | None, process: NoiseProcess, clock: Clock, any_direction: bool = False
+    psi: Psi,
+    xi: Xi | None,
+    process: NoiseProcess,
+    clock: Clock,
+    any_direction: bool = False,
+    whole_target: bool = False,
 ) -> ChainOfForgetting:
-    """The chain that configs describe; `xi=None` is 1 - psi.
+    """The chain that configs describe; `xi=None` is 1 - psi, with `whole_target` beside a psi of 1.
 
     Raises:
         ConfigError: see `ChainOfForgetting`.
     """
     rising = build(psi, process, clock)
     falling = Complement(rising) if xi is None else build(xi, process, clock)
-    return ChainOfForgetting(rising, falling, any_direction)
+    return ChainOfForgetting(Constant(1.0) if whole_target else rising, falling, any_direction)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from pydantic import JsonValue
 
-from difftuning.studies.base import Cell, Coefficient
+from difftuning.studies.base import Cell
 
 MICRO = "studies/micro"
 """The recipe of the small scale: 16x16 pixels."""
@@ -48,6 +48,8 @@ BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Retention that takes nothing from the target; the paper has it among its ablations."""
 LABELS_TOO = ("training.retention_labels=0.5",)
 """Half of the bank under the target's classes, which the paper does not have: the other half of what `MEASURED` stands for."""
+WHOLE_TARGET = ("coefficients.whole_target=true",)
+"""Retention beside the whole weight of the target."""
 
 
 def cells(
@@ -78,19 +80,18 @@ def cells(
 def with_measured(plain: Sequence[Cell], beside: bool = False) -> tuple[Cell, ...]:
     """The cells and, behind those of one place, Diff-Tuning with the psi that the standard fine-tuning among them advises.
 
-    Its bank comes under the target's classes too. With `beside`, also psi = 1 and, beside it, xi of 1 minus the advised psi.
+    Its bank comes under the target's classes too. With `beside`, also the whole target, and 1 less that psi as retention.
     """
-    ways: list[tuple[str, Coefficient, tuple[str, ...]]] = [(MEASURED, "psi", LABELS_TOO)]
-    ways += [(MEASURED_RETENTION, "xi", ())] if beside else []
+    ways = {MEASURED: LABELS_TOO, **({MEASURED_RETENTION: WHOLE_TARGET} if beside else {})}
     found: list[Cell] = []
     for _, place in groupby(plain, lambda cell: (cell.seed, cell.overrides[0], str(cell.setting))):
         together = list(place)
         found += together
         found += (
-            replace(cell, method=method, overrides=(*cell.overrides, *more), advised=advised)
+            replace(cell, method=method, overrides=(*cell.overrides, *more), advised=True)
             for cell in together
             if cell.method == FINETUNE
-            for method, advised, more in ways
+            for method, more in ways.items()
         )
     return tuple(found)
 

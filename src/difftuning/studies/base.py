@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from pydantic import JsonValue
 
 from difftuning.studies.claims import Claim
-
-Coefficient = Literal["psi", "xi"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +19,7 @@ class Cell:
         overrides: what is changed in the recipe of the study, as on the command line.
         seed: of the training.
         setting: what else sets the cell apart, for tables: {"tau": 0.3}.
-        advised: the coefficient that the same run with tau = 0 advises, which is made first: psi, with xi = 1 - psi; or that xi,
-            with psi = 1.
+        advised: psi is the one that the same run with tau = 0 advises, which is made first.
         stream: a shipped stream and overrides of it, in the place of a single run; `overrides` then change the recipe of every
             phase. Empty for a single run.
     """
@@ -32,7 +28,7 @@ class Cell:
     overrides: tuple[str, ...]
     seed: int
     setting: Mapping[str, JsonValue] = field(default_factory=dict)
-    advised: Coefficient | None = None
+    advised: bool = False
     stream: tuple[str, ...] = ()
 
 

@@ -118,8 +118,10 @@ class Assembly:
 
 def chain_of(recipe: Recipe, backbone: Backbone) -> ChainOfForgetting:
     """Psi and xi for this model."""
-    coefficients = recipe.coefficients
-    return build_chain(coefficients.psi, coefficients.xi, backbone.process, backbone.clock, coefficients.any_direction)
+    asked = recipe.coefficients
+    return build_chain(
+        asked.psi, asked.xi, backbone.process, backbone.clock, asked.any_direction, bool(asked.whole_target)
+    )
 
 
 def _weight(recipe: Recipe, backbone: Backbone) -> Callable[[Tensor], Tensor] | None:

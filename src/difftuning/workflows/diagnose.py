@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -64,7 +64,7 @@ def _diagnose(
     run = open_run(path)
     recipe, before = recipe or run.recipe, run.before
     model = drawn_from(run, recipe.sampling)
-    advice = advice_of(recipe)[0] if advise else None
+    advice = advice_of(recipe) if advise else None
     judge = Judge(recipe, run.target, run.controls)
 
     def distance(images: Tensor) -> dict[str, float]:
@@ -112,12 +112,8 @@ def _diagnose(
     return found
 
 
-def advice_of(probe: Recipe, coefficient: Literal["psi", "xi"] = "psi") -> tuple[str, ...]:
-    """Coefficients for a target, measured on a finished run of standard fine-tuning, as overrides.
-
-    Args:
-        probe: the recipe of that run.
-        coefficient: "psi" for the measured psi and xi = 1 - psi; "xi" for that xi beside psi = 1.
+def advice_of(probe: Recipe) -> str:
+    """A psi for a target, measured on a finished run of standard fine-tuning, as an override.
 
     Raises:
         ConfigError: the run is not one.
@@ -134,6 +130,5 @@ def advice_of(probe: Recipe, coefficient: Literal["psi", "xi"] = "psi") -> tuple
         for record in records
     ]
     knots = measured_psi(curves[0] if curves else (), curves[1:])
-    texts = ", ".join(f"[{u:.2f}, {psi if coefficient == 'psi' else 1 - psi:.3f}]" for u, psi in knots)
-    advised = f"coefficients.{coefficient}={{kind: measured, knots: [{texts}]}}"
-    return (advised,) if coefficient == "psi" else ("coefficients.psi={kind: constant, value: 1}", advised)
+    texts = ", ".join(f"[{u:.2f}, {psi:.3f}]" for u, psi in knots)
+    return f"coefficients.psi={{kind: measured, knots: [{texts}]}}"

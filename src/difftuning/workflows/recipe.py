@@ -44,10 +44,19 @@ class CoefficientsConfig(Section):
     """Reconsolidation, rising with u; the paper's default is u (power with tau = 1)."""
     xi: Xi | None = None
     """Retention, falling with u; null for the paper's 1 - psi."""
+    whole_target: bool | None = None
+    """Train on the target at its whole weight, and retain beside it: psi is then 1 at each u, and xi is 1 less the `psi` above.
+    Null is no."""
     any_direction: bool = False
     """Allow a psi that falls or a xi that rises, for ablations."""
     weighting: Weighting | None = None
     """A weight of the loss over noise levels besides, of both streams alike; null for none."""
+
+    @model_validator(mode="after")
+    def _one_retention(self) -> CoefficientsConfig:
+        if self.whole_target and self.xi is not None:
+            raise ValueError("whole_target takes retention from psi, and xi is set besides; leave one of the two out")
+        return self
 
 
 class SamplingConfig(Section):

@@ -43,11 +43,13 @@ from difftuning.workflows.train import train
 SWAP_SAMPLES = 256
 """At most so many behind each point of a swap curve."""
 ALL = "all"
-_ADVISED = {None: "", "psi": "advised", "xi": "advised xi"}
-"""What the key of a cell says of an advised coefficient."""
 QUICK = "quick"
 """The folder of what `quick` writes, below that of results and that of pages."""
-PROBE = ("coefficients.psi={kind: power, tau: 0}", "training.retention_labels=null")
+PROBE = (
+    "coefficients.psi={kind: power, tau: 0}",
+    "coefficients.whole_target=null",
+    "training.retention_labels=null",
+)
 """What makes a run the probe of an advised one, and the standard that another is measured by: standard fine-tuning."""
 
 
@@ -204,11 +206,11 @@ class Queue:
         return alone(self.out / "locks" / f"{folder.name}.lock", wait)
 
     def key(self, one: Study, cell: Cell) -> str:
-        """The digest of what decides the rows of a cell, which says only of an advised coefficient that it is one."""
+        """The digest of what decides the rows of a cell, which says only of an advised psi that it is one."""
         if cell.stream:
             return Path(self._stream(cell).out).name
         made = self._placed(one, cell)
-        return _digest(made.folder.name, _judged(made).stem, _ADVISED[cell.advised])
+        return _digest(made.folder.name, _judged(made).stem, "advised" if cell.advised else "")
 
     def recipe(self, one: Study, cell: Cell, wait: bool = True) -> Recipe:
         """The recipe of a cell, in the folders that its content decides; where it is advised, its probe is made first.
@@ -216,11 +218,11 @@ class Queue:
         Raises:
             BusyError: another process is at the probe, without `wait`.
         """
-        if cell.advised is None:
+        if not cell.advised:
             return self._placed(one, cell)
         probe = self._placed(one, cell, *PROBE)
         self._finish(probe, wait)
-        return self._placed(one, cell, *advice_of(probe, cell.advised))
+        return self._placed(one, cell, advice_of(probe))
 
     def _placed(self, one: Study, cell: Cell, *more: str) -> Recipe:
         made = recipe.load(one.recipe, [*cell.overrides, *more, f"seed={cell.seed}"])
