@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -65,6 +66,8 @@ LONGEST = 44
 """Characters of a name beside a row of a figure."""
 LETTER = 0.075
 """Inches that a letter of a name takes, give or take."""
+LINE = 0.23
+"""The height of a line of a legend, in inches."""
 
 
 def draw_svg(
@@ -75,7 +78,7 @@ def draw_svg(
     Args:
         draws: one a panel.
         width: in inches.
-        height: in inches.
+        height: in inches, with a legend of one line.
         rows: what the whole numbers of the y axis of a single panel stand for, where they are names.
     """
     with mpl.rc_context(STYLE):
@@ -88,12 +91,14 @@ def draw_svg(
             shown |= dict(zip(names, handles, strict=True))
         if shown:
             # Above the plot, where it hides no point; the sign before a name takes half an inch.
-            columns = int(width // (0.5 + LETTER * max(map(len, shown))))
+            columns = min(len(shown), max(int(width // (0.5 + LETTER * max(map(len, shown)))), 1))
+            # A plot keeps its height below a legend of many lines.
+            figure.set_figheight(height + LINE * (math.ceil(len(shown) / columns) - 1))
             figure.legend(
                 shown.values(),
                 shown,
                 loc="outside upper left",
-                ncols=min(len(shown), max(columns, 1)),
+                ncols=columns,
                 columnspacing=1.4,
             )
         out = io.BytesIO()
