@@ -7,6 +7,7 @@ import math
 import re
 import runpy
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from difftuning.reporting.sections import METRICS
 from difftuning.reporting.tables import pivot
 from difftuning.results import read_rows
 from difftuning.studies import KINDS
-from difftuning.studies.claims import ahead
+from difftuning.studies.claims import ahead, ahead_at_best
 from difftuning.workflows.recipes import show
 from difftuning.workflows.study_files import page_of
 from difftuning.workflows.study_index import write_index
@@ -24,6 +25,8 @@ from difftuning.workflows.study_index import write_index
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "benchmarks" / "results"
+SHOWN = ("diff-tuning", "retention only", "measured")
+"""The methods of the table of targets, in its order."""
 
 
 def test_the_table_of_the_demo() -> None:
@@ -78,21 +81,48 @@ def test_the_costs_in_the_readme() -> None:
 
 
 def test_the_shares_of_copies() -> None:
-    found: dict[str, list[float]] = {}
+    found: dict[str, dict[str, list[float]]] = {}
     for row in read_rows(RESULTS / "targets.json"):
         if row.metric == "memorised":
-            found.setdefault(row.method, []).append(row.value)
-    means = [100 * sum(found[method]) / len(found[method]) for method in ("finetune", "diff-tuning", "measured")]
+            found.setdefault(row.method, {}).setdefault(row.target, []).append(row.value)
+    means = [100 * fmean(map(fmean, found[method].values())) for method in ("finetune", *SHOWN)]
     told = re.findall(r"([\d.]+) %", README.partition("copies of training images is")[2])
-    assert told[:3] == [f"{mean:.1f}" for mean in means]
+    assert told[:4] == [f"{mean:.1f}" for mean in means]
 
 
-@pytest.mark.parametrize("metric", ["heldout", "heldout_best", "frechet"])
+@pytest.mark.parametrize("metric", ["heldout", "heldout_best", "frechet", "kid"])
 def test_the_table_of_the_targets(metric: str) -> None:
     rows = read_rows(RESULTS / "targets.json")
-    found = [ahead(metric, method).check(rows) for method in ("diff-tuning", "measured")]
-    cells = " | ".join(one.number.partition(";")[0] for one in found if one)
+    found = [ahead(metric, method).check(rows) for method in SHOWN]
+    cells = " | ".join(one.number.partition(";")[0].replace(" in the mean", "") for one in found if one)
     assert f"| {cells} |" in README
+
+
+def test_how_many_runs_are_behind_the_table() -> None:
+    rows = read_rows(RESULTS / "targets.json")
+    made = {method: len({row.cell for row in rows if row.method == method}) for method in SHOWN}
+    assert made["diff-tuning"] == made["measured"] == 24
+    assert f"with {made['retention only']} of its 24 runs made" in README
+
+
+def test_what_retention_beside_the_whole_target_costs_and_brings() -> None:
+    rows = read_rows(RESULTS / "map.json")
+    values = {
+        (row.method, row.metric, row.target, row.setting["regime"]): row.value
+        for row in rows
+        if row.metric in ("heldout", "frechet")
+    }
+    for metric in ("heldout", "frechet"):
+        worst = max(
+            value / values["finetune", *place] - 1
+            for (method, *place), value in values.items()
+            if method == "retention only" and place[0] == metric and ("finetune", *place) in values
+        )
+        assert f"{100 * worst:.1f} %" in README.partition("It is not free everywhere: with")[2][:300]
+    best = ahead_at_best("frechet", "retention only").check(read_rows(RESULTS / "guidance.json"))
+    assert best is not None
+    told = README.partition("Frechet distance by ")[2].partition(" %")[0]
+    assert best.number.startswith(f"\N{MINUS SIGN}{told}%")
 
 
 def test_the_table_of_what_tuners_cost() -> None:
