@@ -39,6 +39,7 @@ METHODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         # Section 4.4: the target at its whole weight, xi = 1 - u beside it.
+        # Written out and not by `whole_target`, since finished cells are keyed by their recipe.
         RETENTION: (
             "coefficients.psi={kind: constant, value: 1}",
             "coefficients.xi={kind: power-of-complement, tau: 1}",
