@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from difftuning.results import Row
 from difftuning.studies import KINDS
-from difftuning.studies.claims import ahead, ahead_at_best, nowhere_behind
+from difftuning.studies.claims import ahead, ahead_at_best, nowhere_behind, sooner
 
 PAIR = (("finetune", 0.2), ("diff-tuning", 0.3))
 
@@ -112,7 +114,10 @@ def test_claims_are_about_methods_of_their_study() -> None:
         rows += [
             row(method, 1.0, metric)
             for method in methods
-            for metric in ("heldout_best", "heldout_bank", "drift_fisher", "convergence")
+            for metric in (
+                *("heldout_best", "heldout_bank", "drift_fisher", "convergence"),
+                *("frechet_best", "heldout_curve", "frechet_curve"),
+            )
         ]
         assert all(claim.check(rows) is not None for claim in study.claims), study.name
 
@@ -137,3 +142,22 @@ def test_the_best_setting_is_that_of_the_mean_over_seeds() -> None:
     found = ahead_at_best("heldout").check(rows)
     assert found is not None
     assert "\N{MINUS SIGN}10.0% in the mean, from \N{MINUS SIGN}10.0% to \N{MINUS SIGN}10.0%" in found.number
+
+
+def test_sooner_compares_the_steps_to_the_lowest_of_the_other_curve() -> None:
+    def curve(method: str, values: Sequence[float], target: str) -> list[Row]:
+        points = zip((100, 200, 300, 400), values, strict=True)
+        return [row(method, value, "heldout_curve", target).model_copy(update={"step": step}) for step, value in points]
+
+    base = [*curve("finetune", (5, 4, 3, 3.5), "a"), *curve("finetune", (5, 3, 4, 4), "b")]
+    fast = [*curve("diff-tuning", (4, 3, 2, 2), "a"), *curve("diff-tuning", (2, 3, 4, 4), "b")]
+    found = sooner("heldout").check([*base, *fast])
+    assert found is not None
+    assert found.number.startswith(
+        "steps to it: \N{MINUS SIGN}41.7% in the mean, from \N{MINUS SIGN}50.0% to \N{MINUS SIGN}33.3%"
+    )
+    assert found.agrees
+    never = sooner("heldout").check([*base, *curve("diff-tuning", (9, 8, 7, 6), "a"), *fast[4:]])
+    assert never is not None
+    assert (never.number, never.agrees) == ("1 of 2 runs never come to it", False)
+    assert sooner("heldout").check(base) is None

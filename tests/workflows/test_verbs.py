@@ -86,6 +86,25 @@ def test_from_recipe_to_report(recipe_file: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "images") == before, "the input folder was written to"
 
 
+def test_distances_while_training_end_in_the_one_of_the_run_and_change_nothing(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    plain = train(load(str(recipe_file), [f"out={tmp_path / 'plain'}"]))
+    told = train(load(str(recipe_file), [f"out={tmp_path / 'told'}", "evaluation.distance_every=5"]))
+    assert told["weights_digest"] == plain["weights_digest"]
+    rows = evaluate(tmp_path / "told")["rows"]
+    for metric in ("frechet", "kid"):
+        curve = {row["step"]: row["value"] for row in rows if row["metric"] == f"{metric}_curve"}
+        assert list(curve) == [0, 5, 10, 12]
+        assert curve[12] == pytest.approx(next(row["value"] for row in rows if row["metric"] == metric), rel=1e-5)
+        lowest = next(row for row in rows if row["metric"] == f"{metric}_best")
+        assert (lowest["value"], lowest["step"]) == min((value, step) for step, value in curve.items())
+        assert lowest["network"] == "efficientnet-lite0@128"
+        assert lowest["n"] == load(str(recipe_file), []).evaluation.samples
+    page = report([tmp_path / "told"], tmp_path / "page.html").read_text()
+    assert "Each point draws its samples from the same seeds" in page
+
+
 def test_training_again_changes_nothing(recipe_file: Path, tmp_path: Path) -> None:
     recipe = load(str(recipe_file), [])
     first = train(recipe)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from matplotlib.axes import Axes
@@ -18,13 +18,20 @@ SIGNS = 20
 
 
 def training_curves(series: Mapping[str, Sequence[tuple[int, float]]], what: str = HELDOUT) -> bytes:
-    """An error against training steps; the axis fits what comes after the first point, which may lie above it.
+    """A measure against training steps; the axis fits what comes after the first point, which may lie above it.
 
     Args:
-        series: run -> (step, error). Runs named `METHOD seed N` share the colour of their method; several of one method
+        series: run -> (step, value). Runs named `METHOD seed N` share the colour of their method; several of one method
             are drawn thin, with their mean over the steps that all of them have.
-        what: the kind of error, for the axis.
+        what: is measured, for the axis.
     """
+    return draw_svg(curve_panel(series, what))
+
+
+def curve_panel(
+    series: Mapping[str, Sequence[tuple[int, float]]], what: str, title: str = ""
+) -> Callable[[Axes], None]:
+    """The axes of `training_curves`, for a figure of several."""
 
     def draw(axes: Axes) -> None:
         for index, (method, runs) in enumerate(_by_method(series).items()):
@@ -42,11 +49,13 @@ def training_curves(series: Mapping[str, Sequence[tuple[int, float]]], what: str
         later = [value for points in series.values() for _, value in points[1:]]
         if later and (height := max(later) - min(later)):
             axes.set_ylim(min(later) - 0.15 * height, max(later) + 0.3 * height)
+        axes.set_title(title)
         axes.set_xlabel("training steps")
-        axes.set_ylabel(what)
+        # A network's name in brackets gets a line of its own.
+        axes.set_ylabel(what.replace(" (", "\n("))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
-    return draw_svg(draw)
+    return draw
 
 
 def error_by_u(curves: Mapping[str, Sequence[float]], reference: Sequence[float], what: str) -> bytes:

@@ -124,6 +124,7 @@ class ReportData:
         steps: (training step, method -> grid of samples at that step), in order.
         series: `METHOD` or `METHOD seed N` -> (step, held-out error) while training.
         losses: the same for the loss.
+        distances: the same for the Frechet distance, where it was measured while training.
         obedience: what control consistency is measured by -> method -> seed -> (step, consistency); of ControlNets.
         obeying: (training step, method -> controls, and below each what was drawn under it), in order.
         by_obedience: method -> the most and the least obedient of them at the last step: controls, drawn images, and maps of these.
@@ -158,6 +159,7 @@ class ReportData:
     steps: Sequence[tuple[int, Mapping[str, bytes]]] = ()
     series: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
     losses: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    distances: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
     obedience: Mapping[str, Mapping[str, Mapping[int, Sequence[tuple[int, float]]]]] = field(default_factory=dict)
     obeying: Sequence[tuple[int, Mapping[str, bytes]]] = ()
     by_obedience: Mapping[str, bytes] = field(default_factory=dict)

@@ -131,6 +131,11 @@ def _training(data: ReportData) -> Section | None:
             "The triangle marks the lowest point. Where a curve turns up, the model starts to forget or to memorise."
         )
         pictures.append(Picture(figures.training_curves(series), "held-out error", caption))
+    distances = {name: points for name, points in data.distances.items() if points}
+    if distances:
+        what = LABELS["frechet"]
+        caption = "Each point draws its samples from the same seeds, guided by the model's own answer without a class."
+        pictures.append(Picture(figures.training_curves(distances, what), what, caption))
     losses = {name: points for name, points in data.losses.items() if points}
     if losses:
         caption = "The mean of the batches since the point before; a run's own coefficients weigh it, so levels do not compare."

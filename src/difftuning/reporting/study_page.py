@@ -12,11 +12,14 @@ from difftuning.atomic import write_bytes
 from difftuning.json_files import write_text
 from difftuning.reporting import figures, study_figures
 from difftuning.reporting.settings_table import BASELINE, heading, place, settings_table
+from difftuning.reporting.svg import draw_svg
 from difftuning.reporting.tables import LABELS
 from difftuning.results import Row
 
-CURVE = "heldout_curve"
-"""The metric whose rows are the held-out error while training."""
+CURVE = "_curve"
+"""How the metrics end whose rows are a measure while training."""
+CURVES = ("heldout", "frechet")
+"""Those that are drawn."""
 CONSISTENCY, LEAP = "consistency_curve", "convergence"
 """Those of how far a ControlNet obeys while it trains, and of the step at which it begins to."""
 MOST_SIGNS = 3
@@ -34,7 +37,7 @@ class StudyPage:
         claim: what the paper says, or what is asked.
         down: what the lines of its tables are: "target", or the key of a setting.
         metrics: the tables, the first one drawn.
-        curves: draw the error while training instead.
+        curves: draw error and distance while training instead.
         leaps: draw the control consistency while training instead, with the moment of its leap.
         rows: measured numbers.
         finished: how many cells they come from.
@@ -99,12 +102,7 @@ class StudyPage:
         if self.leaps:
             return self._leaps()
         if self.curves:
-            series: dict[str, list[tuple[int, float]]] = defaultdict(list)
-            first = self.rows[0].target if self.rows else ""
-            for row in self.rows:
-                if row.metric == CURVE and row.target == first:
-                    series[f"{row.method} seed {row.seed}"].append((row.step, row.value))
-            return figures.training_curves(series) if series else None
+            return self._curves()
         metric = self.metrics[0]
         shown = [row for row in self.rows if row.metric == metric]
         if not shown:
@@ -121,6 +119,19 @@ class StudyPage:
             for target, curves in panels.items()
         }
         return study_figures.over_setting(means, self.down, heading(shown, metric))
+
+    def _curves(self) -> bytes | None:
+        """A panel a target and a measure: each method while it trains."""
+        series: dict[tuple[str, str], dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
+        for row in self.rows:
+            metric = row.metric.removesuffix(CURVE)
+            if row.metric.endswith(CURVE) and metric in CURVES:
+                series[metric, row.target][f"{row.method} seed {row.seed}"].append((row.step, row.value))
+        panels = [
+            figures.curve_panel(runs, LABELS[metric], target)
+            for (metric, target), runs in sorted(series.items(), key=lambda item: CURVES.index(item[0][0]))
+        ]
+        return draw_svg(*panels, width=max(5.4, 3.4 * len(panels))) if panels else None
 
     def _leaps(self) -> bytes | None:
         """A panel a line of the tables: the consistency of each method, and when it leaps."""

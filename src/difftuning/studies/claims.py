@@ -79,6 +79,33 @@ def ahead_at_best(metric: str, method: str = "diff-tuning", baseline: str = "fin
     return Claim(text, check)
 
 
+def sooner(metric: str, method: str = "diff-tuning", baseline: str = "finetune") -> Claim:
+    """One method comes down to the lowest of another's curve in fewer steps, both measured at the same ones; it holds if all do."""
+
+    def check(rows: Sequence[Row]) -> Finding | None:
+        curves: dict[tuple[str, int], dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
+        for row in rows:
+            if row.metric == f"{metric}_curve":
+                curves[row.target, row.seed][row.method].append((row.step, row.value))
+        pairs = {
+            key: (found[baseline], found[method]) for key, found in curves.items() if {method, baseline} <= {*found}
+        }
+        if not pairs:
+            return None
+        shares: dict[tuple[str, int], float] = {}
+        for key, (base, own) in pairs.items():
+            step, lowest = min(base, key=lambda point: point[1])
+            if reached := [at for at, value in own if value <= lowest]:
+                shares[key] = min(reached) / step - 1 if step else 0.0
+        found = _finding(shares, True, 0.0)
+        if len(shares) == len(pairs) and found is not None:
+            return Finding(f"steps to it: {found.number}", found.agrees)
+        return Finding(f"{len(pairs) - len(shares)} of {len(pairs)} runs never come to it", False)
+
+    text = f"{method} comes to the lowest of {baseline} in fewer steps in: {LABELS.get(metric, metric)}"
+    return Claim(text, check)
+
+
 def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: float = 0.0) -> Claim:
     """One method is nowhere worse than another by more than a share: on no target, in no setting, in the mean over seeds."""
     lower = _is_lower(metric)

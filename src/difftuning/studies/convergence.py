@@ -1,12 +1,15 @@
-"""Fig. 6a: the error against the steps, past the point where standard fine-tuning turns."""
+"""Fig. 6a: error and distance against the steps, past the point where standard fine-tuning turns."""
 
 from __future__ import annotations
 
-from difftuning.studies.axes import METHODS, MICRO, TUNING_TARGETS, cells
+from difftuning.studies.axes import BESIDE, DIFF_TUNING, METHODS, MICRO, RETENTION, TUNING_TARGETS, cells
 from difftuning.studies.base import Study
-from difftuning.studies.claims import ahead
+from difftuning.studies.claims import ahead, sooner
 
-_LONG = {name: (*overrides, "training.steps=6000") for name, overrides in METHODS.items()}
+_LONG = {
+    name: (*overrides, "training.steps=6000", "evaluation.distance_every=500")
+    for name, overrides in {**METHODS, **BESIDE}.items()
+}
 
 STUDY = Study(
     name="convergence",
@@ -15,9 +18,15 @@ STUDY = Study(
     claim="Diff-Tuning converges faster and lower than standard fine-tuning.",
     recipe=MICRO,
     cells=cells(TUNING_TARGETS, _LONG),
+    metrics=("heldout", "heldout_best", "frechet", "frechet_best", "kid", "kid_best", "memorised"),
     curves=True,
-    claims=(
-        ahead("heldout_best"),
-        ahead("heldout"),
+    claims=tuple(
+        claim(metric, method)
+        for method in (DIFF_TUNING, RETENTION)
+        for claim, metrics in (
+            (sooner, ("heldout", "frechet")),
+            (ahead, ("heldout_best", "heldout", "frechet_best", "frechet")),
+        )
+        for metric in metrics
     ),
 )

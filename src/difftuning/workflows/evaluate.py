@@ -42,6 +42,10 @@ SAMPLES = "evaluated.safetensors"
 """In the samples folder of a run: the images that were judged."""
 LAYER_DRIFT = "drift_of_layer"
 """The metric of rows whose setting names a layer."""
+CURVE, BEST = "_curve", "_best"
+"""How the metrics end that are a measure while training, and the lowest of it."""
+CURVED = ("frechet", "kid")
+"""The distances that are measured while training, if any are."""
 PASS = 64
 """Images between two movements of the bar."""
 
@@ -187,7 +191,8 @@ class Judge:
         n: int | None = None,
     ) -> Row:
         """One result row of this target."""
-        over_network = metric in ("frechet", "fid", "kid", "precision", "recall", "memorised")
+        measure = metric.removesuffix(CURVE).removesuffix(BEST)
+        over_network = measure in ("frechet", "fid", "kid", "precision", "recall", "memorised")
         return Row(
             study=self.recipe.name.split("/")[0],
             target=self.recipe.data.target,
@@ -219,14 +224,20 @@ def heldout_rows(judge: Judge, run: FinishedRun, step: int, log: MetricsLog | No
         for u, error in zip(curve.u.tolist(), curve.error.tolist(), strict=True):
             found.append(judge.row(method, f"{metric}_by_u", error, step, {"u": round(u, 4)}, n=draws))
     records = [] if log is None else log.read().records
-    logged = [record for record in records if "heldout" in record]
-    for record in logged:
-        found.append(judge.row(method, "heldout_curve", float(record["heldout"]), int(record["step"]), n=draws))
-    found += consistency_rows(judge, records, step)
-    if logged:
-        best = min(logged, key=lambda record: float(record["heldout"]))
-        found.append(judge.row(method, "heldout_best", float(best["heldout"]), int(best["step"]), n=draws))
-    return found
+    for metric in ("heldout", *CURVED):
+        found += curve_rows(judge, records, metric, draws if metric == "heldout" else None)
+    return found + consistency_rows(judge, records, step)
+
+
+def curve_rows(judge: Judge, records: Sequence[Mapping[str, Any]], metric: str, n: int | None) -> list[Row]:
+    """What a measure was while training, and at its lowest; none where it was not taken."""
+    method = method_of(judge.recipe)
+    points = [(int(record["step"]), float(record[metric])) for record in records if metric in record]
+    rows = [judge.row(method, f"{metric}{CURVE}", value, step, n=n) for step, value in points]
+    if points:
+        step, value = min(points, key=lambda point: point[1])
+        rows.append(judge.row(method, f"{metric}{BEST}", value, step, n=n))
+    return rows
 
 
 def consistency_rows(judge: Judge, records: Sequence[Mapping[str, Any]], step: int) -> list[Row]:

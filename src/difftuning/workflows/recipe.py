@@ -100,6 +100,8 @@ class EvaluationConfig(Section):
     """Draws in each of the ten bins of u of the held-out error."""
     fisher_draws: int | None = Field(None, gt=0)
     """Bank items, one backward pass each, behind the weights of the Fisher-weighted drift; null leaves it out."""
+    distance_every: int | None = Field(None, gt=0)
+    """Steps between measurements of the distances while training, of `samples` images each time; null measures the end alone."""
 
 
 class Recipe(Section):

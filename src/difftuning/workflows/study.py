@@ -232,6 +232,8 @@ class Queue:
         drawn += "" if besides == "{}" else f" {besides}"
         # The held-out error is measured while it trains, and advice is made from it.
         measured = f"{made.evaluation.heldout_draws} draws every {made.training.heldout_every}"
+        if made.evaluation.distance_every:
+            measured += "\n".join(part.model_dump_json(exclude_none=True) for part in (made.sampling, made.evaluation))
         folders = {
             "out": str(self.out / "cells" / _digest(model, drawn, made.digest(), measured)),
             "bank_folder": str(self.out / "banks" / _digest(model, drawn)),

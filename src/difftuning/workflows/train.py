@@ -29,6 +29,7 @@ from difftuning.workflows.assemble import Assembly, Prepared, assemble, prepare
 from difftuning.workflows.controls import ControlledBank, UnderMaps
 from difftuning.workflows.display import Display, Silent, sparkline, total
 from difftuning.workflows.drawing import Conditions, draw_images, spread
+from difftuning.workflows.evaluate import CURVED, Judge
 from difftuning.workflows.heldout import bank_heldout, measurement, target_heldout
 from difftuning.workflows.recipe import Recipe
 
@@ -155,6 +156,15 @@ def _hooks(run: Assembly) -> list[Hook]:
         Hook(recipe.training.sample_every, grid, at_start=True),
         Hook(recipe.training.heldout_every, covered, at_start=True),
     ]
+    if every := recipe.evaluation.distance_every:
+        judge = Judge(recipe.model_copy(update={"sampling": sampling}), run.target, run.controls)
+
+        def distances(step: int) -> dict[str, float]:
+            images = judge.draw(backbone, run.rows, Silent())
+            found = present().on_main(lambda: judge.distances(images, Silent()))
+            return {metric: found[metric] for metric in CURVED}
+
+        hooks.append(Hook(every, distances, at_start=True))
     if (controls := run.controls) is not None and controls.config.measure_every:
         obeys = consistency.measurement(backbone, run.target, run.rows, controls, sampling, run.folder.samples)
         hooks.append(Hook(controls.config.measure_every, obeys, at_start=True))
