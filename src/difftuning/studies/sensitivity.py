@@ -1,14 +1,17 @@
-"""Fig. 6c: the form of psi."""
+"""Fig. 6c: the forms of psi and of xi."""
 
 from __future__ import annotations
 
 from difftuning.studies.axes import (
+    BESIDE,
     DIFF_TUNING,
     FINETUNE,
     LABELS_TOO,
     MEASURED,
     MICRO,
+    RETENTION,
     TUNING_TARGETS,
+    WHOLE_TARGET,
     cells,
     with_measured,
 )
@@ -27,13 +30,17 @@ _FORMS = {
     "psi = 0.7": ("coefficients.psi.kind=constant", "coefficients.psi.value=0.7"),
     "psi = 0.4": ("coefficients.psi.kind=constant", "coefficients.psi.value=0.4"),
     "ramp .1 to .3": ("coefficients.psi.kind=ramp", "coefficients.psi.start=0.1", "coefficients.psi.stop=0.3"),
+    **BESIDE,
+    f"{RETENTION}, labels too": (*BESIDE[RETENTION], *LABELS_TOO),
+    f"{RETENTION}, tau = 0.5": (*WHOLE_TARGET, *_POWERS["tau = 0.5"]),
+    f"{RETENTION}, tau = 2": (*WHOLE_TARGET, "coefficients.psi.kind=power", "coefficients.psi.tau=2"),
 }
 
 _CELLS = cells(TUNING_TARGETS, {DIFF_TUNING if name == "tau = 1" else name: form for name, form in _FORMS.items()})
 
 STUDY = Study(
     name="sensitivity",
-    title="The form of psi",
+    title="The forms of psi and xi",
     source="Fig. 6c",
     claim="tau = 1 is good, and a tuned coefficient can be slightly better.",
     recipe=MICRO,
@@ -43,5 +50,6 @@ STUDY = Study(
         ahead("heldout"),
         ahead("heldout", MEASURED),
         ahead("heldout", MEASURED, DIFF_TUNING),
+        *(ahead("frechet", name) for name in _FORMS if name.startswith(RETENTION)),
     ),
 )
