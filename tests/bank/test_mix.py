@@ -108,6 +108,21 @@ def test_a_share_of_the_bank_comes_under_the_classes_of_the_target_and_nothing_e
         assert float((labels[from_bank] == row).float().mean()) == pytest.approx(share / 3, abs=4 * spread)
 
 
+def test_bank_items_come_under_rows_of_their_own_of_which_some_are_dropped_and_nothing_else_changes() -> None:
+    size, rows = 40_000, torch.arange(50) % 4
+    from_bank = sources(0, size)
+    plain = STREAMS.batch(draw(from_bank), 0, 0, generator(5))
+    batch = replace(STREAMS, bank_rows=rows).batch(draw(from_bank), 0, 0, generator(5))
+    assert torch.equal(batch.x0, plain.x0)
+    assert torch.equal(batch.noise, plain.noise)
+    labels = batch.condition.labels
+    assert torch.equal(labels[~from_bank], plain.condition.labels[~from_bank])
+    dropped = float((labels[from_bank] == NULL).float().mean())
+    assert dropped == pytest.approx(0.1, abs=4 * math.sqrt(0.1 * 0.9 / int(from_bank.sum())))
+    kept = from_bank & (labels != NULL)
+    assert torch.equal(labels[kept], rows[(batch.x0[kept, 0, 0, 0] - 1000).long()])
+
+
 def test_a_batch_is_a_function_of_its_arguments() -> None:
     first, again = (STREAMS.batch(draw(sources(0)), 7, 11, generator(5)) for _ in range(2))
     assert torch.equal(first.x0, again.x0)

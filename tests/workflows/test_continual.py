@@ -24,11 +24,13 @@ from difftuning.json_files import read_json
 from difftuning.lock import alone
 from difftuning.results import read_rows
 from difftuning.studies.base import Cell, Study
+from difftuning.workflows.assemble import prepare
 from difftuning.workflows.continual import continual
 from difftuning.workflows.display import Silent
 from difftuning.workflows.evaluate import evaluate
 from difftuning.workflows.phases import identity_of, load, recipes_of
 from difftuning.workflows.recipes import listing
+from difftuning.workflows.retention_condition import bank_rows
 from difftuning.workflows.study import Queue
 from tiny import save_tiny_dit
 
@@ -250,6 +252,26 @@ def test_methods_are_recipes(stream_file: Path) -> None:
     assert len({identity_of(stream) for stream in streams}) == len(streams)
     moved = load(str(stream_file), ["out=elsewhere", "name=other"])
     assert identity_of(moved) == identity_of(load(str(stream_file), []))
+
+
+def test_what_the_current_model_draws_can_be_replayed_under_its_classes(stream_file: Path, tmp_path: Path) -> None:
+    plain = load(str(stream_file), [])
+    stream = load(str(stream_file), [f"out={tmp_path / 'drawn'}", "method={kind: refresh, condition: drawn}"])
+    assert '"condition"' not in identity_of(plain)
+    assert identity_of(stream) != identity_of(plain)
+    assert [one.training.retention_condition for one in recipes_of(stream)] == [None, "drawn", "drawn"]
+    continual(stream)
+    third = recipes_of(stream)[2]
+    prepared = prepare(third)
+    before, bank = prepared.backbone.labels, Bank(third.bank_path)
+    prepared.backbone.change_labels(third.labels, prepared.target.class_names)
+    rows = bank_rows(third, bank, before, prepared.backbone)
+    assert rows is not None
+    assert prepared.backbone.labels.names == ("dark", "light", "mid")
+    # The model of phase 2 knows dark, light and none; what is kept of the first bank is under none.
+    assert rows[:KEPT].tolist() == [3] * KEPT
+    assert rows[KEPT:].tolist() == bank.labels(torch.arange(KEPT, BANK)).tolist()
+    assert set(rows[KEPT:].tolist()) == {0, 1}
 
 
 def test_labels_apart_have_rows_of_their_own(stream_file: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from difftuning.errors import BankError, ConfigError, DataError, ModelError
 from difftuning.objectives.distillation import Distillation
 from difftuning.types import Condition
 from difftuning.workflows import bank, recipe
-from difftuning.workflows.assemble import assemble, prepare
+from difftuning.workflows.assemble import assemble, open_bank, prepare
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.drawing import draw_images
 from difftuning.workflows.evaluate import evaluate
@@ -258,3 +258,35 @@ def test_an_embedding_does_not_depend_on_the_precision_of_who_asks_first(tmp_pat
 def test_prompts_that_are_cut_are_counted(tmp_path: Path) -> None:
     model = text("sd", tmp_path)
     assert model.cut_short(["short", "much too long " * 9, "a cat"]) == 1
+
+
+@pytest.mark.parametrize("name", ["sd", "flow"])
+def test_the_bank_trains_under_what_it_was_drawn_under(name: str, tmp_path: Path) -> None:
+    told = ["training.retention_condition=drawn", "training.label_dropout=0", "training.batch_size=64"]
+    given = made(name, tmp_path, *told, "bank.prompts=[a cat, a dog]" if name == "sd" else "labels.kind=extend")
+    prepared = prepare(given)
+    names = prepared.backbone.labels.names
+    bank.build(given)
+    items = open_bank(given, prepared.backbone)
+    run = assemble(prepared)
+    batch = run.trainer.streams.batch(0, (0, 0))
+    from_bank = batch.draw.from_bank
+    same = (batch.x0[from_bank][:, None] == items.get(torch.arange(len(items)))).flatten(2).all(2)
+    assert bool((same.sum(1) == 1).all())
+    drawn_under = [names[label] for label in items.labels(same.int().argmax(1)).tolist()]
+    now = run.backbone.labels.names
+    assert [now[row] for row in batch.condition.labels[from_bank].tolist()] == drawn_under
+    assert len(set(drawn_under)) > 1
+    assert {now[row] for row in batch.condition.labels[~from_bank].tolist()} <= set(run.target.class_names)
+
+
+def test_a_condition_that_is_gone_or_never_was_is_refused(tmp_path: Path) -> None:
+    drawn = "training.retention_condition=drawn"
+    with pytest.raises(
+        ConfigError, match=r"labels\.kind=replace takes away; use labels\.kind=extend, or set it to null"
+    ):
+        check(made("flow", tmp_path, drawn))
+    with pytest.raises(ConfigError, match=r"no item of a bank with bank\.labels=null is drawn under anything"):
+        check(made("flow", tmp_path, drawn, "labels.kind=extend", "bank.labels=null", "bank.guidance=1"))
+    with pytest.raises(ConfigError, match=r"bank\.images=somewhere"):
+        check(made("flow", tmp_path, drawn, "labels.kind=extend", "bank.images=somewhere"))

@@ -64,6 +64,8 @@ class TwoStreams:
         bank_order: over all of it.
         retention_labels: in [0, 1], the share of bank items that come under a random row of `rows` instead of the default one.
         default_label: the row of bank items: the default condition; None for the null label.
+        bank_rows: (N,) int64, a row for each bank item in the place of the default one, from which labels are dropped as from those
+            of the target; None for the default one.
         target_maps: the target's control maps, item by item; None where there are no controls.
         bank_maps: the bank's.
     """
@@ -78,6 +80,7 @@ class TwoStreams:
     bank_order: Positions | None = None
     retention_labels: float = 0.0
     default_label: int | None = None
+    bank_rows: Tensor | None = None
     target_maps: ControlItems | None = None
     bank_maps: ControlItems | None = None
 
@@ -128,6 +131,9 @@ class TwoStreams:
                 )
             indices = self.bank_order.indices(bank_position, int(from_bank.sum()))
             parts.append((from_bank, self.bank.get(indices)))
+            if self.bank_rows is not None:
+                labels[from_bank] = self.bank_rows[indices]
+                labels[drop & from_bank] = self.null_label
             if self.bank_maps is not None:
                 controls.append((from_bank, self.bank_maps.get(indices)))
         x0 = _joined(parts)

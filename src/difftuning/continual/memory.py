@@ -28,6 +28,9 @@ class Refresh(Section):
     rise: float | None = Field(None, ge=0)
     """Refresh then only where the current model's held-out error on the images of the next phase lies above that on those of the
     phase before by this share, in any of ten bins of u; null to refresh always."""
+    condition: Literal["drawn"] | None = None
+    """`drawn`: what the current model draws trains under the class that it was drawn under, so that a class of earlier phases is
+    replayed as such; what is kept of the first bank trains under none. Null for none, for all items."""
 
 
 @dataclass(frozen=True)

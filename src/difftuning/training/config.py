@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from difftuning.config.precision import Precision
@@ -32,6 +34,10 @@ class TrainingConfig(Section):
     retention_labels: float | None = Field(None, ge=0, le=1)
     """The share of bank items that train under a random class of the target. Where psi is small, little else tells the new classes
     what the pretrained model knows. Null for none, as in the paper: all under no condition."""
+    retention_condition: Literal["drawn"] | None = None
+    """`drawn`: bank items train under the class or prompt that they were drawn under, `label_dropout` of them under none, so that
+    the model's own classes stay what they are; for models that keep them (labels.kind=extend or keep). Null for the default
+    condition, as in the paper."""
     log_every: int = Field(50, gt=0)
     """Steps between lines of metrics.jsonl."""
     heldout_every: int = Field(500, ge=0)

@@ -45,6 +45,7 @@ from difftuning.workflows.controls import BankItems, ControlledBank, Controls, i
 from difftuning.workflows.display import Display, Silent, late
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import Recipe
+from difftuning.workflows.retention_condition import bank_rows, check_condition
 
 WHOLE = ("control", "distillation", "anchor")
 """Sections of a recipe that ask the network in ways for which its weights cannot be shared by processes."""
@@ -180,6 +181,7 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
     build_tuner(recipe.tuner).attach(backbone.skeleton())
     target, controls = target_of(recipe, backbone, display)
     backbone.check_labels(recipe.labels, target.class_names)
+    check_condition(recipe, backbone)
     return Prepared(recipe, backbone, chain, target, controls)
 
 
@@ -209,6 +211,7 @@ def assemble(prepared: Prepared) -> Assembly:
     labels, digest = backbone.labels, backbone.digest()
     teacher = copy.deepcopy(backbone) if recipe.distillation is not None and not tuner.reversible else None
     rows = backbone.change_labels(recipe.labels, target.class_names)
+    conditions = bank_rows(recipe, items, labels, backbone)  # which may move the null label
     streams = TwoStreams(
         target=target.train,
         target_order=Order(recipe.seed * 4 + TARGET_STREAM, len(target.train)),
@@ -220,6 +223,7 @@ def assemble(prepared: Prepared) -> Assembly:
         bank=items,
         bank_order=Order(recipe.seed * 4 + BANK_STREAM, len(items)) if items is not None else None,
         retention_labels=recipe.training.retention_labels or 0.0,
+        bank_rows=conditions,
         target_maps=None if prepared.controls is None else prepared.controls.train,
         bank_maps=items.maps if isinstance(items, ControlledBank) else None,
     )

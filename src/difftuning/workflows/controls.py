@@ -87,6 +87,10 @@ class ControlledBank:
         """Items by indices (n,) int64 among those kept."""
         return self.bank.get(self.kept[indices])
 
+    def labels(self, indices: Tensor) -> Tensor:
+        """What items by indices (n,) int64 among those kept were drawn under."""
+        return self.bank.labels(self.kept[indices])
+
     def left_out(self) -> str | None:
         """What was left out, in one line; None where nothing was."""
         count, of = len(self.bank) - len(self.kept), f"{len(self.bank)} items of the bank {self.bank.folder}"

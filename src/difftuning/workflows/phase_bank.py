@@ -40,7 +40,7 @@ def compose_bank(method: Static | Refresh, recipes: list[Recipe], targets: list[
     model = pretrained(recipe)
     made = memory(method, len(recipes), _risen(method, model, recipes, targets))
     source = recipes[made.source - 1]
-    display.note(_said(made, model, config.count))
+    display.note(_said(method, made, model, config.count))
     clip, unseen = clip_of(model, recipe.sampling.clip), unseen_of(config)
     parts = (
         (recipe.heldout_bank_path, source.heldout_bank_path, unseen),
@@ -69,8 +69,14 @@ def _risen(method: Static | Refresh, model: Backbone, recipes: list[Recipe], tar
     return has_risen(before, now, method.rise)
 
 
-def _said(made: Memory, model: Backbone, count: int) -> str:
+def _said(method: Static | Refresh, made: Memory, model: Backbone, count: int) -> str:
     """What a bank is made of, in a sentence."""
     kept = round(made.keep * count)
     drawn = f" and {count - kept} drawn by {model.name}" if kept < count else ", and none drawn"
-    return f"the bank: {kept} items of that of phase {made.source}{drawn}; all train under no condition"
+    classes = kept < count and isinstance(method, Refresh) and method.condition == "drawn"
+    under = (
+        "; these train under their classes, the others under no condition"
+        if classes
+        else "; all train under no condition"
+    )
+    return f"the bank: {kept} items of that of phase {made.source}{drawn}{under}"

@@ -105,7 +105,9 @@ def identity_of(stream: Stream) -> str:
     ]
     parts = [json for recipe in recipes for json in (recipe.digest(), *_judged(recipe))]
     parts += [f"use_best of {place}" for place, recipe in enumerate(recipes) if recipe.training.use_best]
-    return "\n".join([stream.method.model_dump_json(), *parts])
+    # A key that is null changes nothing: streams of before it was there keep their identity.
+    unset = {"condition"} if getattr(stream.method, "condition", None) is None else None
+    return "\n".join([stream.method.model_dump_json(exclude=unset), *parts])
 
 
 def _judged(recipe: Recipe) -> list[str]:
@@ -120,6 +122,8 @@ def _of_method(method: Method, own: Recipe, data: DataConfig, earlier: list[Data
         "anchor": None,
     }
     match method:
+        case Refresh(condition="drawn") if earlier:
+            return {"training": own.training.model_copy(update={"retention_condition": "drawn"})}
         case Static() | Refresh():
             return {}
         case Sequential():
