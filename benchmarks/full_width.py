@@ -296,7 +296,7 @@ def train(model: Model, recipe: Recipe, steps: int) -> dict[str, Any]:
     if recipe.training.gradient_checkpointing:
         backbone.network.enable_gradient_checkpointing()
     objective = DiffTuning(backbone, backbone.process, backbone.prediction, backbone.learned_variance)
-    chain, realisation = chain_of(recipe, backbone), build_realisation(recipe.realisation)
+    chain, realisation = chain_of(recipe, backbone).at(0), build_realisation(recipe.realisation)
     optimizer, average = make_optimizer(parameters.values(), recipe.optim), EMA(parameters, recipe.ema)
     backbone.network.train()
     losses, from_bank = [], 0

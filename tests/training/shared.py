@@ -61,7 +61,8 @@ def streams(target: LatentSet, bank: Any, **changes: Any) -> DrawnStreams:
         bank_order=Order(2, len(bank)),
         retention_labels=0.3,
     )
-    return DrawnStreams(ChainOfForgetting.from_psi(Power(1.0)), tiny_dit().clock, Source(), two, BATCH, 0, **changes)
+    chain = changes.pop("chain", ChainOfForgetting.from_psi(Power(1.0)))
+    return DrawnStreams(chain, tiny_dit().clock, Source(), two, BATCH, 0, **changes)
 
 
 def trainer_of(folder: Path, **changes: Any) -> Trainer:

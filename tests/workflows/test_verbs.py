@@ -124,9 +124,15 @@ def test_cached_latents_or_not_is_the_same_training(
     assert len(set(digests)) == 1
 
 
+ADAPTIVE = ["coefficients.psi={kind: adaptive}", "coefficients.whole_target=true", "optim.lr=1e-5"]
+"""With so small a step the target gains little, so that the bank is used."""
+
+
 def test_killed_at_random_it_ends_with_the_same_weights(recipe_file: Path, tmp_path: Path) -> None:
-    whole = train(load(str(recipe_file), [f"out={tmp_path / 'whole'}", "training.steps=60"]))
-    command = [sys.executable, "-m", "difftuning", "train", str(recipe_file), "training.steps=60", "--json"]
+    overrides = [*ADAPTIVE, "training.steps=60"]
+    whole = train(load(str(recipe_file), [f"out={tmp_path / 'whole'}", *overrides]))
+    assert whole["bank_coverage"] > 0
+    command = [sys.executable, "-m", "difftuning", "train", str(recipe_file), *overrides, "--json"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     delays, kills = random.Random(0), 0
     while True:
@@ -145,6 +151,44 @@ def test_killed_at_random_it_ends_with_the_same_weights(recipe_file: Path, tmp_p
     assert all(torch.equal(ends[0][group][key], ends[1][group][key]) for group in ends[0] for key in ends[0][group])
     logs = [MetricsLog(tmp_path / name / "metrics.jsonl").read().records for name in ("whole", "run")]
     assert logs[0] == logs[1]
+
+
+def test_an_adaptive_psi_begins_as_standard_fine_tuning_and_is_told(recipe_file: Path, tmp_path: Path) -> None:
+    trained = train(load(str(recipe_file), ADAPTIVE))
+    records = MetricsLog(tmp_path / "run/metrics.jsonl").read().records
+    told = {record["step"]: record["retained"] for record in records if "retained" in record}
+    assert list(told) == [0, 4, 8, 12]
+    assert told[0] == 0, "nothing is known yet"
+    assert 0 < told[12] <= 1, "so small a step gains little"
+    plain = train(load(str(recipe_file), [f"out={tmp_path / 'plain'}", "coefficients.psi.tau=0", ADAPTIVE[2]]))
+    logs = [MetricsLog(tmp_path / name / "metrics.jsonl").read().records for name in ("run", "plain")]
+    losses = [[record["loss"] for record in log if "loss" in record and record["step"] <= 4] for log in logs]
+    assert losses[0] == losses[1]
+    assert trained["weights_digest"] != plain["weights_digest"]
+    evaluate(tmp_path / "run")
+    assert "coefficients of Diff-Tuning" in report([tmp_path / "run"], tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.heldout_every=0", "follows the held-out error"),
+        ("distillation.weight=0.05", "a teacher is weighed by one xi"),
+        ("coefficients.xi={kind: constant, value: 0.1}", "xi is set besides"),
+    ],
+)
+def test_what_an_adaptive_psi_cannot_go_with(recipe_file: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(str(recipe_file), [ADAPTIVE[0], override])
+
+
+def test_an_adaptive_psi_depends_on_when_it_is_measured(recipe_file: Path) -> None:
+    digests = {
+        load(str(recipe_file), [*chosen, f"training.heldout_every={every}"]).digest()
+        for chosen in (ADAPTIVE, [])
+        for every in (4, 5)
+    }
+    assert len(digests) == 3
 
 
 def test_standard_fine_tuning_needs_no_bank(recipe_file: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from difftuning.coefficients.families import Constant, Family, Psi, Xi, build
+from difftuning.coefficients.families import Constant, Curve, Family, Xi, build
 from difftuning.errors import ConfigError
 from difftuning.noise.clock import Clock
 from difftuning.noise.process import NoiseProcess
@@ -77,6 +77,10 @@ class ChainOfForgetting:
         """The paper's chain, xi = 1 - psi."""
         return cls(psi, Complement(psi))
 
+    def at(self, step: int, /) -> ChainOfForgetting:
+        """The chain of a training step: the same at all of them."""
+        return self
+
     @cached_property
     def complementary(self) -> bool:
         """Whether psi + xi = 1 at each u, so that a coin of bias psi(u) can stand for both weights."""
@@ -94,6 +98,11 @@ class ChainOfForgetting:
         return bool(self.xi(midpoints()).any())
 
     @cached_property
+    def retained(self) -> float:
+        """The integral of xi: the weight of retention over all noise levels."""
+        return float(self.xi(midpoints()).mean())
+
+    @cached_property
     def target_share(self) -> float:
         """The integral of psi: the share of the target in training when xi = 1 - psi. 1/(1 + tau) for psi = u^tau."""
         return float(self.psi(midpoints()).mean())
@@ -108,7 +117,7 @@ def _check_direction(name: str, family: Family, u: Tensor, step: Tensor, should:
 
 
 def build_chain(
-    psi: Psi,
+    psi: Curve,
     xi: Xi | None,
     process: NoiseProcess,
     clock: Clock,
@@ -121,5 +130,15 @@ def build_chain(
         ConfigError: see `ChainOfForgetting`.
     """
     rising = build(psi, process, clock)
-    falling = Complement(rising) if xi is None else build(xi, process, clock)
-    return ChainOfForgetting(Constant(1.0) if whole_target else rising, falling, any_direction)
+    if xi is None:
+        return chain_from(rising, whole_target, any_direction)
+    return ChainOfForgetting(rising, build(xi, process, clock), any_direction)
+
+
+def chain_from(psi: Family, whole_target: bool, any_direction: bool = False) -> ChainOfForgetting:
+    """The chain of xi = 1 - psi beside that psi, or with `whole_target` beside one of 1.
+
+    Raises:
+        ConfigError: see `ChainOfForgetting`.
+    """
+    return ChainOfForgetting(Constant(1.0) if whole_target else psi, Complement(psi), any_direction)

@@ -187,9 +187,17 @@ class MeasuredConfig(Section):
     """Pairs [u, psi] with u rising."""
 
 
-Psi = Annotated[
-    PowerConfig | SNRConfig | ConstantConfig | StepConfig | RampConfig | MeasuredConfig, Field(discriminator="kind")
-]
+class AdaptiveConfig(Section):
+    """A curve that is measured while training: 1 everywhere until the held-out error says where the target has little to gain."""
+
+    kind: Literal["adaptive"] = "adaptive"
+
+
+Curve = PowerConfig | SNRConfig | ConstantConfig | StepConfig | RampConfig | MeasuredConfig
+"""What is known before training begins."""
+Fixed = Annotated[Curve, Field(discriminator="kind")]
+"""The config of a function of u alone."""
+Psi = Annotated[Curve | AdaptiveConfig, Field(discriminator="kind")]
 """The config of a reconsolidation coefficient."""
 
 Xi = Annotated[PowerOfComplementConfig | ConstantConfig | MeasuredConfig, Field(discriminator="kind")]
@@ -215,7 +223,7 @@ KINDS: dict[str, Row] = {
 }
 
 
-def build(config: Psi | Xi, process: NoiseProcess, clock: Clock) -> Family:
+def build(config: Curve | Xi, process: NoiseProcess, clock: Clock) -> Family:
     """The coefficient that a config describes, for a model of this process and clock.
 
     Raises:

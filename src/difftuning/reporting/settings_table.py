@@ -9,7 +9,7 @@ from difftuning.reporting.tables import LABELS, LOWER_IS_BETTER, gain, pivot
 from difftuning.reporting.text_table import TextTable
 from difftuning.results import Row
 
-COMPARED, BASELINE = ("diff-tuning", "retention only", "measured", "measured retention"), "finetune"
+COMPARED, BASELINE = ("diff-tuning", "retention only", "measured", "measured retention", "adaptive"), "finetune"
 """The methods whose change against the baseline is told."""
 
 

@@ -28,7 +28,7 @@ TUNING_TARGETS = ("pacs-photo", "openmoji")
 """A near and a far one, on which settings are chosen and single questions are asked."""
 SEEDS = (0, 1, 2)
 FINETUNE, DIFF_TUNING, MEASURED = "finetune", "diff-tuning", "measured"
-RETENTION, MEASURED_RETENTION = "retention only", "measured retention"
+RETENTION, MEASURED_RETENTION, ADAPTIVE = "retention only", "measured retention", "adaptive"
 METHODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         FINETUNE: ("coefficients.psi.kind=power", "coefficients.psi.tau=0"),
@@ -51,6 +51,12 @@ LABELS_TOO = ("training.retention_labels=0.5",)
 """Half of the bank under the target's classes, which the paper does not have: the other half of what `MEASURED` stands for."""
 WHOLE_TARGET = ("coefficients.whole_target=true",)
 """Retention beside the whole weight of the target."""
+
+
+ADAPTING: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {ADAPTIVE: ("coefficients.psi.kind=adaptive", *WHOLE_TARGET)}
+)
+"""Retention beside the whole target, by what the training itself has measured so far: without a probe."""
 
 
 def cells(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from difftuning.studies.axes import (
+    ADAPTING,
+    ADAPTIVE,
     BESIDE,
     MEASURED,
     MEASURED_RETENTION,
@@ -30,13 +32,13 @@ STUDY = Study(
     source="",
     claim="Where is Diff-Tuning ahead of standard fine-tuning, by how much, and is a measured psi ever behind?",
     recipe=MICRO,
-    cells=with_measured(cells(TARGETS, {**METHODS, **BESIDE}, _REGIMES, "regime", seeds=(0,)), beside=True),
+    cells=with_measured(cells(TARGETS, {**METHODS, **BESIDE, **ADAPTING}, _REGIMES, "regime", seeds=(0,)), beside=True),
     down="regime",
     metrics=("heldout", "heldout_best", "frechet", "kid"),
     claims=(
         *(
             claim
-            for method in (MEASURED, RETENTION, MEASURED_RETENTION)
+            for method in (MEASURED, RETENTION, MEASURED_RETENTION, ADAPTIVE)
             for claim in (
                 nowhere_behind("heldout", method, by=0.02),
                 ahead("heldout", method),

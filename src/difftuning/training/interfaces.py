@@ -34,3 +34,15 @@ class Log(Protocol):
     def rewind(self, step: int) -> None:
         """Forget what was recorded after a step, which is about to be repeated."""
         ...
+
+
+class Kept(Protocol):
+    """What a run goes on with besides its tensors, its step and its positions."""
+
+    def state(self) -> Any:
+        """What a checkpoint keeps of it, as JSON."""
+        ...
+
+    def take(self, state: Any) -> None:
+        """Go on from what a checkpoint kept; None where it kept nothing."""
+        ...

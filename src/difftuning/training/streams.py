@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from torch import Tensor
 
@@ -16,12 +17,20 @@ from difftuning.processes import ALONE, Processes
 from difftuning.types import Batch
 
 
+class Chains(Protocol):
+    """The chain at each step; a `ChainOfForgetting` is one that stays as it is."""
+
+    def at(self, step: int, /) -> ChainOfForgetting:
+        """That of the step after so many."""
+        ...
+
+
 @dataclass(frozen=True)
 class DrawnStreams:
     """Makes the draw of a step and fills it.
 
     Attributes:
-        chain: psi and xi.
+        chain: psi and xi at each step.
         clock: the model's training law of t.
         realisation: how psi and xi act.
         streams: target and bank.
@@ -31,7 +40,7 @@ class DrawnStreams:
         processes: each makes its part of every batch, and reads no other items.
     """
 
-    chain: ChainOfForgetting
+    chain: Chains
     clock: Clock
     realisation: Realisation
     streams: TwoStreams
@@ -42,7 +51,8 @@ class DrawnStreams:
 
     def batch(self, step: int, positions: tuple[int, int]) -> Batch:
         """The batch of a step, or the part of this process, after `positions` target and bank items have been used by all."""
-        draw = self.realisation.draw(self.chain, self.clock, self.batch_size, step_generator(self.seed, step, "draw"))
+        chain, generator = self.chain.at(step), step_generator(self.seed, step, "draw")
+        draw = self.realisation.draw(chain, self.clock, self.batch_size, generator)
         if self.weight is not None:
             draw = replace(draw, weight=draw.weight * self.weight(draw.t))
         fill, part = step_generator(self.seed, step, "fill"), self.processes.rows(len(draw))

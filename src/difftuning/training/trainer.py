@@ -22,7 +22,7 @@ from difftuning.training.checkpoints import Checkpoints, read, read_state, tenso
 from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook
-from difftuning.training.interfaces import Log, Objective, Streams
+from difftuning.training.interfaces import Kept, Log, Objective, Streams
 from difftuning.training.loss_meter import LossMeter
 from difftuning.training.optim import OptimConfig, learning_rate, make_optimizer
 from difftuning.training.parallel import passes_of
@@ -67,6 +67,7 @@ class Trainer:
         identity: digests and names that go into each checkpoint and must agree on resume.
         hooks: what happens at intervals; the metric `watch` of a hook decides which checkpoint is the best.
         watch: the name of that metric.
+        kept: by name, what else the state of the run is made of.
         penalty: a term of the loss over the parameters alone; None for none.
         progress: called after each step with its number and, at log steps, the metrics.
         stop: asked after each step whether to save and leave.
@@ -85,6 +86,7 @@ class Trainer:
     identity: Mapping[str, str] = field(default_factory=dict)
     hooks: Sequence[Hook] = ()
     watch: str = "heldout"
+    kept: Mapping[str, Kept] = field(default_factory=dict)
     penalty: Callable[[], Tensor] | None = None
     progress: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None
     stop: Callable[[], bool] = lambda: False
@@ -233,6 +235,7 @@ class Trainer:
             "seconds": self.state.seconds,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "weights_digest": tensors_digest(groups["ema"]),
+            **{name: one.state() for name, one in self.kept.items()},
             **self.identity,
         }
         self.checkpoints.save(self.state.step, groups, state)
@@ -280,6 +283,8 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(groups["parameters"][name])
+        for name, one in self.kept.items():
+            one.take(state.get(name))
         self.ema.take(groups["ema"])
         self.passes.take_moments(self.optimizer, groups["optimizer"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:

@@ -19,12 +19,13 @@ from difftuning.bank.card import CARD, check_matches
 from difftuning.bank.mix import TwoStreams
 from difftuning.bank.read import Bank
 from difftuning.coefficients.chain import ChainOfForgetting, build_chain
-from difftuning.coefficients.families import Constant
+from difftuning.coefficients.families import AdaptiveConfig, Constant
 from difftuning.coefficients.realisation import build_realisation
 from difftuning.coefficients.weighting import loss_weight
 from difftuning.data.order import Order
 from difftuning.data.sources import needs_all
 from difftuning.data.target import Target, open_target
+from difftuning.diagnosis.adaptive_chain import AdaptiveChain
 from difftuning.errors import ConfigError
 from difftuning.evaluation.features import feature_network
 from difftuning.json_files import MetricsLog
@@ -67,7 +68,7 @@ class Prepared:
 
     recipe: Recipe
     backbone: Backbone
-    chain: ChainOfForgetting
+    chain: ChainOfForgetting | AdaptiveChain
     target: Target
     controls: Controls | None
 
@@ -77,9 +78,9 @@ class Prepared:
         return self.drawn.uses_bank or (self.recipe.anchor is not None and self.recipe.anchor.kind == "ewc")
 
     @property
-    def drawn(self) -> ChainOfForgetting:
+    def drawn(self) -> ChainOfForgetting | AdaptiveChain:
         """What batches are drawn by: the chain, without the bank's part where a teacher is in its place."""
-        return self.chain if self.recipe.distillation is None else replace(self.chain, xi=Constant(0.0))
+        return self.chain if self.recipe.distillation is None else replace(self.chain.at(0), xi=Constant(0.0))
 
 
 @dataclass(frozen=True)
@@ -110,19 +111,19 @@ class Assembly:
     target: Target
     controls: Controls | None
     rows: Tensor
-    chain: ChainOfForgetting
+    chain: ChainOfForgetting | AdaptiveChain
     bank: BankItems | None
     heldout_bank: Bank | None
     log: TrackedLog
     trainer: Trainer
 
 
-def chain_of(recipe: Recipe, backbone: Backbone) -> ChainOfForgetting:
-    """Psi and xi for this model."""
-    asked = recipe.coefficients
-    return build_chain(
-        asked.psi, asked.xi, backbone.process, backbone.clock, asked.any_direction, bool(asked.whole_target)
-    )
+def chain_of(recipe: Recipe, backbone: Backbone) -> ChainOfForgetting | AdaptiveChain:
+    """Psi and xi for this model; an adaptive psi has not been measured yet."""
+    asked, whole = recipe.coefficients, bool(recipe.coefficients.whole_target)
+    if isinstance(asked.psi, AdaptiveConfig):
+        return AdaptiveChain(whole)
+    return build_chain(asked.psi, asked.xi, backbone.process, backbone.clock, asked.any_direction, whole)
 
 
 def _weight(recipe: Recipe, backbone: Backbone) -> Callable[[Tensor], Tensor] | None:
@@ -251,7 +252,7 @@ def assemble(prepared: Prepared) -> Assembly:
             teacher.labels = known
         # A teacher of prompts knows those of the target too.
         null = None if backbone.by_prompt else teacher.labels.null
-        objective = Distillation(plain, teacher, null, chain.xi, recipe.distillation.weight)
+        objective = Distillation(plain, teacher, null, chain.at(0).xi, recipe.distillation.weight)
     log = TrackedLog(Unwritten(), ())
     if processes.main:
         log = TrackedLog(MetricsLog(folder.metrics), open_trackers(recipe.trackers, folder.path, recipe.name))
@@ -259,6 +260,7 @@ def assemble(prepared: Prepared) -> Assembly:
         network=backbone.network,
         parameters=parameters,
         objective=objective,
+        kept={"heldout_by_u": chain} if isinstance(chain, AdaptiveChain) else {},
         penalty=anchor_of(recipe, plain, parameters, backbone, items),
         streams=for_device(drawn, backbone.device),
         checkpoints=Checkpoints(folder.checkpoints, recipe.training.keep),

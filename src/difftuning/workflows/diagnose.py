@@ -23,7 +23,7 @@ from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.display import Display, Silent, total
 from difftuning.workflows.drawing import denoiser_of, images_of
 from difftuning.workflows.evaluate import Judge, method_of
-from difftuning.workflows.heldout import bank_heldout, target_heldout
+from difftuning.workflows.heldout import bank_heldout, by_u, target_heldout
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import drawn_from, open_run
 
@@ -125,10 +125,7 @@ def advice_of(probe: Recipe) -> str:
             "coefficients.psi.tau=0 and another `out`, a few hundred steps are enough"
         )
     records = [record for record in MetricsLog(RunFolder(probe.folder).metrics).read().records if "heldout" in record]
-    curves = [
-        [float(value) for key, value in record.items() if key.removeprefix("heldout_").isdecimal()]
-        for record in records
-    ]
+    curves = [by_u(record) for record in records]
     knots = measured_psi(curves[0] if curves else (), curves[1:])
     texts = ", ".join(f"[{u:.2f}, {psi:.3f}]" for u, psi in knots)
     return f"coefficients.psi={{kind: measured, knots: [{texts}]}}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,9 @@ from difftuning.backbones.base import Backbone
 from difftuning.bank.read import Bank
 from difftuning.data.control_maps import ControlMaps
 from difftuning.data.latents import LatentSet
+from difftuning.diagnosis.adaptive_chain import AdaptiveChain
 from difftuning.diagnosis.denoising_curve import DenoisingCurve, denoising_curve
+from difftuning.processes import present
 from difftuning.types import Condition
 from difftuning.workflows.controls import default_condition, items_of
 from difftuning.workflows.drawing import spread
@@ -97,3 +100,24 @@ def measurement(backbone: Backbone, on_target: HeldOut, on_bank: HeldOut | None)
         return found
 
     return measure
+
+
+def adapting(chain: object, measured: Callable[[int], dict[str, float]]) -> Callable[[int], dict[str, float]]:
+    """A measurement that an adaptive chain sees, with the weight that retention has from then on as `retained`.
+
+    All processes see what the main one has measured: theirs may differ by a rounding, and then their batches would.
+    """
+    if not isinstance(chain, AdaptiveChain):
+        return measured
+
+    def measure(step: int) -> dict[str, float]:
+        found = present().on_main(lambda: measured(step))
+        chain.see(step, by_u(found))
+        return {**found, "retained": chain.at(step + 1).retained}
+
+    return measure
+
+
+def by_u(record: Mapping[str, Any]) -> list[float]:
+    """The held-out error of the target in each bin, from what `measurement` has found."""
+    return [float(value) for name, value in record.items() if name.removeprefix("heldout_").isdecimal()]

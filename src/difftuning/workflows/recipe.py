@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from difftuning.backbones.labels import LabelChange, Replace
 from difftuning.backbones.prompts import TextConfig
 from difftuning.bank.card import BankConfig
-from difftuning.coefficients.families import PowerConfig, Psi, Xi
+from difftuning.coefficients.families import Fixed, PowerConfig, Psi, Xi
 from difftuning.coefficients.realisation import RealisationConfig, SourceConfig
 from difftuning.coefficients.weighting import Weighting
 from difftuning.config.difference import differences
@@ -56,6 +56,8 @@ class CoefficientsConfig(Section):
     def _one_retention(self) -> CoefficientsConfig:
         if self.whole_target and self.xi is not None:
             raise ValueError("whole_target takes retention from psi, and xi is set besides; leave one of the two out")
+        if self.psi.kind == "adaptive" and self.xi is not None:
+            raise ValueError("psi.kind=adaptive decides retention too, and xi is set besides; leave one of the two out")
         return self
 
 
@@ -71,7 +73,7 @@ class SamplingConfig(Section):
     negative: Literal["pretrained"] | None = None
     """What guidance leads away from: null for the model's own answer without a class, `pretrained` for the pretrained model's
     (domain guidance), with one pass of it more a step."""
-    interpolation: Psi | None = None
+    interpolation: Fixed | None = None
     """Draw a finished run from theta0 + a(u) (theta - theta0), a function of u like psi: `constant` for the same share of the
     fine-tuning everywhere, `step` to leave little noise to the pretrained weights; null for theta itself."""
     clip: float | None = Field(None, gt=0)
@@ -169,6 +171,20 @@ class Recipe(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _measured_while_training(self) -> Recipe:
+        if self.coefficients.psi.kind != "adaptive":
+            return self
+        if self.distillation is not None:
+            raise ValueError(
+                "coefficients.psi.kind=adaptive changes xi while training, and a teacher is weighed by one xi; use another psi"
+            )
+        if not self.training.heldout_every:
+            raise ValueError(
+                "coefficients.psi.kind=adaptive follows the held-out error, and training.heldout_every=0 never measures it; set it"
+            )
+        return self
+
     @property
     def folder(self) -> Path:
         """The run folder."""
@@ -193,7 +209,10 @@ class Recipe(Section):
         told = {"log_every", "heldout_every", "sample_every", "save_every", "keep", "use_best"}
         left_out = {"name", "out", "bank", "bank_folder", "device", "threads", "trackers", "evaluation", "sampling"}
         exclude: dict[str, Any] = {**dict.fromkeys(left_out, True), "training": told}
-        return hashlib.sha256(self.model_dump_json(exclude=exclude, exclude_none=True).encode()).hexdigest()
+        text = self.model_dump_json(exclude=exclude, exclude_none=True)
+        if self.coefficients.psi.kind == "adaptive":  # which is made from what is measured, and when
+            text += f" {self.evaluation.heldout_draws} draws every {self.training.heldout_every}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def judged(self) -> str:
         """The identity of what `evaluate` and `diagnose` find: of the training, and of how it ends, is drawn and is judged."""

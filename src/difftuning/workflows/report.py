@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from difftuning.backbones.base import Backbone
 from difftuning.bank.card import CARD
 from difftuning.coefficients.chain import ChainOfForgetting
 from difftuning.config.loading import dump_recipe
+from difftuning.diagnosis.adaptive_chain import AdaptiveChain
 from difftuning.errors import ConfigError, DataError, ModelError
 from difftuning.evaluation.control_consistency import MEASURES
 from difftuning.json_files import write_text
@@ -28,6 +30,7 @@ from difftuning.workflows.consistency import BY_OBEDIENCE, MEAN
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import evaluate, method_of
+from difftuning.workflows.heldout import by_u
 from difftuning.workflows.run_columns import column_names, compared, first_of_each
 from difftuning.workflows.run_history import RunHistory
 from difftuning.workflows.run_pictures import RunPictures
@@ -227,7 +230,7 @@ def _data(
         data,
         facts=[*data.facts, *run_facts.sizes(opened, judged)],
         grids=pictures.grids(),
-        coefficients={name: _coefficients(chain_of(recipe, opened.before)) for name, recipe in tuned.items()},
+        coefficients={name: _coefficients(_last_chain(columns[name], opened.before)) for name in tuned},
         strips=pictures.strips(diagnoses),
         shares=pictures.shares(diagnoses),
         bank_picture=bank_picture,
@@ -235,6 +238,16 @@ def _data(
         nearest=pictures.nearest([name for name, one in columns.items() if one.recipe.data == opened.recipe.data]),
         set_aside=[(one.origin, one.reason) for one in opened.target.skipped],
     )
+
+
+def _last_chain(history: RunHistory, before: Backbone) -> ChainOfForgetting:
+    """That of the last step, which the history tells where psi adapts."""
+    chain = chain_of(history.recipe, before)
+    if isinstance(chain, AdaptiveChain):
+        for record in history.records:
+            if "heldout" in record:
+                chain.see(int(record["step"]), by_u(record))
+    return chain.at(history.recipe.training.steps - 1)
 
 
 def _coefficients(chain: ChainOfForgetting) -> tuple[list[float], list[float], list[float]]:

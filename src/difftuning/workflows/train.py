@@ -30,7 +30,7 @@ from difftuning.workflows.controls import ControlledBank, UnderMaps
 from difftuning.workflows.display import Display, Silent, sparkline, total
 from difftuning.workflows.drawing import Conditions, draw_images, spread
 from difftuning.workflows.evaluate import CURVED, Judge
-from difftuning.workflows.heldout import bank_heldout, measurement, target_heldout
+from difftuning.workflows.heldout import adapting, bank_heldout, by_u, measurement, target_heldout
 from difftuning.workflows.recipe import Recipe
 
 GRID = 32
@@ -84,8 +84,8 @@ def _run(prepared: Prepared, display: Display, profiled: bool) -> dict[str, Any]
 
         def progress(step: int, metrics: Mapping[str, float]) -> None:
             told = {name: f"{metrics[name]:.4f}" for name in ("loss", "heldout") if name in metrics}
-            if by_u := [value for name, value in metrics.items() if name.removeprefix("heldout_").isdecimal()]:
-                told["by u"] = sparkline(by_u)
+            if errors := by_u(metrics):
+                told["by u"] = sparkline(errors)
             tell(step, **told)
 
         trainer.progress = progress
@@ -151,8 +151,9 @@ def _hooks(run: Assembly) -> list[Hook]:
         used = run.trainer.state.positions[1]
         return {} if bank is None else {"bank_coverage": coverage(used, len(bank))}
 
+    measured = measurement(backbone, on_target, on_bank)
     hooks = [
-        Hook(recipe.training.heldout_every, measurement(backbone, on_target, on_bank), at_start=True),
+        Hook(recipe.training.heldout_every, adapting(run.chain, measured), at_start=True),
         Hook(recipe.training.sample_every, grid, at_start=True),
         Hook(recipe.training.heldout_every, covered, at_start=True),
     ]
