@@ -1,4 +1,4 @@
-"""When does retention pay? Distance of the target x images a class x training steps."""
+"""When does retention pay? Distance of the target x images a class x training steps, and the size of the model."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ _REGIMES = {
     for images, changes in _IMAGES.items()
     for steps in (500, 2000)
 }
+_SMALL = {
+    "10 a class, 2000 steps, a quarter of the model": (
+        "data.per_class=10",
+        "training.steps=2000",
+        "model=dit-photo-16-small",
+    )
+}
+"""0.5 M parameters instead of 1.9 M, pretrained on as much."""
+_METHODS = {**METHODS, **BESIDE, **ADAPTING}
 
 STUDY = Study(
     name="map",
@@ -32,7 +41,13 @@ STUDY = Study(
     source="",
     claim="Where is Diff-Tuning ahead of standard fine-tuning, by how much, and is a measured psi ever behind?",
     recipe=MICRO,
-    cells=with_measured(cells(TARGETS, {**METHODS, **BESIDE, **ADAPTING}, _REGIMES, "regime", seeds=(0,)), beside=True),
+    cells=with_measured(
+        (
+            *cells(TARGETS, _METHODS, _REGIMES, "regime", seeds=(0,)),
+            *cells(TARGETS, _METHODS, _SMALL, "regime", seeds=(0,)),
+        ),
+        beside=True,
+    ),
     down="regime",
     metrics=("heldout", "heldout_best", "frechet", "kid"),
     claims=(
