@@ -39,7 +39,7 @@ def test_it_is_standard_fine_tuning_until_the_error_was_measured_twice(whole_tar
 def test_then_it_is_what_a_probe_with_these_errors_advises() -> None:
     chain, beside = seen(), seen(whole_target=True)
     for step, known in ((11, 1), (20, 1), (21, 2), (30, 2), (31, 3), (999, 3)):
-        psi = Measured(measured_psi(BEFORE, LATER[:known]))(U)
+        psi = Measured(measured_psi(BEFORE, LATER[:known], goes_on=True))(U)
         assert torch.equal(chain.at(step).psi(U), psi)
         assert torch.equal(chain.at(step).xi(U), 1 - psi)
         assert torch.equal(beside.at(step).xi(U), 1 - psi)
@@ -51,7 +51,7 @@ def test_a_step_that_is_measured_again_takes_the_place_of_what_came_after_it() -
     chain = seen()
     chain.see(20, LATER[1])
     assert [step for step, _ in chain.curves] == [0, 10, 20]
-    assert torch.equal(chain.at(99).psi(U), Measured(measured_psi(BEFORE, LATER[:2]))(U))
+    assert torch.equal(chain.at(99).psi(U), Measured(measured_psi(BEFORE, LATER[:2], goes_on=True))(U))
 
 
 def test_it_goes_on_from_what_a_checkpoint_kept() -> None:

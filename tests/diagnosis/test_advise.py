@@ -42,6 +42,17 @@ def test_a_probe_that_learns_by_heart_leaves_a_part_to_retention_and_one_that_do
     assert [psi for _, psi in measured_psi([1.0, 1.0], slightly)] == pytest.approx([0.95, 0.95])
 
 
+def test_what_still_falls_is_not_known_yet_where_the_probe_goes_on() -> None:
+    falling, turned = [[0.999, 0.99], [0.998, 0.98]], [[0.998, 0.98], [0.999, 0.98]]
+    assert [psi for _, psi in measured_psi([1.0, 1.0], falling, goes_on=True)] == [1, 1]
+    ended = [psi for _, psi in measured_psi([1.0, 1.0], falling)]
+    assert ended == pytest.approx([0.002 / 0.03, 0.02 / 0.03])
+    first, second = (psi for _, psi in measured_psi([1.0, 1.0], turned, full_gain=0.03, goes_on=True))
+    rise = (0.999 + 0.98) / (0.998 + 0.98) - 1
+    assert first == pytest.approx(0.002 / 0.03)
+    assert second == pytest.approx(1 - 0.2 * rise / 0.02)
+
+
 def test_a_probe_that_was_not_measured_is_refused() -> None:
     with pytest.raises(DataError, match="heldout_every"):
         measured_psi([1.0], [])

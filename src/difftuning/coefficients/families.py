@@ -188,7 +188,7 @@ class MeasuredConfig(Section):
 
 
 class AdaptiveConfig(Section):
-    """A curve that is measured while training: 1 everywhere until the held-out error says where the target has little to gain."""
+    """A curve that is measured while training: 1 where the held-out error still falls, less where it has turned."""
 
     kind: Literal["adaptive"] = "adaptive"
 

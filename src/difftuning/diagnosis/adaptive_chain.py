@@ -1,7 +1,8 @@
 """Coefficients from measurement without a probe: psi follows the held-out error of the training itself.
 
-What `advise` reads from a finished standard fine-tuning, this reads from what has been measured so far. Until the error has been
-measured twice nothing is known, and training is standard fine-tuning. Ours, not the paper's.
+What `advise` reads from a finished standard fine-tuning, this reads from what has been measured so far. In a bin whose error still
+falls, what is to be gained is not known yet, and training is standard fine-tuning: retention begins where the error has turned. A
+trial that counted the gains of falling bins retained too early in short trainings. Ours, not the paper's.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class AdaptiveChain:
         """The chain of the step after `step` steps."""
         known = [errors for when, errors in self.curves if when < step]
         if len(known) not in self._made:
-            psi = Measured(measured_psi(known[0], known[1:])) if len(known) > 1 else Constant(1.0)
+            psi = Measured(measured_psi(known[0], known[1:], goes_on=True)) if len(known) > 1 else Constant(1.0)
             self._made[len(known)] = chain_from(psi, self.whole_target)
         return self._made[len(known)]
 

@@ -21,7 +21,10 @@ FULL_RISE = 0.02
 
 
 def measured_psi(
-    pretrained: Sequence[float], probe: Sequence[Sequence[float]], full_gain: float = FULL_GAIN
+    pretrained: Sequence[float],
+    probe: Sequence[Sequence[float]],
+    full_gain: float = FULL_GAIN,
+    goes_on: bool = False,
 ) -> tuple[tuple[float, float], ...]:
     """The knots (u, psi) of a measured psi, at the middles of the bins; it never falls.
 
@@ -31,6 +34,7 @@ def measured_psi(
         pretrained: the pretrained model's held-out error in equal bins of u, all above zero.
         probe: the probe's, one row for each time that it was measured, in order.
         full_gain: the relative gain from which psi is 1.
+        goes_on: the probe has not ended, so what a bin has to gain that is lowest now is not known yet: it counts in full.
 
     Raises:
         DataError: the probe was never measured, or in other bins.
@@ -41,6 +45,8 @@ def measured_psi(
         )
     lowest = [min(errors) for errors in zip(*probe, strict=True)]
     gains = [(start - low) / start for start, low in zip(pretrained, lowest, strict=True)]
+    if goes_on:
+        gains = [full_gain if error <= low else gain for error, low, gain in zip(probe[-1], lowest, gains, strict=True)]
     means = [fmean(errors) for errors in probe]
     rise = means[-1] / min(means) - 1
     most = 1 - LEAST_RETENTION * min(rise / FULL_RISE, 1.0)
