@@ -101,8 +101,7 @@ def test_the_table_of_the_targets(metric: str) -> None:
 def test_how_many_runs_are_behind_the_table() -> None:
     rows = read_rows(RESULTS / "targets.json")
     made = {method: len({row.cell for row in rows if row.method == method}) for method in SHOWN}
-    assert made["diff-tuning"] == made["measured"] == 24
-    assert f"with {made['retention only']} of its 24 runs made" in README
+    assert set(made.values()) == {24}
 
 
 def test_what_retention_beside_the_whole_target_costs_and_brings() -> None:
