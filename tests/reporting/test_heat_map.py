@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from difftuning.reporting.heat_map import _change, _panel, heat_map
+from difftuning.reporting.heat_map import _change, _panel, change_map, heat_map
 
 GRID = [[2.0, 4.0], [1.0, 3.0], [1.5, 2.0]]
 MODELS, PHASES = ("pretrained", "a", "b"), ("a", "b")
@@ -44,3 +45,15 @@ def test_the_same_numbers_give_the_same_bytes() -> None:
     one, other = (heat_map({"error": GRID, "distance": GRID}, MODELS, PHASES) for _ in range(2))
     assert one == other
     assert one.startswith(b"<?xml")
+
+
+def test_a_map_of_changes_names_its_cases_and_methods_once_and_leaves_out_what_was_not_measured() -> None:
+    grid = [[-0.1, None], [0.025, 0.0]]
+    picture = change_map({"error": grid, "distance": grid}, ["near, few", "far, many"], ["one way", "other"]).decode()
+    drawn = re.findall(r"<!-- (.+?) -->", picture)
+    assert drawn.count("near, few") == drawn.count("far, many") == 1
+    assert drawn.count("one") == drawn.count("way") == drawn.count("other") == 2
+    assert (
+        sorted(text for text in drawn if text.endswith("%"))
+        == ["+0.0%"] * 2 + ["+2.5%"] * 2 + ["\N{MINUS SIGN}10.0%"] * 2
+    )

@@ -1,22 +1,22 @@
-"""What was measured after each phase on each phase, as a heat map: a panel a measure, a line a model, a column a phase."""
+"""Heat maps: what was measured after each phase on each phase, and changes against a baseline in many cases."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 
-from difftuning.reporting.svg import draw_svg
+from difftuning.reporting.svg import LETTER, draw_svg
 from difftuning.reporting.text_table import percent
 
 Grid = Sequence[Sequence[float | None]]
 """Lines of values; None leaves a place empty."""
-LIMIT = 0.5
-"""The change that has the fullest colour."""
+LIMIT, CHANGE_LIMIT = 0.5, 0.15
+"""The change that has the fullest colour: since the phase itself, and against a baseline."""
 COLOURS = colormaps["PuOr_r"]
 """Violet below, orange above, which colour-blind readers tell apart; the middle is near to white."""
 
@@ -34,19 +34,62 @@ def heat_map(panels: Mapping[str, Grid], models: Sequence[str], phases: Sequence
     return draw_svg(*draws, width=width * len(panels), height=height)
 
 
+def change_map(panels: Mapping[str, Grid], cases: Sequence[str], methods: Sequence[str]) -> bytes:
+    """Changes against a baseline with their colour: a panel a measure, a line a case, a column a method.
+
+    Args:
+        panels: measure -> a line for each case, of shares for each method, below zero for less than the baseline.
+        cases: what the lines are called.
+        methods: what the columns are called.
+    """
+
+    def panel(title: str, grid: Grid) -> Callable[[Axes], None]:
+        def draw(axes: Axes) -> None:
+            changes = [[math.nan if value is None else value for value in line] for line in grid]
+            texts = [["" if math.isnan(value) else percent(value) for value in line] for line in changes]
+            _cells(axes, changes, texts, CHANGE_LIMIT)
+            first = title == next(iter(panels))
+            _name(axes, [name.replace(" ", "\n") for name in methods], cases if first else [""] * len(cases))
+            axes.set_title(title)
+
+        return draw
+
+    draws = [panel(title, grid) for title, grid in panels.items()]
+    width = LETTER * max(map(len, cases)) + (0.5 + 0.85 * len(methods)) * len(panels)
+    return draw_svg(*draws, width=width, height=1.2 + 0.3 * len(cases))
+
+
 def _panel(title: str, grid: Grid, models: Sequence[str], phases: Sequence[str], axes: Axes) -> None:
-    norm = TwoSlopeNorm(0, -LIMIT, LIMIT)
     changes = [[_change(grid, line, column) for column in range(len(phases))] for line in range(len(models))]
-    axes.pcolormesh(changes, cmap=COLOURS, norm=norm, edgecolors="none")
-    for line, values in enumerate(grid):
-        for column, value in enumerate(values):
-            if value is None:
+    texts = [
+        [_text(value, changes[line][column], line == column + 1) for column, value in enumerate(values)]
+        for line, values in enumerate(grid)
+    ]
+    _cells(axes, changes, texts, LIMIT, own=True)
+    _name(axes, phases, models)
+    axes.set_xlabel("measured on")
+    axes.set_ylabel("after")
+    axes.set_title(title)
+
+
+def _text(value: float | None, change: float, own: bool) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if own or math.isnan(change) else f"{value:.4g}\n{percent(change)}"
+
+
+def _cells(
+    axes: Axes, changes: Sequence[Sequence[float]], texts: Sequence[Sequence[str]], limit: float, own: bool = False
+) -> None:
+    """A colour and a text for each place; with `own`, what a model has on its own phase is bold."""
+    axes.pcolormesh(changes, cmap=COLOURS, norm=TwoSlopeNorm(0, -limit, limit), edgecolors="none")
+    for line, words in enumerate(texts):
+        for column, text in enumerate(words):
+            if not text:
                 continue
             change = changes[line][column]
-            own = line == column + 1
-            text = f"{value:.4g}" if own or math.isnan(change) else f"{value:.4g}\n{percent(change)}"
             # Cells have colours of their own on any page, and so has what is written on them.
-            dark = not math.isnan(change) and abs(change) > 0.6 * LIMIT
+            dark = not math.isnan(change) and abs(change) > 0.5 * limit
             axes.text(
                 column + 0.5,
                 line + 0.5,
@@ -54,18 +97,18 @@ def _panel(title: str, grid: Grid, models: Sequence[str], phases: Sequence[str],
                 ha="center",
                 va="center",
                 fontsize=8.5,
-                fontweight="bold" if own else "normal",
+                fontweight="bold" if own and line == column + 1 else "normal",
                 color="#ffffff" if dark else "#1f1f24",
             )
-    axes.set_xticks([column + 0.5 for column in range(len(phases))], phases)
-    axes.set_yticks([line + 0.5 for line in range(len(models))], models)
+
+
+def _name(axes: Axes, columns: Sequence[str], lines: Sequence[str]) -> None:
+    axes.set_xticks([column + 0.5 for column in range(len(columns))], columns)
+    axes.set_yticks([line + 0.5 for line in range(len(lines))], lines)
     axes.invert_yaxis()
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("measured on")
-    axes.set_ylabel("after")
-    axes.set_title(title)
 
 
 def _change(grid: Grid, line: int, column: int) -> float:

@@ -11,6 +11,7 @@ from statistics import fmean
 from difftuning.atomic import write_bytes
 from difftuning.json_files import write_text
 from difftuning.reporting import figures, study_figures
+from difftuning.reporting.heat_map import change_map
 from difftuning.reporting.settings_table import BASELINE, heading, place, settings_table
 from difftuning.reporting.svg import draw_svg
 from difftuning.reporting.tables import LABELS
@@ -148,16 +149,48 @@ class StudyPage:
         return study_figures.leaps(panels) if panels else None
 
     def _changes(self, shown: Sequence[Row]) -> bytes | None:
-        """Each method against standard fine-tuning, in pairs of the same seed; few methods are signs, many are lines."""
-        base = {(row.target, place(row, self.down), row.seed): row.value for row in shown if row.method == BASELINE}
-        methods = dict.fromkeys(row.method for row in shown if row.method != BASELINE)
+        """Each method against standard fine-tuning, in pairs of the same seed.
+
+        Few methods are signs, and more of them are lines; of many in many cases there is a map, of the distance too.
+        """
+        methods = [name for name in dict.fromkeys(row.method for row in shown) if name != BASELINE]
+        found = self._against(shown[0].metric)
+        compared = {case for changes in found.values() for case in changes}
+        cases = [case for case in dict.fromkeys(map(self._case, shown)) if case in compared]
+        if not cases:
+            return None
+        if min(len(methods), len(cases)) > MOST_SIGNS:
+            maps = {metric: self._against(metric) for metric in dict.fromkeys((shown[0].metric, "frechet"))}
+            return change_map(
+                {
+                    LABELS.get(metric, metric): [
+                        [fmean(one) if (one := changes[name].get(case)) else None for name in methods] for case in cases
+                    ]
+                    for metric, changes in maps.items()
+                    if changes
+                },
+                cases,
+                methods,
+            )
+        percents: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for name, changes in found.items():
+            for case, shares in changes.items():
+                series, line = (name, case) if len(methods) <= MOST_SIGNS else (case, name)
+                percents[series][line] += [100 * share for share in shares]
+        return study_figures.changes(percents, BASELINE, LABELS.get(shown[0].metric, shown[0].metric))
+
+    def _against(self, metric: str) -> dict[str, dict[str, list[float]]]:
+        """Method -> case -> the change of each seed against standard fine-tuning, as a share."""
+        rows = [row for row in self.rows if row.metric == metric]
+        base = {(row.target, place(row, self.down), row.seed): row.value for row in rows if row.method == BASELINE}
         found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for row in shown:
+        for row in rows:
             line = place(row, self.down)
             before = base.get((row.target, line, row.seed), 0.0)
-            if row.method == BASELINE or before <= 0:
-                continue
-            case = line if self.down == "target" else f"{row.target}, {line}"
-            series, case = (row.method, case) if len(methods) <= MOST_SIGNS else (case, row.method)
-            found[series][case].append(100 * (row.value / before - 1))
-        return study_figures.changes(found, BASELINE, LABELS.get(shown[0].metric, shown[0].metric)) if found else None
+            if row.method != BASELINE and before > 0:
+                found[row.method][self._case(row)].append(row.value / before - 1)
+        return found
+
+    def _case(self, row: Row) -> str:
+        line = place(row, self.down)
+        return line if self.down == "target" else f"{row.target}, {line}"
