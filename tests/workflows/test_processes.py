@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from difftuning.bank.card_file import read_card
+from difftuning.json_files import MetricsLog
 from difftuning.lock import alone
 from difftuning.workflows.evaluate import evaluate
 from difftuning.workflows.recipe import load
@@ -20,6 +21,7 @@ from launching import run
 
 pytestmark = pytest.mark.slow
 VERB = ("-m", "difftuning")
+TOLD = ("step", "retained", "frechet", "heldout")
 
 
 def one_result(done: list[tuple[int, str, str]]) -> Any:
@@ -73,10 +75,15 @@ def test_an_error_of_one_process_ends_all_in_one_line(recipe_file: Path, tmp_pat
 
 
 def test_shared_weights_from_recipe_to_model(recipe_file: Path, tmp_path: Path) -> None:
-    one = train(load(str(recipe_file), [f"out={tmp_path / 'one'}"]))
+    # What is measured while training asks all processes, which have the weights in parts.
+    measured = ["coefficients.psi={kind: adaptive}", "coefficients.whole_target=true", "evaluation.distance_every=6"]
+    one = train(load(str(recipe_file), [f"out={tmp_path / 'one'}", *measured]))
     sharing = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_RESHARD_AFTER_FORWARD": "true"}
-    two = one_result(run([*VERB, "train", str(recipe_file), f"out={tmp_path / 'two'}", "--json"], **sharing))
+    two = one_result(run([*VERB, "train", str(recipe_file), f"out={tmp_path / 'two'}", *measured, "--json"], **sharing))
     assert two["heldout"] == pytest.approx(one["heldout"], abs=1e-5)
+    logs = [MetricsLog(tmp_path / name / "metrics.jsonl").read().records for name in ("one", "two")]
+    kept = [[{key: value for key, value in one.items() if key in TOLD} for one in log] for log in logs]
+    assert kept[1] == [pytest.approx(one, rel=1e-3) for one in kept[0]]
     evaluate(tmp_path / "two")
     refused = run([*VERB, "train", str(recipe_file), "anchor={kind: l2-sp, strength: 1}"], **sharing)
     assert [code for code, _, _ in refused] == [2, 2]

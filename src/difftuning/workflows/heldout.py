@@ -11,6 +11,7 @@ from torch import Tensor
 
 from difftuning.backbones.base import Backbone
 from difftuning.bank.read import Bank
+from difftuning.coefficients.chain import ChainOfForgetting
 from difftuning.data.control_maps import ControlMaps
 from difftuning.data.latents import LatentSet
 from difftuning.diagnosis.adaptive_chain import AdaptiveChain
@@ -102,7 +103,9 @@ def measurement(backbone: Backbone, on_target: HeldOut, on_bank: HeldOut | None)
     return measure
 
 
-def adapting(chain: object, measured: Callable[[int], dict[str, float]]) -> Callable[[int], dict[str, float]]:
+def adapting(
+    chain: ChainOfForgetting | AdaptiveChain, measured: Callable[[int], dict[str, float]]
+) -> Callable[[int], dict[str, float]]:
     """A measurement that an adaptive chain sees, with the weight that retention has from then on as `retained`.
 
     All processes see what the main one has measured: theirs may differ by a rounding, and then their batches would.
@@ -111,7 +114,8 @@ def adapting(chain: object, measured: Callable[[int], dict[str, float]]) -> Call
         return measured
 
     def measure(step: int) -> dict[str, float]:
-        found = present().on_main(lambda: measured(step))
+        own = measured(step)  # by all of them, which may share the weights
+        found = present().on_main(lambda: own)
         chain.see(step, by_u(found))
         return {**found, "retained": chain.at(step + 1).retained}
 
