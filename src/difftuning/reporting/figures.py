@@ -48,7 +48,8 @@ def curve_panel(
         # The fall of the first steps would press all that matters later into a line.
         later = [value for points in series.values() for _, value in points[1:]]
         if later and (height := max(later) - min(later)):
-            axes.set_ylim(min(later) - 0.15 * height, max(later) + 0.3 * height)
+            least = min(value for points in series.values() for _, value in points)
+            axes.set_ylim(least - 0.15 * height, max(later) + 0.3 * height)
         axes.set_title(title)
         axes.set_xlabel("training steps")
         # A network's name in brackets gets a line of its own.
@@ -119,7 +120,7 @@ def coefficients(curves: Mapping[str, tuple[Sequence[float], Sequence[float], Se
             else:
                 axes.plot(u, psi, color=look(name, index)["color"], label=f"ψ, {name}")
         axes.set_xlabel(U_LABEL)
-        axes.set_ylabel("probability of the source")
+        axes.set_ylabel("weight")
         axes.set_xlim(0, 1)
         axes.set_ylim(-0.03, 1.03)
 

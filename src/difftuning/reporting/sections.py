@@ -141,7 +141,10 @@ def _training(data: ReportData) -> Section | None:
         caption = "The mean of the batches since the point before; a run's own coefficients weigh it, so levels do not compare."
         pictures.append(Picture(figures.training_curves(losses, "loss"), "loss", caption))
     if data.coefficients:
-        caption = "An item of the batch comes from the target with probability ψ, else from the bank."
+        caption = (
+            "An item of the batch comes from the target with probability ψ / (ψ + ξ), else from the bank. A ψ that adapts is "
+            "shown as it was in the end."
+        )
         pictures.append(Picture(figures.coefficients(data.coefficients), "coefficients of Diff-Tuning", caption))
     return Section("While training", pictures=pictures) if pictures else None
 
