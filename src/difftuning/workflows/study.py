@@ -21,13 +21,13 @@ from typing import Any
 from difftuning.config.provenance import provenance
 from difftuning.continual.stream import Stream
 from difftuning.errors import BusyError, ConfigError, did_you_mean
-from difftuning.json_files import read_json, write_json
+from difftuning.json_files import write_json
 from difftuning.lock import alone
 from difftuning.results import Row, read_rows, write_results
 from difftuning.studies import KINDS
 from difftuning.studies.base import Cell, Study
 from difftuning.workflows import bank, recipe
-from difftuning.workflows.diagnose import advice_of, diagnose
+from difftuning.workflows.diagnose import advice_of
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import measure
 from difftuning.workflows.pretrained import pretrained
@@ -36,12 +36,11 @@ from difftuning.workflows.runs import is_finished, open_run
 from difftuning.workflows.study_files import count, flat, page_of, rewrite, take, write
 from difftuning.workflows.study_index import write_index
 from difftuning.workflows.study_leaps import leap_rows
-from difftuning.workflows.study_rows import SWAP, KnownRows, placed
+from difftuning.workflows.study_rows import KnownRows, placed
 from difftuning.workflows.study_streams import placed_stream, stream_rows
+from difftuning.workflows.study_swap import swap_rows
 from difftuning.workflows.train import train
 
-SWAP_SAMPLES = 256
-"""At most so many behind each point of a swap curve."""
 ALL = "all"
 QUICK = "quick"
 """The folder of what `quick` writes, below that of results and that of pages."""
@@ -191,7 +190,7 @@ class Queue:
         rows = read_rows(_judged(made))
         if one.swap:
             with self._alone(made.folder, wait):
-                rows += self._swap(made, rows[0])
+                rows += swap_rows(made, _judged(made), rows[0], self.display)
         if one.leaps:
             standard = self._placed(one, cell, *PROBE)
             self._finish(standard, wait)
@@ -232,8 +231,7 @@ class Queue:
         drawn += "" if besides == "{}" else f" {besides}"
         # The held-out error is measured while it trains, and advice is made from it.
         measured = f"{made.evaluation.heldout_draws} draws every {made.training.heldout_every}"
-        if made.evaluation.distance_every:
-            measured += "\n".join(part.model_dump_json(exclude_none=True) for part in (made.sampling, made.evaluation))
+        measured += _judged(made).stem if made.evaluation.distance_every else ""
         folders = {
             "out": str(self.out / "cells" / _digest(model, drawn, made.digest(), measured)),
             "bank_folder": str(self.out / "banks" / _digest(model, drawn)),
@@ -269,27 +267,6 @@ class Queue:
         write_results(judged, found.rows, by["machine"], by["commit"], made.model_dump(mode="json"))
         # The model stays; checkpoints of some hundred cells would fill a disk.
         shutil.rmtree(made.folder / "checkpoints", ignore_errors=True)
-
-    def _swap(self, made: Recipe, like: Row) -> list[Row]:
-        """The swap curve of a cell as rows."""
-        judged, samples = _judged(made), min(SWAP_SAMPLES, made.evaluation.samples)
-        file = judged.with_name(f"{judged.stem}-swap.json")
-        if not file.is_file():
-            write_json(file, diagnose(made.folder, self.display, samples, recipe=made))
-        found = read_json(file)
-        return [
-            like.model_copy(
-                update={
-                    "metric": f"{SWAP}{metric}",
-                    "value": point[metric],
-                    "setting": {"share": point["share"]},
-                    "network": found["network"],
-                    "n": found["samples"],
-                }
-            )
-            for point in found["swap"]
-            for metric in ("frechet", "kid")
-        ]
 
 
 def _judged(made: Recipe) -> Path:
