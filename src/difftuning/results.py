@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, Valid
 from difftuning.errors import CheckpointError
 from difftuning.json_files import read_json, write_json
 
+CURVE, BEST = "_curve", "_best"
+"""How the metrics end that are a measure while training, and the lowest of it."""
+
 
 class Row(BaseModel):
     """One measured number, with all that is needed to compare it with another."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from difftuning.reporting.tables import LABELS, LOWER_IS_BETTER, gain, pivot
 from difftuning.reporting.text_table import TextTable
-from difftuning.results import Row
+from difftuning.results import BEST, Row
 
 COMPARED, BASELINE = ("diff-tuning", "retention only", "measured", "measured retention", "adaptive"), "finetune"
 """The methods whose change against the baseline is told."""
@@ -72,7 +72,7 @@ def heading(rows: Sequence[Row], metric: str) -> str:
     """The name of a metric, its better direction, its network and how many samples are behind it."""
     of_metric = [row for row in rows if row.metric == metric]
     name = metric.removeprefix("swap_")
-    lower = LOWER_IS_BETTER.get(name.removesuffix("_best"))
+    lower = LOWER_IS_BETTER.get(name.removesuffix(BEST))
     arrow = {None: "", True: " ↓", False: " ↑"}[lower]
     networks = dict.fromkeys(row.network for row in of_metric if row.network)
     counts = sorted({row.n for row in of_metric if row.n is not None and row.network})

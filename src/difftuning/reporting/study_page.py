@@ -15,12 +15,10 @@ from difftuning.reporting.heat_map import change_map
 from difftuning.reporting.settings_table import BASELINE, heading, place, settings_table
 from difftuning.reporting.svg import draw_svg
 from difftuning.reporting.tables import LABELS
-from difftuning.results import Row
+from difftuning.results import CURVE, Row
 
-CURVE = "_curve"
-"""How the metrics end whose rows are a measure while training."""
 CURVES = ("heldout", "frechet")
-"""Those that are drawn."""
+"""The measures that are drawn while training."""
 CONSISTENCY, LEAP = "consistency_curve", "convergence"
 """Those of how far a ControlNet obeys while it trains, and of the step at which it begins to."""
 MOST_SIGNS = 3
@@ -160,7 +158,8 @@ class StudyPage:
         if not cases:
             return None
         if min(len(methods), len(cases)) > MOST_SIGNS:
-            maps = {metric: self._against(metric) for metric in dict.fromkeys((shown[0].metric, "frechet"))}
+            maps = {shown[0].metric: found}
+            maps.setdefault("frechet", self._against("frechet"))
             return change_map(
                 {
                     LABELS.get(metric, metric): [

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from difftuning.reporting.text_table import TextTable
-from difftuning.results import Row
+from difftuning.results import BEST, Row
 
 LOWER_IS_BETTER = {
     "heldout": True,
@@ -155,7 +155,7 @@ def pivot(
         values = {name: one for name in methods if (one := _by_seed(rows, metric, name))}
         if not values:
             continue
-        lower = LOWER_IS_BETTER.get(metric.removesuffix("_best"))
+        lower = LOWER_IS_BETTER.get(metric.removesuffix(BEST))
         # The pretrained model is where both started, not a competitor.
         competing = {name: found for name, found in values.items() if name != "pretrained"}
         best = set() if lower is None else _best(competing, lower)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from difftuning.reporting.tables import LABELS, LOWER_IS_BETTER
-from difftuning.results import Row
+from difftuning.results import BEST, CURVE, Row
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def sooner(metric: str, method: str = "diff-tuning", baseline: str = "finetune")
     def check(rows: Sequence[Row]) -> Finding | None:
         curves: dict[tuple[str, int], dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
         for row in rows:
-            if row.metric == f"{metric}_curve":
+            if row.metric == f"{metric}{CURVE}":
                 curves[row.target, row.seed][row.method].append((row.step, row.value))
         pairs = {
             key: (found[baseline], found[method]) for key, found in curves.items() if {method, baseline} <= {*found}
@@ -129,7 +129,7 @@ def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: flo
 
 def _is_lower(metric: str) -> bool:
     """Whether less of it is better."""
-    return LOWER_IS_BETTER.get(metric.removesuffix("_best"), True)
+    return LOWER_IS_BETTER.get(metric.removesuffix(BEST), True)
 
 
 def _finding(changes: Mapping[tuple[str, int], float], lower: bool, by: float) -> Finding | None:

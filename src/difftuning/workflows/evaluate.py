@@ -23,7 +23,7 @@ from difftuning.evaluation.features import FeatureNetwork, feature_network
 from difftuning.evaluation.fidelity import Measures, Reference
 from difftuning.json_files import MetricsLog
 from difftuning.processes import present
-from difftuning.results import Row, write_results
+from difftuning.results import BEST, CURVE, Row, write_results
 from difftuning.run_folder import RunFolder
 from difftuning.types import Condition
 from difftuning.workflows import costs
@@ -42,8 +42,6 @@ SAMPLES = "evaluated.safetensors"
 """In the samples folder of a run: the images that were judged."""
 LAYER_DRIFT = "drift_of_layer"
 """The metric of rows whose setting names a layer."""
-CURVE, BEST = "_curve", "_best"
-"""How the metrics end that are a measure while training, and the lowest of it."""
 CURVED = ("frechet", "kid")
 """The distances that are measured while training, if any are."""
 PASS = 64
