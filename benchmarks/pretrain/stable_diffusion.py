@@ -177,7 +177,7 @@ def options_of(text: str | None, vae_steps: int, steps: int) -> argparse.Argumen
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--vae-steps", type=int, default=vae_steps)
+    parser.add_argument("--vae-steps", type=int, default=vae_steps, help="0: the autoencoder stays as it is")
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
@@ -223,7 +223,9 @@ def pretrain(
         returned = vae.decode(vae.encode(unseen_pixels).latent_dist.mode()).sample
         return {"heldout": float((returned - unseen_pixels).square().mean())}
 
-    first = trained(vae, Reconstruction(vae), stream, vae_error, options.run / "vae", options.vae_steps, options)
+    first = None
+    if options.vae_steps:
+        first = trained(vae, Reconstruction(vae), stream, vae_error, options.run / "vae", options.vae_steps, options)
     vae.eval().requires_grad_(False)
     latents, unseen_latents = (encoded(vae, part) for part in (pixels, unseen_pixels))
     scale = 1 / float(latents.std())
@@ -256,7 +258,7 @@ def pretrain(
     pipe.save_pretrained(folder)
     write_json(folder / TEXT, {"image_size": 32, "prompts": list(dict.fromkeys(train.prompts))})
     training = {key: getattr(options, key) for key in ("batch_size", "lr", "dropout", "seed")}
-    training |= {"autoencoder": first, "text encoder and UNet": second}
+    training |= {"autoencoder": first, "text encoder and UNet": second} if first else {"text encoder and UNet": second}
     write_json(folder / "card.json", {**card, "training": training})
 
 

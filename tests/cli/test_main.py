@@ -251,7 +251,8 @@ def test_shells_are_told_the_rest_of_a_word() -> None:
 def test_the_difference_of_two_recipes(tmp_path: Path) -> None:
     done = difftuning("recipes", "diff", "demo", "own-images", "--json")
     found = {one["key"]: (one["one"], one["other"]) for one in json.loads(done.stdout)["differences"]}
-    assert found["coefficients.psi.tau"] == (0.3, 1.0)
+    assert found["coefficients.psi.tau"] == (0.3, None)
+    assert found["coefficients.psi.kind"] == ("power", "adaptive")
     assert "model" not in found
     same = difftuning("recipes", "diff", "demo", "demo")
     assert same.stdout == "demo and demo are the same recipe\n"

@@ -86,6 +86,13 @@ def test_a_section_left_to_its_default_keeps_the_defaults_kind() -> None:
     assert found.coefficients.psi == Power(tau=0.3)
 
 
+def test_a_section_left_to_its_default_becomes_of_the_only_kind_that_knows_a_key() -> None:
+    found = validate(Recipe, apply_overrides({"target": "a"}, ["coefficients.psi.start=0.15"], Recipe))
+    assert found.coefficients.psi == Ramp(start=0.15)
+    with pytest.raises(ConfigError, match=r"unknown key 'coefficients\.psi\.start'"):
+        resolve("coefficients.psi.start=0.15")
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

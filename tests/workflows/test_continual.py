@@ -17,6 +17,7 @@ from PIL import Image
 from difftuning.backbones.loading import load as load_model
 from difftuning.bank.card_file import read_card
 from difftuning.bank.read import Bank
+from difftuning.coefficients.families import PowerConfig
 from difftuning.config.loading import dump_recipe
 from difftuning.continual.measures import Matrix
 from difftuning.errors import BusyError, CheckpointError, ConfigError
@@ -244,6 +245,13 @@ def test_methods_are_recipes(stream_file: Path) -> None:
         assert [recipe.labels.kind for recipe in recipes] == ["replace", "extend", "extend"]
         also = [[Path(one.target).name for one in recipe.data.also or ()] for recipe in recipes]
         assert also == ([[], ["one"], ["one", "two"]] if kind in ("joint", "replay") else [[], [], []])
+    assert all(recipe.coefficients.keeps_target for recipe in made["refresh"]), (
+        "what adapts would not see earlier phases"
+    )
+    asked = recipes_of(load(str(stream_file), [], ["coefficients.psi.tau=0.5"]))
+    assert {(recipe.coefficients.psi, recipe.coefficients.keeps_target) for recipe in asked} == {
+        (PowerConfig(tau=0.5), False)
+    }
     assert {one.per_class for one in made["replay"][2].data.also or ()} == {2}
     assert {one.per_class for one in made["joint"][2].data.also or ()} == {None}
     for kind in ("ewc", "l2-sp"):
@@ -306,6 +314,9 @@ def test_kept_labels_go_by_name(stream_file: Path) -> None:
         continual(load(str(stream_file), [], ["labels={kind: keep}"]))
 
 
+TEACHER = ["distillation={weight: 0.1}", "coefficients.psi.tau=1"]
+
+
 def test_what_is_wrong_with_a_stream_is_found_at_once(stream_file: Path) -> None:
     cases = {
         r"unknown key 'phase'; did you mean 'phases'": (["phase=1"], []),
@@ -318,7 +329,7 @@ def test_what_is_wrong_with_a_stream_is_found_at_once(stream_file: Path) -> None
         r"sets bank_folder='b'; each phase": ([], ["bank_folder=b"]),
         r"sets `control`; a stream is measured without maps": ([], ["control={kind: edge}"]),
         r"reads no bank .* method.kind=refresh makes one": ([], ["coefficients.psi.tau=0"]),
-        r"reads no bank .* method.kind=static makes one": (["method={kind: static}"], ["distillation={weight: 0.1}"]),
+        r"reads no bank .* method.kind=static makes one": (["method={kind: static}"], TEACHER),
     }
     for message, (overrides, changes) in cases.items():
         with pytest.raises(ConfigError, match=message):

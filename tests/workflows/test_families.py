@@ -123,7 +123,14 @@ def test_a_tuner_on_text_to_image_leaves_the_pretrained_model_behind_it(tmp_path
 
 def test_a_teacher_is_asked_under_the_prompts_of_the_batch(tmp_path: Path) -> None:
     for number, tuner in enumerate(("{kind: full}", "{kind: lora, rank: 2}")):
-        given = made("sd", tmp_path, "distillation={weight: 1.0}", f"tuner={tuner}", f"out={tmp_path / str(number)}")
+        given = made(
+            "sd",
+            tmp_path,
+            "distillation={weight: 1.0}",
+            "coefficients.psi.tau=1",
+            f"tuner={tuner}",
+            f"out={tmp_path / str(number)}",
+        )
         run = assemble(prepare(given))
         assert isinstance(run.trainer.objective, Distillation)
         # Before the first step student and teacher are one, under whatever prompt, so nothing is apart.
@@ -262,7 +269,12 @@ def test_prompts_that_are_cut_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["sd", "flow"])
 def test_the_bank_trains_under_what_it_was_drawn_under(name: str, tmp_path: Path) -> None:
-    told = ["training.retention_condition=drawn", "training.label_dropout=0", "training.batch_size=64"]
+    told = [
+        "training.retention_condition=drawn",
+        "coefficients.psi.tau=1",
+        "training.label_dropout=0",
+        "training.batch_size=64",
+    ]
     given = made(name, tmp_path, *told, "bank.prompts=[a cat, a dog]" if name == "sd" else "labels.kind=extend")
     prepared = prepare(given)
     names = prepared.backbone.labels.names

@@ -41,7 +41,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 def test_from_recipe_to_report(recipe_file: Path, tmp_path: Path) -> None:
     before = contents(tmp_path / "images")
-    recipe = load(str(recipe_file), [])
+    recipe = load(str(recipe_file), ["coefficients.psi.tau=1"])
     trained = train(recipe)
     assert trained["step"] == 12
     assert trained["bank_coverage"] > 0
@@ -188,10 +188,18 @@ def test_what_an_adaptive_psi_cannot_go_with(recipe_file: Path, override: str, m
         load(str(recipe_file), [ADAPTIVE[0], override])
 
 
+def test_a_recipe_without_a_psi_adapts_beside_the_whole_target(recipe_file: Path) -> None:
+    unsaid, said = (load(str(recipe_file), chosen).coefficients for chosen in ([], ADAPTIVE[:2]))
+    assert unsaid.psi == said.psi
+    assert unsaid.keeps_target
+    assert not load(str(recipe_file), ["coefficients.psi.tau=1"]).coefficients.keeps_target
+    assert not load(str(recipe_file), ["coefficients.whole_target=false"]).coefficients.keeps_target
+
+
 def test_an_adaptive_psi_depends_on_when_it_is_measured(recipe_file: Path) -> None:
     digests = {
         load(str(recipe_file), [*chosen, f"training.heldout_every={every}"]).digest()
-        for chosen in (ADAPTIVE, [])
+        for chosen in (ADAPTIVE, ["coefficients.psi.tau=1"])
         for every in (4, 5)
     }
     assert len(digests) == 3
@@ -388,7 +396,7 @@ def test_the_best_is_known_without_its_checkpoints_and_asked_for_in_vain_where_n
     assert best is not None
     shutil.rmtree(run / "checkpoints")
     assert {row["step"] for row in evaluate(run)["rows"] if row["metric"] == "frechet"} == {int(best.name[-8:])}
-    never = [f"out={tmp_path / 'never'}", "training.steps=2"]
+    never = [f"out={tmp_path / 'never'}", "training.steps=2", "coefficients.psi.tau=1"]
     train(load(str(recipe_file), [*never, "training.heldout_every=0"]))
     with pytest.raises(ConfigError, match=r"never has measured no held-out error.*set it to null"):
         train(load(str(recipe_file), [*never, "training.heldout_every=1", "training.use_best=true"]))
@@ -497,7 +505,7 @@ def test_an_anchor_keeps_the_weights_near_and_resumes(recipe_file: Path, tmp_pat
 
 
 def test_a_teacher_takes_the_place_of_the_bank_and_resumes(recipe_file: Path, tmp_path: Path) -> None:
-    taught = ["distillation={weight: 10}", "training.steps=6"]
+    taught = ["distillation={weight: 10}", "coefficients.psi.tau=1", "training.steps=6"]
     whole = train(load(str(recipe_file), [*taught, f"out={tmp_path / 'whole'}"]))
     assert not (tmp_path / "whole/bank").exists()
     parted = load(str(recipe_file), [*taught, f"out={tmp_path / 'parted'}"])

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from difftuning.config.loading import parse_yaml
-from difftuning.config.schema import KIND, at, default_kind, names
+from difftuning.config.schema import KIND, at, names, unsaid_kind
 from difftuning.config.validate import short
 from difftuning.errors import ConfigError, did_you_mean
 
@@ -36,7 +36,7 @@ def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str], model: 
         model: the schema of the recipe.
 
     A section that is given another `kind` loses what that kind does not know (`psi.kind=ramp` drops `tau`), and one
-    that the recipe leaves to its default keeps the default's kind.
+    that the recipe leaves to its default keeps the default's kind, or becomes of the only kind that knows the key.
 
     Raises:
         ConfigError: an override cannot be read, names an unknown key, or leads through something that is no section.
@@ -78,7 +78,7 @@ def _put(recipe: dict[str, Any], path: Sequence[str], value: Any, text: str, mod
             if last:
                 place[key] = value
             elif place.get(key) is None:
-                kind = default_kind(model, path[: depth + 1])
+                kind = unsaid_kind(model, path[: depth + 1], path[depth + 1])
                 place[key] = {} if kind is None else {KIND: kind}
             place = place[key]
         else:

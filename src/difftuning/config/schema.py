@@ -82,6 +82,19 @@ def default_kind(model: type[BaseModel], path: Sequence[str]) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
+def unsaid_kind(model: type[BaseModel], path: Sequence[str], key: str) -> str | None:
+    """The `kind` that the section at a path has when a recipe mentions only this key of it.
+
+    That of the default, or where only one other kind knows the key, that one; None when the section has none.
+    """
+    kind = default_kind(model, path)
+    default = of_kind(at((model,), path, {}), {KIND: kind})
+    fitting = [one for one in at((model,), path, {}) if is_model(one) and key in one.model_fields]
+    if kind is None or key in names(default) or len(fitting) != 1:
+        return kind
+    return min(kinds(fitting[0]), default=kind)
+
+
 def plain_path(model: type[BaseModel], loc: Sequence[str | int]) -> list[str | int]:
     """The location of a pydantic error as a path in the recipe: without the names of union members in it."""
     path: list[str | int] = []

@@ -84,12 +84,13 @@ def cells(
     )
 
 
-def with_measured(plain: Sequence[Cell], beside: bool = False) -> tuple[Cell, ...]:
+def with_measured(plain: Sequence[Cell], method: str = MEASURED) -> tuple[Cell, ...]:
     """The cells and, behind those of one place, Diff-Tuning with the psi that the standard fine-tuning among them advises.
 
-    Its bank comes under the target's classes too. With `beside`, also the whole target, and 1 less that psi as retention.
+    As `MEASURED` its bank comes under the target's classes too; as `MEASURED_RETENTION` the target keeps its whole weight, beside 1
+    less that psi as retention.
     """
-    ways = {MEASURED: LABELS_TOO, **({MEASURED_RETENTION: WHOLE_TARGET} if beside else {})}
+    more = {MEASURED: LABELS_TOO, MEASURED_RETENTION: WHOLE_TARGET}[method]
     found: list[Cell] = []
     for _, place in groupby(plain, lambda cell: (cell.seed, cell.overrides[0], str(cell.setting))):
         together = list(place)
@@ -98,7 +99,6 @@ def with_measured(plain: Sequence[Cell], beside: bool = False) -> tuple[Cell, ..
             replace(cell, method=method, overrides=(*cell.overrides, *more), advised=True)
             for cell in together
             if cell.method == FINETUNE
-            for method, more in ways.items()
         )
     return tuple(found)
 

@@ -7,7 +7,7 @@ from difftuning.studies.base import Study
 from difftuning.studies.claims import ahead, sooner
 
 _LONG = {
-    name: (*overrides, "training.steps=6000", "evaluation.distance_every=500")
+    name: (*overrides, "training.steps=4000", "evaluation.distance_every=500")
     for name, overrides in {**METHODS, **BESIDE}.items()
 }
 
@@ -17,7 +17,7 @@ STUDY = Study(
     source="Fig. 6a",
     claim="Diff-Tuning converges faster and lower than standard fine-tuning.",
     recipe=MICRO,
-    cells=cells(TUNING_TARGETS, _LONG),
+    cells=cells(TUNING_TARGETS, _LONG, seeds=(0, 1)),
     metrics=("heldout", "heldout_best", "frechet", "frechet_best", "kid", "kid_best", "memorised"),
     curves=True,
     claims=tuple(

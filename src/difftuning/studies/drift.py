@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import METHODS, MICRO, TARGETS, cells
+from difftuning.studies.axes import BESIDE, DIFF_TUNING, METHODS, MICRO, RETENTION, TARGETS, cells
 from difftuning.studies.base import Study
 from difftuning.studies.claims import ahead
 
@@ -12,7 +12,15 @@ STUDY = Study(
     source="Fig. 5b, 5c",
     claim="Diff-Tuning moves the weights less, in all and by tunable parameter.",
     recipe=MICRO,
-    cells=cells(TARGETS, {name: (*overrides, "evaluation.fisher_draws=256") for name, overrides in METHODS.items()}),
-    claims=(ahead("drift"), ahead("drift_fisher"), ahead("heldout_bank")),
+    cells=cells(
+        TARGETS,
+        {name: (*overrides, "evaluation.fisher_draws=256") for name, overrides in {**METHODS, **BESIDE}.items()},
+        seeds=(0,),
+    ),
+    claims=tuple(
+        ahead(metric, method)
+        for method in (DIFF_TUNING, RETENTION)
+        for metric in ("drift", "drift_fisher", "heldout_bank")
+    ),
     metrics=("drift", "drift_per_parameter", "drift_fisher", "heldout_bank"),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import METHODS, MICRO, TUNING_TARGETS, cells
+from difftuning.studies.axes import BESIDE, METHODS, MICRO, TUNING_TARGETS, cells
 from difftuning.studies.base import Study
 
 STUDY = Study(
@@ -11,7 +11,7 @@ STUDY = Study(
     source="Fig. 1",
     claim="Given the last tenth of the steps, the pretrained model is as good as the fine-tuned one; given more, it is worse.",
     recipe=MICRO,
-    cells=cells(TUNING_TARGETS, METHODS),
+    cells=cells(TUNING_TARGETS, {**METHODS, **BESIDE}, seeds=(0,)),
     down="share",
     metrics=("swap_kid", "swap_frechet"),
     swap=True,

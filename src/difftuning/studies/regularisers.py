@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import METHODS, MICRO, TUNING_TARGETS, cells
+from difftuning.studies.axes import BESIDE, DIFF_TUNING, METHODS, MICRO, RETENTION, TUNING_TARGETS, cells
 from difftuning.studies.base import Study
 from difftuning.studies.claims import ahead
 
@@ -33,6 +33,6 @@ STUDY = Study(
     source="",
     claim="Is Diff-Tuning ahead of the usual regularisers, each at its best strength?",
     recipe=MICRO,
-    cells=cells(TUNING_TARGETS, {**METHODS, **_OTHERS}),
-    claims=(*(ahead("heldout", baseline=name) for name in _OTHERS),),
+    cells=cells(TUNING_TARGETS, {**METHODS, **BESIDE, **_OTHERS}, seeds=(0,)),
+    claims=tuple(ahead("heldout", method, name) for method in (DIFF_TUNING, RETENTION) for name in _OTHERS),
 )

@@ -6,7 +6,6 @@ from difftuning.studies.axes import (
     ADAPTING,
     ADAPTIVE,
     BESIDE,
-    MEASURED,
     MEASURED_RETENTION,
     METHODS,
     MICRO,
@@ -46,14 +45,14 @@ STUDY = Study(
             *cells(TARGETS, _METHODS, _REGIMES, "regime", seeds=(0,)),
             *cells(TARGETS, _METHODS, _SMALL, "regime", seeds=(0,)),
         ),
-        beside=True,
+        MEASURED_RETENTION,
     ),
     down="regime",
     metrics=("heldout", "heldout_best", "frechet", "kid"),
     claims=(
         *(
             claim
-            for method in (MEASURED, RETENTION, MEASURED_RETENTION, ADAPTIVE)
+            for method in (RETENTION, MEASURED_RETENTION, ADAPTIVE)
             for claim in (
                 nowhere_behind("heldout", method, by=0.02),
                 ahead("heldout", method),

@@ -25,6 +25,7 @@ STUDY = Study(
             for name, weight in _WEIGHTS.items()
             for method, overrides in METHODS.items()
         },
+        seeds=(0, 1),
     ),
     claims=(*(ahead("heldout", f"{method} + {name}", method) for name in _WEIGHTS if name for method in METHODS),),
 )

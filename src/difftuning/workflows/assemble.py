@@ -120,7 +120,7 @@ class Assembly:
 
 def chain_of(recipe: Recipe, backbone: Backbone) -> ChainOfForgetting | AdaptiveChain:
     """Psi and xi for this model; an adaptive psi has not been measured yet."""
-    asked, whole = recipe.coefficients, bool(recipe.coefficients.whole_target)
+    asked, whole = recipe.coefficients, recipe.coefficients.keeps_target
     if isinstance(asked.psi, AdaptiveConfig):
         return AdaptiveChain(whole)
     return build_chain(asked.psi, asked.xi, backbone.process, backbone.clock, asked.any_direction, whole)

@@ -123,9 +123,9 @@ def _of_method(method: Method, own: Recipe, data: DataConfig, earlier: list[Data
     }
     match method:
         case Refresh(condition="drawn") if earlier:
-            return {"training": own.training.model_copy(update={"retention_condition": "drawn"})}
+            return _retaining(own) | {"training": own.training.model_copy(update={"retention_condition": "drawn"})}
         case Static() | Refresh():
-            return {}
+            return _retaining(own)
         case Sequential():
             return plain
         case Joint():
@@ -141,6 +141,17 @@ def _of_method(method: Method, own: Recipe, data: DataConfig, earlier: list[Data
             assert_never(method)
     # The first phase has no phase before it.
     return plain | ({"anchor": anchor} if earlier else {})
+
+
+def _retaining(own: Recipe) -> dict[str, Any]:
+    """What becomes of a psi that adapts: it follows the error on the images of its phase, and would see nothing of earlier ones.
+
+    In its place, retention from the first step on, in the same manner beside the target.
+    """
+    if own.coefficients.psi.kind != "adaptive":
+        return {}
+    changed = {"psi": PowerConfig(tau=1), "whole_target": own.coefficients.keeps_target}
+    return {"coefficients": own.coefficients.model_copy(update=changed)}
 
 
 def _with(data: DataConfig, sets: list[DataConfig]) -> DataConfig:

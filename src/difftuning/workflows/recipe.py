@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from difftuning.backbones.labels import LabelChange, Replace
 from difftuning.backbones.prompts import TextConfig
 from difftuning.bank.card import BankConfig
-from difftuning.coefficients.families import Fixed, PowerConfig, Psi, Xi
+from difftuning.coefficients.families import AdaptiveConfig, Fixed, Psi, Xi
 from difftuning.coefficients.realisation import RealisationConfig, SourceConfig
 from difftuning.coefficients.weighting import Weighting
 from difftuning.config.difference import differences
@@ -40,13 +40,13 @@ from difftuning.workflows.recipes import locate
 class CoefficientsConfig(Section):
     """How reconsolidation and retention are weighted over the forgetting clock u."""
 
-    psi: Psi = PowerConfig()
-    """Reconsolidation, rising with u; the paper's default is u (power with tau = 1)."""
+    psi: Psi = AdaptiveConfig()
+    """Reconsolidation, rising with u; the paper's is u (power with tau = 1), and power with tau = 0 is standard fine-tuning."""
     xi: Xi | None = None
     """Retention, falling with u; null for the paper's 1 - psi."""
     whole_target: bool | None = None
     """Train on the target at its whole weight, and retain beside it: psi is then 1 at each u, and xi is 1 less the `psi` above.
-    Null is no."""
+    Null is yes for an adaptive psi, and no for all others."""
     any_direction: bool = False
     """Allow a psi that falls or a xi that rises, for ablations."""
     weighting: Weighting | None = None
@@ -57,8 +57,15 @@ class CoefficientsConfig(Section):
         if self.whole_target and self.xi is not None:
             raise ValueError("whole_target takes retention from psi, and xi is set besides; leave one of the two out")
         if self.psi.kind == "adaptive" and self.xi is not None:
-            raise ValueError("psi.kind=adaptive decides retention too, and xi is set besides; leave one of the two out")
+            raise ValueError(
+                "psi.kind=adaptive, the default, decides retention too, and xi is set besides; set psi.kind, or leave xi out"
+            )
         return self
+
+    @property
+    def keeps_target(self) -> bool:
+        """Whether the target is trained on at its whole weight, with retention beside it."""
+        return self.psi.kind == "adaptive" if self.whole_target is None else self.whole_target
 
 
 class SamplingConfig(Section):
@@ -177,11 +184,13 @@ class Recipe(Section):
             return self
         if self.distillation is not None:
             raise ValueError(
-                "coefficients.psi.kind=adaptive changes xi while training, and a teacher is weighed by one xi; use another psi"
+                "coefficients.psi.kind=adaptive, the default, changes xi while training, and a teacher is weighed by one xi; set "
+                "coefficients.psi.tau=1"
             )
         if not self.training.heldout_every:
             raise ValueError(
-                "coefficients.psi.kind=adaptive follows the held-out error, and training.heldout_every=0 never measures it; set it"
+                "coefficients.psi.kind=adaptive, the default, follows the held-out error, and training.heldout_every=0 never "
+                "measures it; set one of them (coefficients.psi.tau=1 is the paper's)"
             )
         return self
 
