@@ -25,11 +25,14 @@ from difftuning.training.checkpoints import Checkpoints, read, tensors_digest
 from difftuning.workflows import bank
 from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
-from difftuning.workflows.evaluate import Judge, evaluate, method_of
+from difftuning.workflows.display import Silent
+from difftuning.workflows.evaluate import Judge, evaluate, measure, method_of
+from difftuning.workflows.heldout import target_heldout
 from difftuning.workflows.info import info
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import load
 from difftuning.workflows.report import report
+from difftuning.workflows.runs import open_run
 from difftuning.workflows.sample import sample
 from difftuning.workflows.train import train
 
@@ -203,6 +206,27 @@ def test_an_adaptive_psi_depends_on_when_it_is_measured(recipe_file: Path) -> No
         for every in (4, 5)
     }
     assert len(digests) == 3
+
+
+def test_what_a_few_shot_split_leaves_over_can_judge(recipe_file: Path, tmp_path: Path) -> None:
+    split = ["data.per_class=2", "data.heldout=0.3", "training.steps=4"]
+    train(load(str(recipe_file), split))
+    run = open_run(tmp_path / "run")
+    assert run.target.test is not None
+    found = {}
+    for part, images in (("null", run.target.heldout), ("test", run.target.test)):
+        recipe = load(str(recipe_file), [*split, f"evaluation.part={part}"])
+        found[part] = {row.metric: row.value for row in measure(run, recipe, Silent()).rows if not row.setting}
+        curve = target_heldout(images, run.rows, run.model, recipe).curve(run.model)
+        assert found[part]["heldout"] == curve.mean
+    assert found["test"]["frechet"] != found["null"]["frechet"]
+    assert found["test"]["heldout_best"] == found["null"]["heldout_best"], (
+        "what was seen while training was the held-out part"
+    )
+    whole = load(str(recipe_file), ["evaluation.part=test", f"out={tmp_path / 'whole'}", "training.steps=1"])
+    train(whole)
+    with pytest.raises(ConfigError, match=r"data\.per_class leaves over, and of .* none are; leave it null"):
+        evaluate(whole.folder)
 
 
 def test_standard_fine_tuning_needs_no_bank(recipe_file: Path, tmp_path: Path) -> None:

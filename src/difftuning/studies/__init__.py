@@ -27,11 +27,13 @@ from difftuning.studies import (
     settings,
     targets,
     tuners,
+    unseen,
 )
 from difftuning.studies.base import Cell, Study
 
 _ALL = (
     targets,
+    unseen,
     convergence,
     ablation,
     sensitivity,

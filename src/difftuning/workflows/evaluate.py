@@ -17,6 +17,7 @@ from difftuning.data.latent_files import LatentFiles
 from difftuning.data.latents import LatentSet
 from difftuning.data.target import Target
 from difftuning.data.tensors import write_tensors
+from difftuning.errors import ConfigError
 from difftuning.evaluation import fidelity
 from difftuning.evaluation.control_consistency import MEASURES
 from difftuning.evaluation.features import FeatureNetwork, feature_network
@@ -127,9 +128,12 @@ class Judge:
 
     Attributes:
         recipe: its evaluation and sampling settings.
-        target: the images.
+        target: the images; with `evaluation.part=test` those left over in the place of the held-out ones.
         controls: their maps, which samples are drawn under; None where there are none.
         network: the feature network of the recipe.
+
+    Raises:
+        ConfigError: `evaluation.part=test`, and no image is left over, or has a map.
     """
 
     recipe: Recipe
@@ -140,6 +144,18 @@ class Judge:
     def __post_init__(self) -> None:
         self.network = feature_network(self.recipe.evaluation.network, self.recipe.evaluation.weights)
         self.network.network.to(device_of(self.recipe.device))
+        if self.recipe.evaluation.part == "test":
+            self.target = replace(self.target, heldout=self._left_over())
+
+    def _left_over(self) -> LatentSet:
+        if self.controls is not None:
+            raise ConfigError("evaluation.part=test judges images without maps; leave it null for a ControlNet")
+        if self.target.test is None:
+            raise ConfigError(
+                f"evaluation.part=test judges on the images that data.per_class leaves over, and of {self.target.source.name} none "
+                "are; leave it null, or train on fewer a class"
+            )
+        return self.target.test
 
     @cached_property
     def heldout(self) -> Reference:

@@ -100,6 +100,9 @@ class EvaluationConfig(Section):
     """The feature network: efficientnet-lite0, inception, or module:package.module:Class."""
     weights: str | None = None
     """A weights file for the network; null takes its own."""
+    part: Literal["test"] | None = None
+    """`test`: judge on the images that `data.per_class` leaves over, which decide nothing while training; null for the held-out
+    ones, which an adaptive psi and `training.use_best` look at."""
     samples: int = Field(1000, gt=1)
     """How many images are drawn."""
     references: int = Field(10_000, gt=1)
