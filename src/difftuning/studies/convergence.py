@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import BESIDE, DIFF_TUNING, METHODS, MICRO, RETENTION, TUNING_TARGETS, cells
+from difftuning.studies.axes import (
+    ADAPTING,
+    ADAPTIVE,
+    BESIDE,
+    DIFF_TUNING,
+    METHODS,
+    MICRO,
+    RETENTION,
+    TUNING_TARGETS,
+    cells,
+)
 from difftuning.studies.base import Study
 from difftuning.studies.claims import ahead, sooner
 
 _LONG = {
     name: (*overrides, "training.steps=4000", "evaluation.distance_every=500")
-    for name, overrides in {**METHODS, **BESIDE}.items()
+    for name, overrides in {**METHODS, **BESIDE, **ADAPTING}.items()
 }
 
 STUDY = Study(
@@ -22,7 +32,7 @@ STUDY = Study(
     curves=True,
     claims=tuple(
         claim(metric, method)
-        for method in (DIFF_TUNING, RETENTION)
+        for method in (DIFF_TUNING, RETENTION, ADAPTIVE)
         for claim, metrics in (
             (sooner, ("heldout", "frechet")),
             (ahead, ("heldout_best", "heldout", "frechet_best", "frechet")),
