@@ -24,6 +24,7 @@ def write_miniature(folder: Path, images: int = 12) -> Path:
         "model": str(model),
         "data": {"target": str(folder / "images")},
         "bank": {"count": 21, "steps": 2, "batch_size": 2, "shard_size": 4},
+        "coefficients": {"psi": {"kind": "power", "tau": 1}},
         "optim": {"lr": 1e-3},
         "training": {"steps": 40, "batch_size": 4, "log_every": 5, "heldout_every": 20, "save_every": 10},
         "ema": {"decay": 0.9},

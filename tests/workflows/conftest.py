@@ -28,6 +28,7 @@ def recipe_file(tmp_path: Path) -> Path:
         "model": str(model),
         "data": {"target": str(tmp_path / "images")},
         "bank": {"count": 12, "steps": 2, "batch_size": 4, "shard_size": 8},
+        "coefficients": {"psi": {"kind": "power", "tau": 1}},
         "optim": {"lr": 1e-3},
         "training": {
             "steps": 12,

@@ -68,6 +68,7 @@ def made(tmp_path: Path, *overrides: str) -> Recipe:
         "evaluation={samples: 6, heldout_draws: 4}",
         "optim.lr=1e-3",
         "ema.decay=0.5",
+        "coefficients.psi.tau=1",
         "threads=1",
         *overrides,
     ]

@@ -68,6 +68,7 @@ def made(name: str, tmp_path: Path, *overrides: str) -> Recipe:
         "sampling={solver: ddim, steps: 2}",
         "evaluation={samples: 6, heldout_draws: 4}",
         "ema.decay=0.5",
+        "coefficients.psi.tau=1",
         "threads=1",
         *OVERRIDES.get(name, []),
         *overrides,
@@ -127,7 +128,6 @@ def test_a_teacher_is_asked_under_the_prompts_of_the_batch(tmp_path: Path) -> No
             "sd",
             tmp_path,
             "distillation={weight: 1.0}",
-            "coefficients.psi.tau=1",
             f"tuner={tuner}",
             f"out={tmp_path / str(number)}",
         )
@@ -271,7 +271,6 @@ def test_prompts_that_are_cut_are_counted(tmp_path: Path) -> None:
 def test_the_bank_trains_under_what_it_was_drawn_under(name: str, tmp_path: Path) -> None:
     told = [
         "training.retention_condition=drawn",
-        "coefficients.psi.tau=1",
         "training.label_dropout=0",
         "training.batch_size=64",
     ]

@@ -73,9 +73,7 @@ def test_it_resumes_bit_for_bit(recipe_file: Path, tmp_path: Path, kind: str) ->
 
 
 def test_the_teacher_is_the_model_itself(recipe_file: Path) -> None:
-    prepared = prepare(
-        load(str(recipe_file), [TUNERS["lora"], *SHORT, "distillation={weight: 0.05}", "coefficients.psi.tau=1"])
-    )
+    prepared = prepare(load(str(recipe_file), [TUNERS["lora"], *SHORT, "distillation={weight: 0.05}"]))
     null = prepared.backbone.default_condition(2)
     x_t, t = torch.randn(2, *prepared.backbone.sample_shape), torch.tensor([5, 500])
     before = prepared.backbone(x_t, t, null).detach()

@@ -34,7 +34,7 @@ from difftuning.workflows.recipe import load
 from difftuning.workflows.report import report
 from difftuning.workflows.runs import open_run
 from difftuning.workflows.sample import sample
-from difftuning.workflows.train import train
+from difftuning.workflows.train import check, train
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -44,7 +44,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 def test_from_recipe_to_report(recipe_file: Path, tmp_path: Path) -> None:
     before = contents(tmp_path / "images")
-    recipe = load(str(recipe_file), ["coefficients.psi.tau=1"])
+    recipe = load(str(recipe_file), [])
     trained = train(recipe)
     assert trained["step"] == 12
     assert trained["bank_coverage"] > 0
@@ -192,17 +192,29 @@ def test_what_an_adaptive_psi_cannot_go_with(recipe_file: Path, override: str, m
 
 
 def test_a_recipe_without_a_psi_adapts_beside_the_whole_target(recipe_file: Path) -> None:
-    unsaid, said = (load(str(recipe_file), chosen).coefficients for chosen in ([], ADAPTIVE[:2]))
-    assert unsaid.psi == said.psi
-    assert unsaid.keeps_target
-    assert not load(str(recipe_file), ["coefficients.psi.tau=1"]).coefficients.keeps_target
-    assert not load(str(recipe_file), ["coefficients.whole_target=false"]).coefficients.keeps_target
+    unsaid, said, apart, fixed = (
+        load(str(recipe_file), ["coefficients={}", *chosen])
+        for chosen in ([], ADAPTIVE[:2], ["coefficients.whole_target=false"], ["coefficients.psi.tau=1"])
+    )
+    assert unsaid.coefficients.psi == said.coefficients.psi
+    assert [one.coefficients.keeps_target for one in (unsaid, said, apart, fixed)] == [True, True, False, False]
+    assert unsaid.digest() == said.digest(), "one training, one digest"
+    assert len({one.digest() for one in (unsaid, apart, fixed)}) == 3
+
+
+def test_an_adaptive_psi_without_the_time_to_adapt_is_told(recipe_file: Path) -> None:
+    for every, told in ((6, True), (5, False)):
+        lines: list[str] = []
+        display = Silent()
+        display.note = lines.append  # type: ignore[method-assign]
+        check(load(str(recipe_file), [*ADAPTIVE, "training.steps=12", f"training.heldout_every={every}"]), display)
+        assert any("retains nothing before step 12" in line for line in lines) == told
 
 
 def test_an_adaptive_psi_depends_on_when_it_is_measured(recipe_file: Path) -> None:
     digests = {
         load(str(recipe_file), [*chosen, f"training.heldout_every={every}"]).digest()
-        for chosen in (ADAPTIVE, ["coefficients.psi.tau=1"])
+        for chosen in (ADAPTIVE, [])
         for every in (4, 5)
     }
     assert len(digests) == 3
@@ -220,13 +232,12 @@ def test_what_a_few_shot_split_leaves_over_can_judge(recipe_file: Path, tmp_path
         curve = target_heldout(images, run.rows, run.model, recipe).curve(run.model)
         assert found[part]["heldout"] == curve.mean
     assert found["test"]["frechet"] != found["null"]["frechet"]
-    assert found["test"]["heldout_best"] == found["null"]["heldout_best"], (
-        "what was seen while training was the held-out part"
-    )
-    whole = load(str(recipe_file), ["evaluation.part=test", f"out={tmp_path / 'whole'}", "training.steps=1"])
-    train(whole)
-    with pytest.raises(ConfigError, match=r"data\.per_class leaves over, and of .* none are; leave it null"):
-        evaluate(whole.folder)
+    assert "heldout_best" in found["null"]
+    assert "heldout_best" not in found["test"], "while training, the held-out images were looked at"
+    with pytest.raises(ConfigError, match=r"data\.per_class leaves over, and of .* none are; set it to null"):
+        check(load(str(recipe_file), ["evaluation.part=test"]))
+    with pytest.raises(ConfigError, match="judges images without maps"):
+        load(str(recipe_file), ["evaluation.part=test", "control={kind: edge}"])
 
 
 def test_standard_fine_tuning_needs_no_bank(recipe_file: Path, tmp_path: Path) -> None:
@@ -420,7 +431,7 @@ def test_the_best_is_known_without_its_checkpoints_and_asked_for_in_vain_where_n
     assert best is not None
     shutil.rmtree(run / "checkpoints")
     assert {row["step"] for row in evaluate(run)["rows"] if row["metric"] == "frechet"} == {int(best.name[-8:])}
-    never = [f"out={tmp_path / 'never'}", "training.steps=2", "coefficients.psi.tau=1"]
+    never = [f"out={tmp_path / 'never'}", "training.steps=2"]
     train(load(str(recipe_file), [*never, "training.heldout_every=0"]))
     with pytest.raises(ConfigError, match=r"never has measured no held-out error.*set it to null"):
         train(load(str(recipe_file), [*never, "training.heldout_every=1", "training.use_best=true"]))
@@ -529,7 +540,7 @@ def test_an_anchor_keeps_the_weights_near_and_resumes(recipe_file: Path, tmp_pat
 
 
 def test_a_teacher_takes_the_place_of_the_bank_and_resumes(recipe_file: Path, tmp_path: Path) -> None:
-    taught = ["distillation={weight: 10}", "coefficients.psi.tau=1", "training.steps=6"]
+    taught = ["distillation={weight: 10}", "training.steps=6"]
     whole = train(load(str(recipe_file), [*taught, f"out={tmp_path / 'whole'}"]))
     assert not (tmp_path / "whole/bank").exists()
     parted = load(str(recipe_file), [*taught, f"out={tmp_path / 'parted'}"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 from difftuning.config.loading import parse_yaml
-from difftuning.config.schema import KIND, at, names, unsaid_kind
+from difftuning.config.schema import KIND, at, kinds, names, unsaid_kind
 from difftuning.config.validate import short
 from difftuning.errors import ConfigError, did_you_mean
 
@@ -36,7 +37,7 @@ def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str], model: 
         model: the schema of the recipe.
 
     A section that is given another `kind` loses what that kind does not know (`psi.kind=ramp` drops `tau`), and one
-    that the recipe leaves to its default keeps the default's kind, or becomes of the only kind that knows the key.
+    that the recipe leaves to its default keeps the default's kind, or becomes of the only kind that knows its keys.
 
     Raises:
         ConfigError: an override cannot be read, names an unknown key, or leads through something that is no section.
@@ -45,9 +46,13 @@ def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str], model: 
     pairs = [(text, *parse_override(text)) for text in overrides]
     # Kinds go first, so that the order of `kind=` and of the keys that belong to it does not matter.
     pairs.sort(key=lambda pair: pair[1][-1] != KIND)
+    asked: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for _, path, _ in pairs:
+        for depth in range(1, len(path)):
+            asked[tuple(path[:depth])].add(path[depth])
     for text, path, value in pairs:
         _check(model, path, changed, text)
-        _put(changed, path, value, text, model)
+        _put(changed, path, value, text, lambda section: unsaid_kind(model, section, asked[tuple(section)]))
         if path[-1] == KIND:
             _drop_strangers(model, path[:-1], changed)
     return changed
@@ -57,12 +62,17 @@ def _check(model: type[BaseModel], path: Sequence[str], recipe: Mapping[str, Any
     for depth, key in enumerate(path):
         known = names(at((model,), path[:depth], recipe))
         if known and key not in known:
-            raise ConfigError(
-                f"override {text!r}: unknown key {'.'.join(path[: depth + 1])!r}{did_you_mean(key, known)}"
-            )
+            others = at((model,), path[:depth], {})
+            kind = next((one for each in others if key in names((each,)) for one in kinds(each)), None)
+            section = ".".join(path[:depth])
+            mend = did_you_mean(key, known) if kind is None else f"; kind {kind} has it: set {section}.kind={kind} too"
+            raise ConfigError(f"override {text!r}: unknown key {'.'.join(path[: depth + 1])!r}{mend}")
 
 
-def _put(recipe: dict[str, Any], path: Sequence[str], value: Any, text: str, model: type[BaseModel]) -> None:
+def _put(
+    recipe: dict[str, Any], path: Sequence[str], value: Any, text: str, kind_of: Callable[[Sequence[str]], str | None]
+) -> None:
+    """Put a value at its path; `kind_of` says of what kind a section is that is not there yet."""
     place: Any = recipe
     for depth, key in enumerate(path):
         last = depth == len(path) - 1
@@ -78,7 +88,7 @@ def _put(recipe: dict[str, Any], path: Sequence[str], value: Any, text: str, mod
             if last:
                 place[key] = value
             elif place.get(key) is None:
-                kind = unsaid_kind(model, path[: depth + 1], path[depth + 1])
+                kind = kind_of(path[: depth + 1])
                 place[key] = {} if kind is None else {KIND: kind}
             place = place[key]
         else:

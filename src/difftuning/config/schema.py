@@ -82,17 +82,16 @@ def default_kind(model: type[BaseModel], path: Sequence[str]) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
-def unsaid_kind(model: type[BaseModel], path: Sequence[str], key: str) -> str | None:
-    """The `kind` that the section at a path has when a recipe mentions only this key of it.
+def unsaid_kind(model: type[BaseModel], path: Sequence[str], keys: Iterable[str]) -> str | None:
+    """The `kind` that the section at a path has when a recipe mentions only these keys of it.
 
-    That of the default, or where only one other kind knows the key, that one; None when the section has none.
+    That of the default, or where it does not know them and only one other kind does, that one; None when the section has none.
     """
-    kind = default_kind(model, path)
-    default = of_kind(at((model,), path, {}), {KIND: kind})
-    fitting = [one for one in at((model,), path, {}) if is_model(one) and key in one.model_fields]
-    if kind is None or key in names(default) or len(fitting) != 1:
+    asked, known, kind = set(keys), at((model,), path, {}), default_kind(model, path)
+    if kind is not None and asked <= {KIND, *names(of_kind(known, {KIND: kind}))}:
         return kind
-    return min(kinds(fitting[0]), default=kind)
+    fitting = {one for each in known if asked <= {*names((each,))} for one in (kinds(each) if is_model(each) else ())}
+    return fitting.pop() if len(fitting) == 1 else kind
 
 
 def plain_path(model: type[BaseModel], loc: Sequence[str | int]) -> list[str | int]:

@@ -183,6 +183,11 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
     target, controls = target_of(recipe, backbone, display)
     backbone.check_labels(recipe.labels, target.class_names)
     check_condition(recipe, backbone)
+    if recipe.evaluation.part == "test" and not target.parts.test:
+        raise ConfigError(
+            f"evaluation.part=test judges on the images that data.per_class leaves over, and of {target.source.name} none are; set "
+            "it to null, or data.per_class"
+        )
     return Prepared(recipe, backbone, chain, target, controls)
 
 

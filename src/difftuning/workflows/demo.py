@@ -111,7 +111,7 @@ def _pretrained_rows(recipe: Recipe, display: Display) -> list[Row]:
     nowhere = model.default_condition(len(target.class_names)).labels.cpu()
     measures = judge.distances(judge.draw(model, nowhere, display), display)
     draws = recipe.evaluation.heldout_draws
-    places = {"heldout": target_heldout(target.heldout, nowhere, model, recipe)}
+    places = {"heldout": target_heldout(judge.target.heldout, nowhere, model, recipe)}
     if (bank := open_heldout_bank(recipe, model)) is not None:
         places["heldout_bank"] = bank_heldout(bank, model, recipe)
     values = {**measures, **{metric: place.curve(model).mean for metric, place in places.items()}}

@@ -90,7 +90,7 @@ def _diagnose(
             progress=total(task),
         )
     maps = None if run.controls is None else run.controls.heldout
-    on_target = target_heldout(run.target.heldout, run.rows, model, recipe, maps)
+    on_target = target_heldout(judge.target.heldout, run.rows, model, recipe, maps)
     found: dict[str, Any] = {
         "swap": [{"share": point.share, **point.metrics} for point in curve.points],
         "network": judge.network.name,

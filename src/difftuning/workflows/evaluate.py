@@ -17,7 +17,6 @@ from difftuning.data.latent_files import LatentFiles
 from difftuning.data.latents import LatentSet
 from difftuning.data.target import Target
 from difftuning.data.tensors import write_tensors
-from difftuning.errors import ConfigError
 from difftuning.evaluation import fidelity
 from difftuning.evaluation.control_consistency import MEASURES
 from difftuning.evaluation.features import FeatureNetwork, feature_network
@@ -114,12 +113,22 @@ def measure(run: FinishedRun, recipe: Recipe, display: Display) -> Measured:
     drift = present().on_main(lambda: drift_of(run, recipe.evaluation.fisher_draws)) if own else Drift({}, {})
     values = {**measures, **drift.totals}
     rows = [judge.row(method_of(recipe), metric, value, step) for metric, value in values.items()]
-    rows += heldout_rows(judge, replace(run, model=drawn), step, MetricsLog(run.folder.metrics) if own else None)
+    # While training, the held-out images were looked at and no others.
+    past = MetricsLog(run.folder.metrics) if own and recipe.evaluation.part is None else None
+    rows += heldout_rows(judge, replace(run, model=drawn), step, past)
     layers = [
         judge.row(method_of(recipe), LAYER_DRIFT, value, step, {"layer": layer})
         for layer, value in drift.layers.items()
     ]
     return Measured(rows, layers, images, measures.warning)
+
+
+def judged_on(recipe: Recipe, target: Target) -> Target:
+    """A target with the images that its recipe is judged on as the held-out ones; those that are left over need to be there."""
+    if recipe.evaluation.part is None:
+        return target
+    assert target.test is not None
+    return replace(target, heldout=target.test)
 
 
 @dataclass
@@ -128,12 +137,9 @@ class Judge:
 
     Attributes:
         recipe: its evaluation and sampling settings.
-        target: the images; with `evaluation.part=test` those left over in the place of the held-out ones.
+        target: the images, as `judged_on` has them.
         controls: their maps, which samples are drawn under; None where there are none.
         network: the feature network of the recipe.
-
-    Raises:
-        ConfigError: `evaluation.part=test`, and no image is left over, or has a map.
     """
 
     recipe: Recipe
@@ -144,18 +150,7 @@ class Judge:
     def __post_init__(self) -> None:
         self.network = feature_network(self.recipe.evaluation.network, self.recipe.evaluation.weights)
         self.network.network.to(device_of(self.recipe.device))
-        if self.recipe.evaluation.part == "test":
-            self.target = replace(self.target, heldout=self._left_over())
-
-    def _left_over(self) -> LatentSet:
-        if self.controls is not None:
-            raise ConfigError("evaluation.part=test judges images without maps; leave it null for a ControlNet")
-        if self.target.test is None:
-            raise ConfigError(
-                f"evaluation.part=test judges on the images that data.per_class leaves over, and of {self.target.source.name} none "
-                "are; leave it null, or train on fewer a class"
-            )
-        return self.target.test
+        self.target = judged_on(self.recipe, self.target)
 
     @cached_property
     def heldout(self) -> Reference:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from difftuning.backbones.labels import Extend
-from difftuning.coefficients.families import PowerConfig
+from difftuning.coefficients.families import AdaptiveConfig, PowerConfig
 from difftuning.config.loading import load_recipe
 from difftuning.config.overrides import apply_overrides
 from difftuning.config.validate import validate
@@ -18,9 +18,10 @@ from difftuning.objectives.anchor import AnchorConfig, EWCConfig, L2SPConfig
 from difftuning.run_folder import RunFolder
 from difftuning.tuning import build as build_tuner
 from difftuning.workflows.evaluate import method_of
-from difftuning.workflows.recipe import Recipe
-from difftuning.workflows.recipe import load as load_plain
+from difftuning.workflows.recipe import Recipe, read
 from difftuning.workflows.recipes import locate
+
+_ADAPTIVE = AdaptiveConfig().model_dump()
 
 
 def load(path_or_name: str, overrides: list[str], changes: list[str] | None = None) -> Stream:
@@ -51,7 +52,7 @@ def recipes_of(stream: Stream) -> list[Recipe]:
     found: list[Recipe] = []
     source: str | None = None
     for number, phase in enumerate(stream.spans(), start=1):
-        own = load_plain(stream.recipe, [*stream.changes, *phase.changes])
+        own = validate(Recipe, _retaining(read(stream.recipe, [*stream.changes, *phase.changes])))
         source = source or own.model
         _check(own, source, stream.method, f"phase {phase.name!r} of the stream {stream.name!r}")
         data = own.data
@@ -67,6 +68,19 @@ def recipes_of(stream: Stream) -> list[Recipe]:
     return found
 
 
+def _retaining(given: dict[str, Any]) -> dict[str, Any]:
+    """The values of a recipe whose psi does not adapt: it would follow the error on its own phase, and see nothing of earlier ones.
+
+    In its place, retention from the first step on, in the same manner beside the target.
+    """
+    coefficients = given.get("coefficients") or {}
+    if not isinstance(coefficients, dict) or (coefficients.get("psi") or _ADAPTIVE) != _ADAPTIVE:
+        return given
+    beside = coefficients.get("xi") is None and coefficients.get("whole_target") is not False
+    fixed = {"psi": PowerConfig(tau=1).model_dump(), "whole_target": beside or None}
+    return {**given, "coefficients": {**coefficients, **fixed}}
+
+
 def _check(own: Recipe, model: str, method: Method, where: str) -> None:
     """Refuse what a stream decides by itself, or cannot go on from; `model` is that of the first phase."""
     if own.model != model:
@@ -78,6 +92,8 @@ def _check(own: Recipe, model: str, method: Method, where: str) -> None:
         raise ConfigError(f"{where} sets data.also, by which its method joins the phases; make it a phase of its own")
     if own.bank_folder is not None:
         raise ConfigError(f"{where} sets bank_folder={own.bank_folder!r}; each phase has its bank in its own folder")
+    if own.evaluation.part is not None:
+        raise ConfigError(f"{where} sets evaluation.part; a stream is judged on the held-out images of its phases")
     if own.control is not None:
         raise ConfigError(f"{where} sets `control`; a stream is measured without maps, so set it to null")
     if isinstance(method, Static | Refresh) and (method_of(own) == "finetune" or own.distillation is not None):
@@ -123,9 +139,9 @@ def _of_method(method: Method, own: Recipe, data: DataConfig, earlier: list[Data
     }
     match method:
         case Refresh(condition="drawn") if earlier:
-            return _retaining(own) | {"training": own.training.model_copy(update={"retention_condition": "drawn"})}
+            return {"training": own.training.model_copy(update={"retention_condition": "drawn"})}
         case Static() | Refresh():
-            return _retaining(own)
+            return {}
         case Sequential():
             return plain
         case Joint():
@@ -141,17 +157,6 @@ def _of_method(method: Method, own: Recipe, data: DataConfig, earlier: list[Data
             assert_never(method)
     # The first phase has no phase before it.
     return plain | ({"anchor": anchor} if earlier else {})
-
-
-def _retaining(own: Recipe) -> dict[str, Any]:
-    """What becomes of a psi that adapts: it follows the error on the images of its phase, and would see nothing of earlier ones.
-
-    In its place, retention from the first step on, in the same manner beside the target.
-    """
-    if own.coefficients.psi.kind != "adaptive":
-        return {}
-    changed = {"psi": PowerConfig(tau=1), "whole_target": own.coefficients.keeps_target}
-    return {"coefficients": own.coefficients.model_copy(update=changed)}
 
 
 def _with(data: DataConfig, sets: list[DataConfig]) -> DataConfig:

@@ -43,7 +43,7 @@ class CoefficientsConfig(Section):
     psi: Psi = AdaptiveConfig()
     """Reconsolidation, rising with u; the paper's is u (power with tau = 1), and power with tau = 0 is standard fine-tuning."""
     xi: Xi | None = None
-    """Retention, falling with u; null for the paper's 1 - psi."""
+    """Retention, falling with u; null for 1 less `psi`, which is the paper's."""
     whole_target: bool | None = None
     """Train on the target at its whole weight, and retain beside it: psi is then 1 at each u, and xi is 1 less the `psi` above.
     Null is yes for an adaptive psi, and no for all others."""
@@ -58,7 +58,8 @@ class CoefficientsConfig(Section):
             raise ValueError("whole_target takes retention from psi, and xi is set besides; leave one of the two out")
         if self.psi.kind == "adaptive" and self.xi is not None:
             raise ValueError(
-                "psi.kind=adaptive, the default, decides retention too, and xi is set besides; set psi.kind, or leave xi out"
+                "an adaptive psi, the default, decides retention too, and xi is set besides; set coefficients.psi={kind: power, "
+                "tau: 1}, or leave xi out"
             )
         return self
 
@@ -187,13 +188,21 @@ class Recipe(Section):
             return self
         if self.distillation is not None:
             raise ValueError(
-                "coefficients.psi.kind=adaptive, the default, changes xi while training, and a teacher is weighed by one xi; set "
-                "coefficients.psi.tau=1"
+                "an adaptive psi, the default, changes xi while training, and a teacher is weighed by one xi; set "
+                "coefficients.psi={kind: power, tau: 1}"
             )
         if not self.training.heldout_every:
             raise ValueError(
-                "coefficients.psi.kind=adaptive, the default, follows the held-out error, and training.heldout_every=0 never "
-                "measures it; set one of them (coefficients.psi.tau=1 is the paper's)"
+                "an adaptive psi, the default, follows the held-out error, and training.heldout_every=0 never measures it; set it, "
+                "or coefficients.psi={kind: power, tau: 1}, which is the paper's"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _judged_with_maps(self) -> Recipe:
+        if self.control is not None and self.evaluation.part is not None:
+            raise ValueError(
+                "evaluation.part=test judges images without maps, and `control` is set; leave one of the two out"
             )
         return self
 
@@ -221,7 +230,10 @@ class Recipe(Section):
         told = {"log_every", "heldout_every", "sample_every", "save_every", "keep", "use_best"}
         left_out = {"name", "out", "bank", "bank_folder", "device", "threads", "trackers", "evaluation", "sampling"}
         exclude: dict[str, Any] = {**dict.fromkeys(left_out, True), "training": told}
-        text = self.model_dump_json(exclude=exclude, exclude_none=True)
+        # One training, one digest: what is said and what follows from saying nothing are the same.
+        kept = self.coefficients.model_copy(update={"whole_target": self.coefficients.keeps_target or None})
+        same = self.model_copy(update={"coefficients": kept})
+        text = same.model_dump_json(exclude=exclude, exclude_none=True)
         if self.coefficients.psi.kind == "adaptive":  # which is made from what is measured, and when
             text += f" {self.evaluation.heldout_draws} draws every {self.training.heldout_every}"
         return hashlib.sha256(text.encode()).hexdigest()
@@ -243,10 +255,15 @@ def load(path_or_name: str, overrides: list[str]) -> Recipe:
     Raises:
         ConfigError: the file, a key or a value is wrong; the message names it and the nearest known one.
     """
+    return validate(Recipe, read(path_or_name, overrides))
+
+
+def read(path_or_name: str, overrides: list[str]) -> dict[str, Any]:
+    """The values of a recipe with its overrides, which nobody has looked at yet."""
     given = load_recipe(locate(path_or_name))
     if "recipe" in given and ("phases" in given or "windows" in given):
         raise ConfigError(f"{path_or_name} is a stream and no recipe; run `difftuning continual {path_or_name}`")
-    return validate(Recipe, apply_overrides(given, overrides, Recipe))
+    return apply_overrides(given, overrides, Recipe)
 
 
 def diff(one: str, other: str) -> dict[str, Any]:

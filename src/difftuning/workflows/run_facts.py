@@ -47,6 +47,8 @@ def done(histories: Mapping[str, RunHistory]) -> list[str]:
         values = [f"{key} {value:g}" for key, value in psi.model_dump().items() if isinstance(value, float)]
         what = "all weights" if recipe.tuner.kind == "full" else recipe.tuner.kind
         form = ", ".join([psi.kind, *values])
+        if psi.kind == "adaptive":
+            form = "what the held-out error leaves to the target"
         chain = f"ψ is 1 and ξ is 1 less {form}" if recipe.coefficients.keeps_target else f"ψ is {form}"
         told = [f"{chain}, realised by {recipe.realisation.kind}"]
         if recipe.distillation is not None:

@@ -116,6 +116,11 @@ def check(recipe: Recipe, display: Display | None = None) -> Prepared:
         display.note(line)
     if short := prepared.backbone.cut_short(prepared.target.class_names):
         display.note(f"{short} prompts are longer than what the text encoders read, which cut them")
+    first = 2 * recipe.training.heldout_every
+    if recipe.coefficients.psi.kind == "adaptive" and recipe.training.steps <= first:
+        display.note(
+            f"an adaptive psi retains nothing before step {first}, and this is standard fine-tuning; lower training.heldout_every"
+        )
     asked = {recipe.training.precision, recipe.bank.precision, recipe.sampling.precision}
     if "bf16" in asked and not native_bf16(prepared.backbone.device.type):
         display.note(SLOW)
