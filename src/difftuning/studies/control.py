@@ -17,7 +17,8 @@ def _rooms(annotator: str) -> tuple[str, ...]:
         "model=sd-photo-32",
         "data.target=nyu-depth",
         "data.prompt=a photo of a room",
-        "text.default_prompt=a photo",
+        # What the base draws under it, so that a map of what is drawn is one of a room.
+        "text.default_prompt=a photo of a room",
         f"control.annotator=module:difftuning.data.room_depth:{annotator}",
         # Rooms are learned slowly: larger steps over more images, in the time of the others by fewer measurements.
         "training.batch_size=8",
