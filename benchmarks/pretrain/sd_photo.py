@@ -74,9 +74,8 @@ def main() -> None:
         known, others = rooms()
         train = joined(train, torch.cat([known, known.flip(-1)]).repeat(ROOM_PASSES, 1, 1, 1))
         unseen = joined(unseen, others[:: len(others) // (UNSEEN // 5)])
-        sources.append(
-            f"NYU Depth v2, {len(known)} frames of scenes not held out, in a pass {ROOM_PASSES} times as they are and as often mirrored"
-        )
+        passes = f"in a pass {ROOM_PASSES} times as they are and as often mirrored"
+        sources.append(f"NYU Depth v2, {len(known)} frames of scenes not held out, {passes}")
     start = StableDiffusionPipeline.from_pretrained(options.start, dtype=torch.float32)
     earlier = json.loads((options.start / "card.json").read_text())
     card = {
