@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from difftuning.errors import DataError
-from difftuning.evaluation.sudden_convergence import Leap, convergence, crossing, find_leap
+from difftuning.evaluation.sudden_convergence import Leap, convergence, crossing, find_leap, obeys
 
 STEPS = torch.arange(0, 5000, 250).double()
 
@@ -59,6 +59,15 @@ def test_the_earlier_training_is_earlier_by_what_it_is_and_the_spread_holds_it()
         assert found.low <= truth + 60
         assert found.high >= truth - 60
     assert convergence(STEPS, items(sigmoid(9000, 100)), leap).step is None
+
+
+def test_a_training_obeys_where_its_items_change_by_more_than_they_scatter() -> None:
+    noise = 0.1 * torch.randn(10, 400, generator=torch.Generator().manual_seed(0))
+    # The standard error of the change is .1 sqrt(2 / 400) = .0071.
+    rises = torch.linspace(0, 1, 10)[:, None]
+    assert not obeys(noise)
+    assert obeys(noise + 0.05 * rises)
+    assert obeys(noise - 0.05 * rises), "of depth and normals less is better"
 
 
 def test_too_few_measurements_are_refused() -> None:

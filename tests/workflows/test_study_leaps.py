@@ -48,6 +48,7 @@ def test_both_runs_are_measured_by_the_threshold_of_the_standard_one(tmp_path: P
     found = {row.metric: row.value for row in leap_rows(never, standard, LIKE)}
     assert (found["convergence"], found["convergence_reached"]) == (float(measured(never)[0][-1]), 0)
     assert "convergence_low" not in found
+    assert leap_rows(early, logged(tmp_path / "flat", 600, 0), LIKE) == [], "nothing to be earlier than"
 
 
 def test_the_page_draws_the_curves_with_their_moments(tmp_path: Path) -> None:

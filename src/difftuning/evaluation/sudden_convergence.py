@@ -53,6 +53,17 @@ class Convergence:
     high: float | None
 
 
+def obeys(items: Tensor) -> bool:
+    """Whether a training obeys more at its end than at its beginning.
+
+    Args:
+        items: (n, m) the consistency of each of m validation items at n measurements; their mean has changed by `LEAP` of its
+            standard errors.
+    """
+    change = items[-1].double() - items[0].double()
+    return bool(change.mean().abs() > LEAP * change.std() / len(change) ** 0.5)
+
+
 def find_leap(curve: Tensor) -> Leap:
     """The leap of a curve (n,) of at least 4 measurements, whichever way it goes.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from difftuning.evaluation.sudden_convergence import convergence, find_leap
+from difftuning.evaluation.sudden_convergence import convergence, find_leap, obeys
 from difftuning.json_files import MetricsLog
 from difftuning.results import Row
 from difftuning.run_folder import RunFolder
@@ -19,7 +19,7 @@ def leap_rows(run: Path, standard: Path, like: Row) -> list[Row]:
 
     A run that never stays beyond it has the last step in the place of that step, which it is later than, and 0 as
     `convergence_reached`. The threshold has a row of its own, and so has whether the standard curve
-    leaps there (1) or climbs slowly (0).
+    leaps there (1) or climbs slowly (0). Where standard training itself has not come to obey, there is no threshold and no row.
 
     Args:
         run: a run folder with measurements of control consistency.
@@ -28,6 +28,8 @@ def leap_rows(run: Path, standard: Path, like: Row) -> list[Row]:
     """
     steps, items = measured(run)
     _, before = measured(standard)
+    if not obeys(before):
+        return []
     leap = find_leap(before.mean(1))
     found = convergence(steps, items, leap)
     values = {
