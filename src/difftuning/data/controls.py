@@ -114,7 +114,7 @@ def _segmentation(image: Image) -> NDArray[np.float32]:
     return np.asarray(np.array([*PALETTE.values()])[regions(image)] / 255, np.float32)
 
 
-def normals(depth: Tensor, scale: float = 8.0) -> Tensor:
+def normals(depth: Tensor, scale: float = 1.0) -> Tensor:
     """Surface normals of depth maps, as colours.
 
     Args:
@@ -125,7 +125,7 @@ def normals(depth: Tensor, scale: float = 8.0) -> Tensor:
         (N, 3, H, W) in [0, 1]: (n + 1) / 2 of unit normals, a flat wall being (.5, .5, 1).
     """
     side = depth.shape[-1]
-    down, across = torch.gradient(depth * scale * side / 8, dim=(2, 3))
+    down, across = torch.gradient(depth * scale * side, dim=(2, 3))
     normal = torch.cat([-across, -down, torch.ones_like(depth)], dim=1)
     return (torch.nn.functional.normalize(normal, dim=1) + 1) / 2
 
@@ -183,8 +183,8 @@ def _from_module(where: str, channels: int) -> Annotator:
         ) from reason
     if not isinstance(network, nn.Module):
         raise ConfigError(f"control.annotator=module:{where} is no torch.nn.Module")
-    # Its source too: a user edits it between two runs without touching the weights.
-    content = hashlib.sha256(inspect.getsource(made).encode())
+    # The source of its module too: a user edits it between two runs without touching the weights.
+    content = hashlib.sha256(inspect.getsource(inspect.getmodule(made) or made).encode())
     for key, value in sorted(network.state_dict().items()):
         content.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
 

@@ -21,8 +21,8 @@ APART = 32
 """A pixel is drawn where a channel is so far from the ground, the median along the border."""
 RADIUS = 0.25
 """How far within its outline a drawing is at its full height, in widths of the picture."""
-HEIGHT = 0.5
-"""That height, in widths of the picture, that normals are taken with."""
+HEIGHT = RADIUS
+"""That height, in widths of the picture: the edge of the cushion is that of a ball."""
 
 
 def height(image: Image) -> NDArray[np.float32]:

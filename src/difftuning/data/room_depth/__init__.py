@@ -27,7 +27,7 @@ SEEN = 128
 CHANNELS = (40, 112, 320)
 """Of its features at an eighth of that side, a 16th and a 32nd."""
 WIDTH = 64
-SCENE = 2.0
+SCENE = 0.25
 """The depth of a scene from its nearest to its farthest, in widths of the picture, that normals are taken with."""
 
 
