@@ -20,6 +20,8 @@ from difftuning.results import CURVE, Row
 CURVES = ("heldout", "frechet")
 """The measures that are drawn while training."""
 CONSISTENCY, LEAP = "consistency_curve", "convergence"
+FALLING = ("MSE",)
+"""Measures of consistency that are lower the better it is."""
 """Those of how far a ControlNet obeys while it trains, and of the step at which it begins to."""
 MOST_SIGNS = 3
 """So many methods can be told apart by their signs."""
@@ -136,14 +138,17 @@ class StudyPage:
         """A panel a line of the tables: the consistency of each method, and when it leaps."""
         curves: dict[tuple[str, str], dict[int, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
         moments: dict[tuple[str, str], list[float]] = defaultdict(list)
+        titles: dict[str, str] = {}
         for row in self.rows:
             if row.metric == CONSISTENCY:
-                curves[place(row, self.down), row.method][row.seed].append((row.step, row.value))
+                line, measure = place(row, self.down), str(row.setting.get("measure", ""))
+                titles[line] = f"{line}, {measure} {'↓' if measure in FALLING else '↑'}" if measure else line
+                curves[line, row.method][row.seed].append((row.step, row.value))
             elif row.metric == LEAP:
                 moments[place(row, self.down), row.method].append(row.value)
         panels: dict[str, dict[str, study_figures.Leaping]] = defaultdict(dict)
         for (line, method), runs in curves.items():
-            panels[line][method] = study_figures.Leaping(runs, moments[line, method])
+            panels[titles[line]][method] = study_figures.Leaping(runs, moments[line, method])
         return study_figures.leaps(panels) if panels else None
 
     def _changes(self, shown: Sequence[Row]) -> bytes | None:

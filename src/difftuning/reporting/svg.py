@@ -62,6 +62,8 @@ STYLE: dict[Any, Any] = {
 }
 POINTS = 72
 """An inch, in the units of an SVG of matplotlib."""
+ABREAST = 4
+"""Panels in a line: more would be too small on a page."""
 LONGEST = 44
 """Characters of a name beside a row of a figure."""
 LETTER = 0.075
@@ -73,17 +75,22 @@ LINE = 0.23
 def draw_svg(
     *draws: Callable[[Axes], None], width: float = 5.4, height: float = 3.6, rows: Sequence[str] = ()
 ) -> bytes:
-    """What each of `draws` puts on axes of its own, side by side, as SVG bytes that are the same for the same numbers.
+    """What each of `draws` puts on axes of its own, `ABREAST` in a line, as SVG bytes that are the same for the same numbers.
 
     Args:
         draws: one a panel.
-        width: in inches.
-        height: in inches, with a legend of one line.
+        width: in inches, of all side by side.
+        height: in inches, of a line with a legend of one line.
         rows: what the whole numbers of the y axis of a single panel stand for, where they are names.
     """
     with mpl.rc_context(STYLE):
+        lines = math.ceil(len(draws) / ABREAST)
+        across = math.ceil(len(draws) / lines)
+        width, height = width * across / len(draws), height * lines
         figure = Figure(figsize=(width, height), layout="constrained")
-        panels = figure.subplots(1, len(draws), squeeze=False)[0]
+        panels, spare = np.split(figure.subplots(lines, across, squeeze=False).ravel(), [len(draws)])
+        for axes in spare:
+            axes.remove()
         shown: dict[str, Any] = {}
         for draw, axes in zip(draws, panels, strict=True):
             draw(axes)
