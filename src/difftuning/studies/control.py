@@ -52,7 +52,7 @@ STUDY = Study(
     claims=(
         ahead("convergence"),
         ahead("convergence", by=0.24),
-        ahead("heldout", DIFF_TUNING, FINETUNE),
+        ahead("heldout", DIFF_TUNING, FINETUNE, without=ROOMS),
     ),
     leaps=True,
 )
