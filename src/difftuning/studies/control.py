@@ -10,7 +10,8 @@ CONTROLS = {
     **{kind: (f"control.kind={kind}",) for kind in ("edge", "sketch", "segmentation")},
     # An icon as a cushion, for which no scene is needed.
     "depth": ("control.kind=depth", "control.annotator=module:difftuning.data.relief:Relief"),
-    "normal": ("control.kind=normal", "control.annotator=module:difftuning.data.relief:Normals"),
+    # Learned later than the others.
+    "normal": ("control.kind=normal", "control.annotator=module:difftuning.data.relief:Normals", "training.steps=1000"),
 }
 """Of icons, whose maps a rule makes of an image."""
 
