@@ -16,7 +16,8 @@ HEAD = """# The keys of a recipe
 
 A recipe is a YAML or TOML file; on the command line `key.path=value` replaces a value. `difftuning recipes keys [KEY]` says the
 same as this page, `difftuning train RECIPE --dry-run` prints a recipe with all its values and checks it. A key with a kind in
-brackets belongs to that kind of its section.
+brackets belongs to that kind of its section; where the recipe has no such section, it chooses the kind if no other kind knows it:
+`coefficients.psi.tau=0` makes `coefficients.psi.kind` power.
 
 This page is written by `python docs/make_reference.py` from the schema.
 """
