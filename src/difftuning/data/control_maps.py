@@ -150,7 +150,8 @@ def required_annotator(config: ControlConfig) -> Annotator:
     found = annotator_of(config.kind, config.annotator)
     if found is None:
         raise ConfigError(
-            f"control.kind={config.kind}: nothing here makes such maps of drawn images; set control.annotator, for instance to "
-            "aux:MidasDetector (package controlnet-aux)"
+            f"control.kind={config.kind}: nothing here makes such maps of any drawn image; set control.annotator, to "
+            "aux:MidasDetector (package controlnet-aux) or, for icons on a plain ground, to "
+            f"module:difftuning.data.relief:{'Relief' if config.kind == 'depth' else 'Normals'}"
         )
     return found
