@@ -11,8 +11,10 @@ from difftuning.json_files import MetricsLog
 from difftuning.reporting.study_page import StudyPage
 from difftuning.results import Row
 from difftuning.run_folder import RunFolder
+from difftuning.studies import KINDS
 from difftuning.workflows.consistency import ITEMS, MEAN
 from difftuning.workflows.study_leaps import leap_rows, measured
+from difftuning.workflows.study_rows import placed
 
 STEPS = range(0, 1001, 50)
 LIKE = Row(study="control", target="openmoji", method="diff-tuning", seed=3, step=1000, metric="frechet", value=1, n=8)
@@ -49,6 +51,13 @@ def test_both_runs_are_measured_by_the_threshold_of_the_standard_one(tmp_path: P
     assert (found["convergence"], found["convergence_reached"]) == (float(measured(never)[0][-1]), 0)
     assert "convergence_low" not in found
     assert leap_rows(early, logged(tmp_path / "flat", 600, 0), LIKE) == [], "nothing to be earlier than"
+
+
+def test_a_cell_keeps_its_own_name_where_a_measure_has_one_of_the_same_key() -> None:
+    study = KINDS["control"]
+    cell = next(cell for cell in study.cells if cell.setting["control"] == "depth of rooms")
+    row = LIKE.model_copy(update={"metric": "consistency", "setting": {"control": "depth", "measure": "MSE"}})
+    assert placed(row, study, cell, "key", row.setting).setting == {"control": "depth of rooms", "measure": "MSE"}
 
 
 def test_the_page_draws_the_curves_with_their_moments(tmp_path: Path) -> None:
