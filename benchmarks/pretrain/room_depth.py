@@ -42,10 +42,8 @@ def read(config: DataConfig) -> tuple[Pairs, Pairs]:
     given = GivenMaps(CONTROL, target.source, target.transform, config.max_pixels)
 
     def pairs(part: LatentSet | LatentFiles) -> Pairs:
-        indices = part.indices.tolist()
-        images = torch.stack([target.transform.pixels(target.source.read(index)) for index in indices])
-        maps = ControlMaps("depth", tuple(given.get(index) for index in indices))
-        return images, relative(maps.get(torch.arange(len(indices))))
+        maps = ControlMaps("depth", tuple(map(given.get, part.indices.tolist())))
+        return target.pictures(part), relative(maps.get(torch.arange(len(part.indices))))
 
     return pairs(target.train), pairs(target.heldout)
 

@@ -48,11 +48,7 @@ def read(path: Path, cache: Path, most: int | None = None) -> Captioned:
 def rooms() -> tuple[Tensor, Tensor]:
     """Those of the scenes to learn from, and of those held out, (N, 3, 32, 32) uint8."""
     target = open_target(DataConfig(target="nyu-depth", flip=False), SIDE, IdentityCodec())
-    train, heldout = (
-        torch.stack([target.transform.pixels(target.source.read(index)) for index in part.indices.tolist()])
-        for part in (target.train, target.heldout)
-    )
-    return train, heldout
+    return target.pictures(target.train), target.pictures(target.heldout)
 
 
 def joined(photographs: Captioned, images: Tensor) -> Captioned:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from difftuning.config.loading import parse_yaml
-from difftuning.config.schema import KIND, at, kinds, names, unsaid_kind
+from difftuning.config.schema import KIND, at, kinds_knowing, names, unsaid_kind
 from difftuning.config.validate import short
 from difftuning.errors import ConfigError, did_you_mean
 
@@ -62,10 +62,10 @@ def _check(model: type[BaseModel], path: Sequence[str], recipe: Mapping[str, Any
     for depth, key in enumerate(path):
         known = names(at((model,), path[:depth], recipe))
         if known and key not in known:
-            others = at((model,), path[:depth], {})
-            kind = next((one for each in others if key in names((each,)) for one in kinds(each)), None)
-            section = ".".join(path[:depth])
-            mend = did_you_mean(key, known) if kind is None else f"; kind {kind} has it: set {section}.kind={kind} too"
+            others, section = kinds_knowing(at((model,), path[:depth], {}), [key]), ".".join(path[:depth])
+            mend = (
+                f"; kind {others[0]} has it: set {section}.kind={others[0]} too" if others else did_you_mean(key, known)
+            )
             raise ConfigError(f"override {text!r}: unknown key {'.'.join(path[: depth + 1])!r}{mend}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -82,6 +82,11 @@ def default_kind(model: type[BaseModel], path: Sequence[str]) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
+def kinds_knowing(annotations: Iterable[Any], keys: Collection[str]) -> list[str]:
+    """The kinds among some annotations whose sections know all of these keys."""
+    return [kind for one in annotations if is_model(one) and {*keys} <= {*names((one,))} for kind in sorted(kinds(one))]
+
+
 def unsaid_kind(model: type[BaseModel], path: Sequence[str], keys: Iterable[str]) -> str | None:
     """The `kind` that the section at a path has when a recipe mentions only these keys of it.
 
@@ -90,8 +95,8 @@ def unsaid_kind(model: type[BaseModel], path: Sequence[str], keys: Iterable[str]
     asked, known, kind = set(keys), at((model,), path, {}), default_kind(model, path)
     if kind is not None and asked <= {KIND, *names(of_kind(known, {KIND: kind}))}:
         return kind
-    fitting = {one for each in known if asked <= {*names((each,))} for one in (kinds(each) if is_model(each) else ())}
-    return fitting.pop() if len(fitting) == 1 else kind
+    fitting = kinds_knowing(known, asked)
+    return fitting[0] if len(fitting) == 1 else kind
 
 
 def plain_path(model: type[BaseModel], loc: Sequence[str | int]) -> list[str | int]:
