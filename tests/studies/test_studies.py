@@ -61,7 +61,7 @@ def test_the_study_of_streams_has_every_method_on_every_stream_and_a_quick_form(
     study = KINDS["continual"]
     streams = {cell.stream: phases.load(cell.stream[0], list(cell.stream[1:])) for cell in study.cells}
     assert len(streams) == 4 * 8
-    assert len(study.cells) == 4 * (9 + 2 * 5), "the seeds behind the first are of what decides"
+    assert len(study.cells) == 4 * (8 + 2 * 2), "the seeds behind the first are of what decides"
     plain = [stream for stream in streams.values() if stream.method.kind == "refresh"]
     assert {recipe.data.target for stream in plain for recipe in phases.recipes_of(stream)} <= TARGETS.keys()
     quick = study.quick()
