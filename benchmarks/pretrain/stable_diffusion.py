@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from difftuning.backbones.text_to_image import TEXT
+from difftuning.config.precision import Precision
 from difftuning.json_files import MetricsLog, write_json
 from difftuning.noise.clock import default_clock
 from difftuning.noise.prediction import from_scheduler_config as prediction_of
@@ -139,6 +140,7 @@ def trained(
     folder: Path,
     steps: int,
     options: argparse.Namespace,
+    precision: Precision = "no",
 ) -> dict[str, Any]:
     """Train to the end, take the average, and return what was logged."""
     log = MetricsLog(folder / "metrics.jsonl")
@@ -149,7 +151,7 @@ def trained(
         streams=streams,
         checkpoints=Checkpoints(folder / "checkpoints"),
         log=log,
-        config=TrainingConfig(steps=steps, batch_size=options.batch_size, save_every=250),
+        config=TrainingConfig(steps=steps, batch_size=options.batch_size, precision=precision, save_every=250),
         optim=OptimConfig(lr=options.lr, schedule="cosine", warmup_steps=200),
         ema_config=EMAConfig(kind="halflife", halflife_images=40_000, rampup=0.1),
         seed=options.seed,
