@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +13,6 @@ from torch import Tensor
 
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.solvers import make_scheduler
-from difftuning.backbones.switched_off import SwitchedOff
 from difftuning.bank.card import CARD, check_matches
 from difftuning.bank.mix import TwoStreams
 from difftuning.bank.read import Bank
@@ -30,11 +28,9 @@ from difftuning.errors import ConfigError
 from difftuning.evaluation.features import feature_network
 from difftuning.json_files import MetricsLog
 from difftuning.objectives.diff_tuning import DiffTuning
-from difftuning.objectives.distillation import Distillation
 from difftuning.processes import present
 from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints
-from difftuning.training.interfaces import Objective
 from difftuning.training.prefetch import for_device
 from difftuning.training.streams import DrawnStreams
 from difftuning.training.trackers import TrackedLog, Unwritten, check_installed, open_trackers
@@ -47,6 +43,7 @@ from difftuning.workflows.display import Display, Silent, late
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.retention_condition import bank_rows, check_condition
+from difftuning.workflows.teaching import Before
 
 WHOLE = ("control", "distillation", "anchor")
 """Sections of a recipe that ask the network in ways for which its weights cannot be shared by processes."""
@@ -208,16 +205,13 @@ def assemble(prepared: Prepared) -> Assembly:
     """Build everything a run needs; the bank must be there already. The model becomes the one that training moves."""
     recipe, backbone, chain, target = prepared.recipe, prepared.backbone, prepared.chain, prepared.target
     folder = RunFolder(recipe.folder).make()
-    bank, heldout_bank = (
-        open_bank(recipe, backbone) if prepared.needs_bank else None,
-        open_heldout_bank(recipe, backbone),
-    )
+    bank = open_bank(recipe, backbone) if prepared.needs_bank else None
+    heldout_bank = open_heldout_bank(recipe, backbone)
     tuner = build_tuner(recipe.tuner)
     items = None if bank is None else items_of(bank, recipe.control, backbone)
-    labels, digest = backbone.labels, backbone.digest()
-    teacher = copy.deepcopy(backbone) if recipe.distillation is not None and not tuner.reversible else None
+    before = Before(recipe, backbone, tuner)
     rows = backbone.change_labels(recipe.labels, target.class_names)
-    conditions = bank_rows(recipe, items, labels, backbone)  # which may move the null label
+    conditions = bank_rows(recipe, items, before.labels, backbone)  # which may move the null label
     streams = TwoStreams(
         target=target.train,
         target_order=Order(recipe.seed * 4 + TARGET_STREAM, len(target.train)),
@@ -246,25 +240,13 @@ def assemble(prepared: Prepared) -> Assembly:
     )
     plain = DiffTuning(backbone, backbone.process, backbone.prediction, backbone.learned_variance)
     parameters = tuner.attach(backbone.network, trained_besides(recipe, backbone), recipe.seed)
-    objective: Objective = plain
-    if recipe.distillation is not None:
-        known = backbone.labels if backbone.by_prompt else labels
-        if teacher is None:
-            teacher = SwitchedOff(backbone, tuner.off, known, recipe.labels, digest)
-        else:
-            teacher.network.eval().requires_grad_(False)
-            teacher.codec = backbone.codec  # which it is never asked for
-            teacher.labels = known
-        # A teacher of prompts knows those of the target too.
-        null = None if backbone.by_prompt else teacher.labels.null
-        objective = Distillation(plain, teacher, null, chain.at(0).xi, recipe.distillation.weight)
     log = TrackedLog(Unwritten(), ())
     if processes.main:
         log = TrackedLog(MetricsLog(folder.metrics), open_trackers(recipe.trackers, folder.path, recipe.name))
     trainer = Trainer(
         network=backbone.network,
         parameters=parameters,
-        objective=objective,
+        objective=before.objective(plain, backbone, chain.at(0).xi),
         kept={"heldout_by_u": chain} if isinstance(chain, AdaptiveChain) else {},
         penalty=anchor_of(recipe, plain, parameters, backbone, items),
         streams=for_device(drawn, backbone.device),
@@ -276,14 +258,14 @@ def assemble(prepared: Prepared) -> Assembly:
         seed=recipe.seed,
         identity={
             "recipe_digest": recipe.digest(),
-            "model_digest": digest,
+            "model_digest": before.digest,
             "bank_digest": "" if items is None else items.digest,
             "data_digest": data_digest(prepared),
         },
     )
     controls = prepared.controls
     return Assembly(
-        recipe, folder, backbone, tuner, digest, target, controls, rows, chain, items, heldout_bank, log, trainer
+        recipe, folder, backbone, tuner, before.digest, target, controls, rows, chain, items, heldout_bank, log, trainer
     )
 
 
