@@ -10,7 +10,7 @@ from torch import Tensor
 
 from difftuning.coefficients.families import Measured
 from difftuning.diagnosis.adaptive_chain import AdaptiveChain
-from difftuning.diagnosis.advise import measured_psi
+from difftuning.diagnosis.advise import LEAST_RETENTION, measured_psi
 from difftuning.errors import CheckpointError
 from difftuning.training.prefetch import Prefetched
 from training.shared import latents, streams
@@ -39,12 +39,17 @@ def test_it_is_standard_fine_tuning_until_the_error_was_measured_twice(whole_tar
 def test_then_it_is_what_a_probe_with_these_errors_advises() -> None:
     chain, beside = seen(), seen(whole_target=True)
     for step, known in ((11, 1), (20, 1), (21, 2), (30, 2), (31, 3), (999, 3)):
-        psi = Measured(measured_psi(BEFORE, LATER[:known], goes_on=True))(U)
+        psi, all_of_it = (
+            Measured(measured_psi(BEFORE, LATER[:known], goes_on=True, least_retention=least))(U)
+            for least in (LEAST_RETENTION, 1.0)
+        )
         assert torch.equal(chain.at(step).psi(U), psi)
         assert torch.equal(chain.at(step).xi(U), 1 - psi)
-        assert torch.equal(beside.at(step).xi(U), 1 - psi)
+        assert torch.equal(beside.at(step).xi(U), 1 - all_of_it)
         assert bool((beside.at(step).psi(U) == 1).all())
-    assert chain.at(31).psi(U).max() < chain.at(21).psi(U).max()  # the error has risen
+    # The error has risen: where retention takes from the target a part of it is retained, and all of it where it takes nothing.
+    assert chain.at(31).psi(U).max() == pytest.approx(1 - LEAST_RETENTION)
+    assert bool((beside.at(31).xi(U) == 1).all())
 
 
 def test_a_step_that_is_measured_again_takes_the_place_of_what_came_after_it() -> None:

@@ -16,7 +16,7 @@ from difftuning.errors import DataError
 FULL_GAIN = 0.03
 """From this gain on a bin is the target's. Small gains of the error count: they are what makes samples look like the target."""
 LEAST_RETENTION = 0.2
-"""What retention keeps of each bin where the probe's mean error rose by `FULL_RISE` or more; in proportion below."""
+"""What retention takes of each bin where the probe's mean error rose by `FULL_RISE` or more; in proportion below."""
 FULL_RISE = 0.02
 
 
@@ -25,6 +25,7 @@ def measured_psi(
     probe: Sequence[Sequence[float]],
     full_gain: float = FULL_GAIN,
     goes_on: bool = False,
+    least_retention: float = LEAST_RETENTION,
 ) -> tuple[tuple[float, float], ...]:
     """The knots (u, psi) of a measured psi, at the middles of the bins; it never falls.
 
@@ -35,6 +36,8 @@ def measured_psi(
         probe: the probe's, one row for each time that it was measured, in order.
         full_gain: the relative gain from which psi is 1.
         goes_on: the probe has not ended, so what a bin has to gain that is lowest now is not known yet: it counts in full.
+
+        least_retention: in the place of `LEAST_RETENTION`; 1 where retention takes nothing from the target.
 
     Raises:
         DataError: the probe was never measured, or in other bins.
@@ -49,7 +52,7 @@ def measured_psi(
         gains = [full_gain if error <= low else gain for error, low, gain in zip(probe[-1], lowest, gains, strict=True)]
     means = [fmean(errors) for errors in probe]
     rise = means[-1] / min(means) - 1
-    most = 1 - LEAST_RETENTION * min(rise / FULL_RISE, 1.0)
+    most = 1 - least_retention * min(rise / FULL_RISE, 1.0)
     psi = _rising([min(max(gain / full_gain, 0.0), most) for gain in gains])
     return tuple(((index + 0.5) / len(psi), value) for index, value in enumerate(psi))
 
