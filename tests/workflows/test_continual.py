@@ -300,13 +300,17 @@ def test_windows_are_spans_of_a_drift(stream_file: Path) -> None:
     assert [phase.name for phase in stream.spans()] == ["window 1", "window 2", "window 3", "window 4"]
 
 
-def test_a_trigger_refreshes_the_bank_only_where_the_error_has_risen(stream_file: Path, tmp_path: Path) -> None:
-    # After one small step both models are nearly the pretrained one, which errs more on the first of the two domains.
-    for name, order, kept in (("falls", (0, 1), BANK), ("rises", (1, 0), KEPT)):
-        changes = ["training.steps=1", "optim.lr=1e-4"]
-        stream = load(str(stream_file), ["method.rise=0", f"out={tmp_path / name}"], changes)
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["to the easier", "to the harder"])
+def test_a_trigger_refreshes_the_bank_only_where_the_error_has_risen(
+    stream_file: Path, tmp_path: Path, order: tuple[int, int]
+) -> None:
+    # The pretrained model errs more on the first of the two domains. Whichever comes first, what is learned of it does not help as
+    # much on the other.
+    for rise, kept in ((0.01, KEPT), (0.9, BANK)):
+        out = tmp_path / str(rise)
+        stream = load(str(stream_file), [f"method.rise={rise}", f"out={out}"], ["training.steps=60", "optim.lr=3e-3"])
         continual(stream.model_copy(update={"phases": tuple(stream.phases[place] for place in order)}))
-        assert read_card(tmp_path / name / "phase-2/bank").copied == kept
+        assert read_card(out / "phase-2/bank").copied == kept
 
 
 def test_kept_labels_go_by_name(stream_file: Path) -> None:

@@ -26,8 +26,8 @@ class Refresh(Section):
     every: int = Field(1, gt=0)
     """Refresh before each so many-th phase after the first; between, the bank stays as it is."""
     rise: float | None = Field(None, ge=0)
-    """Refresh then only where the current model's held-out error on the images of the next phase lies above that on those of the
-    phase before by this share, in any of ten bins of u; null to refresh always."""
+    """Refresh then only where the current model's held-out error lies higher on the images of the next phase than on those of the
+    phase before by this share, in any of ten bins of u, each as a share of the pretrained model's error; null to refresh always."""
     condition: Literal["drawn"] | None = None
     """`drawn`: what the current model draws trains under the class that it was drawn under, so that a class of earlier phases is
     replayed as such; what is kept of the first bank trains under none. Null for none, for all items."""

@@ -56,17 +56,23 @@ def compose_bank(method: Static | Refresh, recipes: list[Recipe], targets: list[
 
 
 def _risen(method: Static | Refresh, model: Backbone, recipes: list[Recipe], targets: list[Target]) -> bool:
-    """Whether the current model errs more on the images that come than on those of the phase before."""
+    """Whether the current model errs more on the images that come than on those of the phase before.
+
+    Both are shares of the pretrained model's error: images of less contrast are easier for all models, and may be new all the same.
+    """
     if isinstance(method, Static) or method.rise is None:
         return False
-    model = copy.copy(model)  # it learns the prompts that it is asked under, which the bank is not to be drawn under
-    before, now = (
-        target_heldout(target.heldout, known_rows(model, target.class_names), model, recipes[-1])
-        .curve(model)
-        .error.tolist()
-        for target in targets[-2:]
-    )
-    return has_risen(before, now, method.rise)
+    # Copies: they learn the prompts that they are asked under, which the bank is not to be drawn under.
+    current, first = copy.copy(model), copy.copy(pretrained(recipes[0]))
+
+    def shares(target: Target) -> list[float]:
+        errors = (
+            target_heldout(target.heldout, known_rows(one, target.class_names), one, recipes[-1]).curve(one).error
+            for one in (current, first)
+        )
+        return [float(own / start) for own, start in zip(*errors, strict=True)]
+
+    return has_risen(shares(targets[-2]), shares(targets[-1]), method.rise)
 
 
 def _said(method: Static | Refresh, made: Memory, model: Backbone, count: int) -> str:
