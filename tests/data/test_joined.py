@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from difftuning.backbones.codec import IdentityCodec
-from difftuning.data.sources import DataConfig, SetConfig
+from difftuning.data.sources import DataConfig, FurtherSet
 from difftuning.data.target import Target, open_target
 
 
@@ -30,7 +30,7 @@ def opened(config: DataConfig, tmp_path: Path) -> Target:
 
 def test_each_is_split_by_itself_and_a_shared_class_is_one(sets: tuple[Path, Path], tmp_path: Path) -> None:
     one, two = (opened(DataConfig(target=str(folder), per_class=2), tmp_path) for folder in sets)
-    config = DataConfig(target=str(sets[0]), per_class=2, also=(SetConfig(target=str(sets[1]), per_class=2),))
+    config = DataConfig(target=str(sets[0]), per_class=2, also=(FurtherSet(target=str(sets[1]), per_class=2),))
     both = opened(config, tmp_path)
     assert both.config == config
     assert both.class_names == ("cat", "dog", "ant")
@@ -50,8 +50,24 @@ def test_each_is_split_by_itself_and_a_shared_class_is_one(sets: tuple[Path, Pat
     assert both.source.key(12) == two.source.key(0)
 
 
+def test_a_set_that_is_only_measured_on_is_held_out_as_ever_and_never_trained_on(
+    sets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one, both = (
+        opened(DataConfig(target=str(sets[0]), also=also), tmp_path)
+        for also in (None, (FurtherSet(target=str(sets[1])),))
+    )
+    also = (FurtherSet(target=str(sets[1]), measure_only=True),)
+    measured = opened(DataConfig(target=str(sets[0]), also=also), tmp_path)
+    assert measured.train.keys == one.train.keys
+    assert measured.heldout.keys == both.heldout.keys
+    assert measured.class_names == both.class_names
+    assert len(measured.parts.train) == len(one.train)
+    assert measured.train.get(torch.arange(2), torch.ones(2, dtype=torch.bool)).shape == one.train.latents[:2].shape
+
+
 def test_a_prefix_keeps_classes_apart(sets: tuple[Path, Path], tmp_path: Path) -> None:
-    also = (SetConfig(target=str(sets[1]), class_prefix="two/"),)
+    also = (FurtherSet(target=str(sets[1]), class_prefix="two/"),)
     assert opened(DataConfig(target=str(sets[0]), also=also), tmp_path).class_names == (
         "cat",
         "dog",
@@ -73,7 +89,7 @@ def test_a_copy_of_what_one_holds_out_is_not_trained_on_in_another(sets: tuple[P
 
     copied = contents(one, "heldout") & contents(two, "train")
     assert copied, "the split of the second set alone trains on what the first one holds out"
-    both = opened(DataConfig(target=str(sets[0]), heldout=0.5, also=(SetConfig(target=str(sets[1])),)), tmp_path)
+    both = opened(DataConfig(target=str(sets[0]), heldout=0.5, also=(FurtherSet(target=str(sets[1])),)), tmp_path)
     assert not contents(both, "heldout") & contents(both, "train")
     other = contents(two, "heldout") & contents(one, "train")
     assert len(both.train) == len(one.train) + len(two.train) - len(copied) - len(other)

@@ -17,7 +17,7 @@ from PIL import Image
 from difftuning.backbones.loading import load as load_model
 from difftuning.bank.card_file import read_card
 from difftuning.bank.read import Bank
-from difftuning.coefficients.families import PowerConfig
+from difftuning.coefficients.families import AdaptiveConfig, PowerConfig
 from difftuning.config.loading import dump_recipe
 from difftuning.continual.measures import Matrix
 from difftuning.errors import BusyError, CheckpointError, ConfigError
@@ -26,7 +26,7 @@ from difftuning.lock import alone
 from difftuning.results import read_rows
 from difftuning.studies.base import Cell, Study
 from difftuning.workflows.assemble import prepare
-from difftuning.workflows.continual import continual
+from difftuning.workflows.continual import continual, phase_targets
 from difftuning.workflows.display import Silent
 from difftuning.workflows.evaluate import evaluate
 from difftuning.workflows.phases import identity_of, load, recipes_of
@@ -127,8 +127,16 @@ def test_every_model_is_measured_on_every_phase(out: Path) -> None:
 
 def test_a_phase_is_a_run_like_any_other(out: Path) -> None:
     error = read_json(out / "matrices.json")["matrices"]["heldout"]["values"]
-    rows = evaluate(out / "phase-2")["rows"]
-    assert [row["value"] for row in rows if row["metric"] == "heldout"] == [error[2][1]]
+    rows = evaluate(out / "phase-1")["rows"]
+    assert [row["value"] for row in rows if row["metric"] == "heldout"] == [error[1][0]]
+
+
+@pytest.mark.usefixtures("out")
+def test_what_adapts_is_measured_on_all_phases_so_far_and_trained_on_its_own(stream_file: Path) -> None:
+    recipes = recipes_of(load(str(stream_file), []))
+    targets, alone = [prepare(recipe).target for recipe in recipes[:2]], phase_targets(recipes)
+    assert targets[1].train.keys == alone[1].train.keys
+    assert targets[1].heldout.keys == (*alone[1].heldout.keys, *alone[0].heldout.keys)
 
 
 def test_rows_and_page_say_what_the_matrices_do(out: Path) -> None:
@@ -171,7 +179,7 @@ KILLED = """
 import os, random, signal, sys, time, traceback
 import torch
 from difftuning.studies.base import Cell, Study
-from difftuning.workflows.continual import continual
+from difftuning.workflows.continual import continual, phase_targets
 from difftuning.workflows.display import Silent
 from difftuning.workflows.phases import load
 
@@ -240,18 +248,18 @@ def test_methods_are_recipes(stream_file: Path) -> None:
         for kind in ("sequential", "joint", "replay", "ewc", "l2-sp", "static", "refresh")
     }
     for kind, recipes in made.items():
-        tau = {getattr(recipe.coefficients.psi, "tau", None) for recipe in recipes}
-        assert tau == ({1.0} if kind in ("static", "refresh") else {0.0})
+        adapts = kind in ("static", "refresh")
+        assert {recipe.coefficients.psi for recipe in recipes} == {AdaptiveConfig() if adapts else PowerConfig(tau=0)}
         assert [recipe.labels.kind for recipe in recipes] == ["replace", "extend", "extend"]
         also = [[Path(one.target).name for one in recipe.data.also or ()] for recipe in recipes]
-        assert also == ([[], ["one"], ["one", "two"]] if kind in ("joint", "replay") else [[], [], []])
-    assert all(recipe.coefficients.keeps_target for recipe in made["refresh"]), (
-        "what adapts would not see earlier phases"
-    )
+        assert also == ([[], ["one"], ["one", "two"]] if adapts or kind in ("joint", "replay") else [[], [], []])
+        # What adapts sees the error on earlier phases, and trains on none of their images.
+        assert {one.measure_only for recipe in recipes for one in recipe.data.also or ()} <= {adapts or None}
     asked = recipes_of(load(str(stream_file), [], ["coefficients.psi.tau=0.5"]))
     assert {(recipe.coefficients.psi, recipe.coefficients.keeps_target) for recipe in asked} == {
         (PowerConfig(tau=0.5), False)
     }
+    assert {recipe.data.also for recipe in asked} == {None}, "a psi that was asked for follows nothing"
     assert {one.per_class for one in made["replay"][2].data.also or ()} == {2}
     assert {one.per_class for one in made["joint"][2].data.also or ()} == {None}
     for kind in ("ewc", "l2-sp"):

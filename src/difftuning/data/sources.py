@@ -14,7 +14,7 @@ from difftuning.data.folder import FolderSource
 from difftuning.data.hub import BUILDERS, DatasetSource, load_rows
 from difftuning.errors import DataError, did_you_mean
 
-__all__ = ["DataConfig", "ImageSource", "SetConfig", "is_streamed", "open_source"]
+__all__ = ["DataConfig", "FurtherSet", "ImageSource", "SetConfig", "is_streamed", "open_source"]
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm"}
 """Suffixes that make a folder a folder of images even where a table lies beside them."""
@@ -58,6 +58,13 @@ class SetConfig(Section):
     """Take those images that arrive in a span of time, over which looks and classes move; null for all as they are."""
 
 
+class FurtherSet(SetConfig):
+    """A set beside the target."""
+
+    measure_only: bool | None = None
+    """Measure the error on what is held out of it too, and train on none of its images. Null trains on them."""
+
+
 class DataConfig(SetConfig):
     """The target: where its images are and which of them are used for what."""
 
@@ -65,9 +72,9 @@ class DataConfig(SetConfig):
     """Read the set once from beginning to end and keep its latents in files, with no list of its images in memory: for millions, in
     tar shards, parquet or arrow, in a folder, at an address such as s3://BUCKET/train-*.tar, or on the hub. What is held out is
     then told by each image's content, at most 2,048. Null for tar shards and addresses alone."""
-    also: tuple[SetConfig, ...] | None = None
+    also: tuple[FurtherSet, ...] | None = None
     """Further sets to train on and be judged by besides, each with the keys of `data` and split by itself; a class of the same name
-    is shared. Null for none."""
+    is shared. One with `measure_only: true` is judged by, and not trained on. Null for none."""
 
 
 def is_streamed(config: DataConfig) -> bool:

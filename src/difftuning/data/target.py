@@ -153,11 +153,15 @@ def open_target(
         DataError: there is no such target, or too few usable images.
     """
     if config.also:
-        sets = (config.model_copy(update={"also": None}), *(DataConfig(**dict(one)) for one in config.also))
+        further = (DataConfig(**one.model_dump(exclude={"measure_only"})) for one in config.also)
+        sets = (config.model_copy(update={"also": None}), *further)
         for one in sets:  # before hours go into the encoding of one of them
             needs_all(one, "data.also")
-        every = [open_target(one, image_size, codec, cache_dir, progress, by_prompt) for one in sets]
-        return replace(join(every), config=config)
+        first, *others = (open_target(one, image_size, codec, cache_dir, progress, by_prompt) for one in sets)
+        others = [
+            _keeping(other, ()) if one.measure_only else other for other, one in zip(others, config.also, strict=True)
+        ]
+        return replace(join([first, *others]), config=config)
     cache = cache_dir or cache_folder()
     if is_streamed(config):
         read = open_streamed(config, image_size, codec, cache, progress, by_prompt)
@@ -226,14 +230,19 @@ def open_target(
 
 def _without(target: Target, keys: set[str]) -> Target:
     """A target that trains on none of the images of these keys."""
+    # By content: the keys of latents tell of more than that.
+    kept = tuple(index for index in target.train.indices.tolist() if target.source.key(index) not in keys)
+    return target if len(kept) == len(target.train) else _keeping(target, kept)
+
+
+def _keeping(target: Target, kept: tuple[int, ...]) -> Target:
+    """A target that trains on these of its images alone, told by their index in the source."""
     train = target.train
     assert isinstance(train, LatentSet)
-    # By content: the keys of latents tell of more than that.
-    kept = [place for place, index in enumerate(train.indices.tolist()) if target.source.key(index) not in keys]
-    if len(kept) == len(train):
-        return target
-    chosen = train.subset(torch.tensor(kept, dtype=torch.int64))
-    gone = {*train.indices.tolist()} - {*chosen.indices.tolist()}
+    stays = {*kept}
+    places = [place for place, index in enumerate(train.indices.tolist()) if index in stays]
+    chosen = train.subset(torch.tensor(places, dtype=torch.int64))
+    gone = {*train.indices.tolist()} - stays
     parts = replace(target.parts, train=tuple(index for index in target.parts.train if index not in gone))
     return replace(target, train=replace(chosen, skipped=train.skipped), parts=parts)
 

@@ -12,7 +12,7 @@ from difftuning.config.overrides import apply_overrides
 from difftuning.config.validate import validate
 from difftuning.continual.memory import Refresh, Static
 from difftuning.continual.stream import EWC, L2SP, Joint, Method, Replay, Sequential, Stream
-from difftuning.data.sources import DataConfig, SetConfig
+from difftuning.data.sources import DataConfig, FurtherSet, SetConfig
 from difftuning.errors import ConfigError
 from difftuning.objectives.anchor import AnchorConfig, EWCConfig, L2SPConfig
 from difftuning.run_folder import RunFolder
@@ -20,8 +20,6 @@ from difftuning.tuning import build as build_tuner
 from difftuning.workflows.evaluate import method_of
 from difftuning.workflows.recipe import Recipe, read
 from difftuning.workflows.recipes import locate
-
-_ADAPTIVE = AdaptiveConfig().model_dump()
 
 
 def load(path_or_name: str, overrides: list[str], changes: list[str] | None = None) -> Stream:
@@ -52,7 +50,7 @@ def recipes_of(stream: Stream) -> list[Recipe]:
     found: list[Recipe] = []
     source: str | None = None
     for number, phase in enumerate(stream.spans(), start=1):
-        own = validate(Recipe, _retaining(read(stream.recipe, [*stream.changes, *phase.changes])))
+        own = validate(Recipe, read(stream.recipe, [*stream.changes, *phase.changes]))
         source = source or own.model
         _check(own, source, stream.method, f"phase {phase.name!r} of the stream {stream.name!r}")
         data = own.data
@@ -66,19 +64,6 @@ def recipes_of(stream: Stream) -> list[Recipe]:
         found.append(recipe)
         sets.append(data)
     return found
-
-
-def _retaining(given: dict[str, Any]) -> dict[str, Any]:
-    """The values of a recipe whose psi does not adapt: it would follow the error on its own phase, and see nothing of earlier ones.
-
-    In its place, retention from the first step on, in the same manner beside the target.
-    """
-    coefficients = given.get("coefficients") or {}
-    if not isinstance(coefficients, dict) or (coefficients.get("psi") or _ADAPTIVE) != _ADAPTIVE:
-        return given
-    beside = coefficients.get("xi") is None and coefficients.get("whole_target") is not False
-    fixed = {"psi": PowerConfig(tau=1).model_dump(), "whole_target": beside or None}
-    return {**given, "coefficients": {**coefficients, **fixed}}
 
 
 def _check(own: Recipe, model: str, method: Method, where: str) -> None:
@@ -138,17 +123,14 @@ def _of_method(method: Method, own: Recipe, data: DataConfig, earlier: list[Data
         "anchor": None,
     }
     match method:
-        case Refresh(condition="drawn") if earlier:
-            return {"training": own.training.model_copy(update={"retention_condition": "drawn"})}
         case Static() | Refresh():
-            return {}
+            return _remembering(method, own, data, earlier)
         case Sequential():
             return plain
         case Joint():
             return plain | {"data": _with(data, earlier)}
         case Replay():
-            few = {"per_class": method.per_class}
-            return plain | {"data": _with(data, [one.model_copy(update=few) for one in earlier])}
+            return plain | {"data": _with(data, earlier, {"per_class": method.per_class})}
         case EWC():
             anchor: AnchorConfig = EWCConfig(strength=method.strength, draws=method.draws)
         case L2SP():
@@ -159,7 +141,18 @@ def _of_method(method: Method, own: Recipe, data: DataConfig, earlier: list[Data
     return plain | ({"anchor": anchor} if earlier else {})
 
 
-def _with(data: DataConfig, sets: list[DataConfig]) -> DataConfig:
-    """A set and others besides."""
-    also = tuple(SetConfig(**{name: getattr(one, name) for name in SetConfig.model_fields}) for one in sets)
+def _remembering(method: Static | Refresh, own: Recipe, data: DataConfig, earlier: list[DataConfig]) -> dict[str, Any]:
+    """What a method with a bank changes: an adaptive psi follows the error on all phases so far, and sees what is forgotten."""
+    changed: dict[str, Any] = {}
+    if earlier and isinstance(method, Refresh) and method.condition == "drawn":
+        changed["training"] = own.training.model_copy(update={"retention_condition": "drawn"})
+    if earlier and isinstance(own.coefficients.psi, AdaptiveConfig):
+        changed["data"] = _with(data, earlier, {"measure_only": True})
+    return changed
+
+
+def _with(data: DataConfig, sets: list[DataConfig], changes: dict[str, Any] | None = None) -> DataConfig:
+    """A set and others besides, with these keys of the others changed."""
+    shared = [{name: getattr(one, name) for name in SetConfig.model_fields} for one in sets]
+    also = tuple(FurtherSet(**(one | (changes or {}))) for one in shared)
     return data.model_copy(update={"also": also or None})
