@@ -26,8 +26,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "benchmarks" / "results"
 SHOWN = {"diff-tuning": 24, "retention only": 24, "adaptive": 8}
-"""The methods of the table of the targets, each with its runs."""
-"""The methods of the table of targets, in its order."""
+"""The methods of the table of the targets, in its order, each with its runs."""
 
 
 def test_the_table_of_the_demo() -> None:
