@@ -141,26 +141,27 @@ class StreamMeasures:
         if not all((folder / CARD).is_file() for folder in folders):
             return {}
         banks = [Bank(folder) for folder in folders]
-        return {name: self._bank(bank, banks[0]) for name, bank in zip(self._names, banks, strict=True)}
-
-    def _bank(self, bank: Bank, first: Bank) -> dict[str, Values]:
-        def to_phase(place: int) -> Callable[[], Tensor]:
-            return lambda: self._judge((place,)).heldout.features
-
-        others = {FIRST: (first.digest, lambda: self._features(first))}
-        for place, (name, target) in enumerate(zip(self._names, self._targets, strict=True), start=1):
-            others[name] = target.heldout.digest, to_phase(place)
+        # Each set of features is compared with many others.
+        of_bank = cache(lambda place: self._features(banks[place]))
+        of_phase = cache(lambda place: self._judge((place + 1,)).heldout.features)
+        others: dict[str, tuple[str, Callable[[], Tensor]]] = {FIRST: (banks[0].digest, partial(of_bank, 0))}
+        for place, (name, target) in enumerate(zip(self._names, self._targets, strict=True)):
+            others[name] = target.heldout.digest, partial(of_phase, place)
         evaluation = self._recipes[0].evaluation.model_dump_json(exclude_none=True)
-        return {
-            name: self._once(
-                ["bank", bank.digest, digest, self._seen_by, evaluation], partial(self._between, bank, features)
-            )
-            for name, (digest, features) in others.items()
-        }
 
-    def _between(self, bank: Bank, features: Callable[[], Tensor]) -> Values:
-        one, other = self._features(bank), features()
-        return {"frechet": frechet(one, other), "kid": kid(one, other)}
+        def between(one: Callable[[], Tensor], other: Callable[[], Tensor]) -> Values:
+            return {"frechet": frechet(one(), other()), "kid": kid(one(), other())}
+
+        return {
+            name: {
+                other: self._once(
+                    ["bank", bank.digest, digest, self._seen_by, evaluation],
+                    partial(between, partial(of_bank, place), features),
+                )
+                for other, (digest, features) in others.items()
+            }
+            for place, (name, bank) in enumerate(zip(self._names, banks, strict=True))
+        }
 
     def _features(self, bank: Bank) -> Tensor:
         """Of as many of its items as samples are judged, spread over it, so that its parts have their shares."""
