@@ -36,7 +36,6 @@ def measured_psi(
         probe: the probe's, one row for each time that it was measured, in order.
         full_gain: the relative gain from which psi is 1.
         goes_on: the probe has not ended, so what a bin has to gain that is lowest now is not known yet: it counts in full.
-
         least_retention: in the place of `LEAST_RETENTION`; 1 where retention takes nothing from the target.
 
     Raises:
