@@ -29,6 +29,7 @@ from difftuning.workflows.assemble import prepare
 from difftuning.workflows.continual import continual, phase_targets
 from difftuning.workflows.display import Silent
 from difftuning.workflows.evaluate import evaluate
+from difftuning.workflows.heldout import known_rows, target_heldout
 from difftuning.workflows.phases import identity_of, load, recipes_of
 from difftuning.workflows.recipes import listing
 from difftuning.workflows.retention_condition import bank_rows
@@ -132,6 +133,16 @@ def test_a_phase_is_a_run_like_any_other(out: Path) -> None:
 
 
 @pytest.mark.usefixtures("out")
+def test_a_phase_that_adapts_is_judged_on_all_phases_so_far(stream_file: Path) -> None:
+    stream = load(str(stream_file), [])
+    recipe, model = recipes_of(stream)[1], load_model(str(Path(stream.out) / "phase-2/model"))
+    target = prepare(recipe).target
+    on_all = target_heldout(target.heldout, known_rows(model, target.class_names), model, recipe)
+    rows = evaluate(Path(stream.out) / "phase-2")["rows"]
+    assert [row["value"] for row in rows if row["metric"] == "heldout"] == [on_all.curve(model).mean]
+
+
+@pytest.mark.usefixtures("out")
 def test_what_adapts_is_measured_on_all_phases_so_far_and_trained_on_its_own(stream_file: Path) -> None:
     recipes = recipes_of(load(str(stream_file), []))
     targets, alone = [prepare(recipe).target for recipe in recipes[:2]], phase_targets(recipes)
@@ -179,7 +190,7 @@ KILLED = """
 import os, random, signal, sys, time, traceback
 import torch
 from difftuning.studies.base import Cell, Study
-from difftuning.workflows.continual import continual, phase_targets
+from difftuning.workflows.continual import continual
 from difftuning.workflows.display import Silent
 from difftuning.workflows.phases import load
 
