@@ -68,7 +68,7 @@ def test_the_study_of_streams_has_every_method_on_every_stream_and_a_quick_form(
     assert [cell.method for cell in quick.cells] == list(dict.fromkeys(cell.method for cell in study.cells))
     for cell in quick.cells:
         made = phases.recipes_of(phases.load(cell.stream[0], list(cell.stream[1:]), list(cell.overrides)))
-        assert {(recipe.training.steps, recipe.bank.count) for recipe in made} == {(2, 32)}
+        assert {(recipe.training.steps, recipe.bank.count) for recipe in made} == {(8, 32)}
 
 
 def test_the_documentation_names_every_study_and_no_other() -> None:

@@ -83,6 +83,8 @@ class Stream(Section):
     """What keeps it from forgetting."""
     labels: Literal["shared", "apart"] = "shared"
     """A class that two phases name alike: one row of the class table for both, or a row each."""
+    distances: Literal["all", "so-far"] = "all"
+    """Where samples are judged: on each phase alone and on all so far together, or only on these, which costs less."""
 
     @model_validator(mode="after")
     def _phases(self) -> Stream:

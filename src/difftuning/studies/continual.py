@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import DIFF_TUNING, FINETUNE, MICRO, SEEDS, WHOLE_TARGET
+from difftuning.studies.axes import DIFF_TUNING, FINETUNE, METHODS, MICRO, SEEDS
 from difftuning.studies.base import Cell, Study
 from difftuning.studies.claims import ahead, nowhere_behind
 
 STREAMS = ("pacs", "icons", "drift", "arriving")
 """Shipped streams: photographs, paintings and cartoons; icons of three makers; a drift, with borders and without."""
-STATIC, JOINT, REPLAY, UNDER_CLASSES = "static bank", "joint", "replay", "retention under classes"
+ADAPTIVE_STREAM, STATIC, JOINT, REPLAY = "adaptive under classes", "static bank", "joint", "replay"
 _METHODS: dict[str, tuple[str, ...]] = {
     FINETUNE: ("method.kind=sequential",),
-    # What the current model draws is replayed under the class that it was drawn under.
-    UNDER_CLASSES: ("method.kind=refresh", "method.condition=drawn"),
+    # As shipped: what the current model draws is replayed under its class, as far as the error on all phases so far asks.
+    ADAPTIVE_STREAM: (),
     JOINT: ("method.kind=joint",),
-    DIFF_TUNING: ("method.kind=refresh",),
+    DIFF_TUNING: ("method.condition=null",),
     STATIC: ("method.kind=static",),
     REPLAY: ("method.kind=replay",),
     "EWC": ("method.kind=ewc",),
     "L2-SP": ("method.kind=l2-sp",),
 }
-_DECIDING = (FINETUNE, UNDER_CLASSES)
+_DECIDING = (FINETUNE, ADAPTIVE_STREAM)
 """Over all seeds, and first; the others on one seed, for their cost."""
-_LITTLE = (*WHOLE_TARGET, "coefficients.psi.kind=power", "coefficients.psi.tau=0.3")
-"""Beside the whole target xi = 1 - u^0.3: with xi = 1 - u the distances of a stream of short phases suffer."""
-_STEPS = {"pacs": 500, "icons": 500, "drift": 500, "arriving": 250}
-"""Of a phase: half of what the streams have."""
-_DRAWN = "sampling.guidance=2"
-"""Of 1.5, 2 and 3 the best for standard fine-tuning and for retention, tried on `drift`."""
+_PAPER = (*METHODS[DIFF_TUNING], "coefficients.whole_target=null")
+"""tau = 1, for the methods of the paper."""
+_JUDGED = "distances=so-far"
+"""Distances on each phase alone decide nothing here, and cost as much as the training."""
 
 STUDY = Study(
     name="continual",
@@ -38,9 +36,9 @@ STUDY = Study(
     cells=tuple(
         Cell(
             method,
-            (f"training.steps={_STEPS[name]}", _DRAWN, *(_LITTLE if method == UNDER_CLASSES else ())),
+            () if method in _DECIDING else _PAPER,
             seed,
-            stream=(f"streams/{name}", *chosen),
+            stream=(f"streams/{name}", _JUDGED, *chosen),
         )
         for methods, seeds in ((_DECIDING, SEEDS), (_METHODS.keys() - set(_DECIDING), SEEDS[:1]))
         for seed in seeds
@@ -52,12 +50,12 @@ STUDY = Study(
     claims=(
         *(
             claim
-            for method in (UNDER_CLASSES, DIFF_TUNING)
+            for method in (ADAPTIVE_STREAM, DIFF_TUNING)
             for metric in ("frechet", "heldout")
             # What joint training, the upper bound, is ahead by is the gap.
             for claim in (ahead(metric, method), nowhere_behind(metric, method), ahead(metric, JOINT, method))
         ),
-        ahead("heldout", UNDER_CLASSES, STATIC),
-        ahead("heldout", UNDER_CLASSES, REPLAY),
+        ahead("heldout", ADAPTIVE_STREAM, STATIC),
+        ahead("heldout", ADAPTIVE_STREAM, REPLAY),
     ),
 )

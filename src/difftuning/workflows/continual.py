@@ -61,7 +61,8 @@ def continual(stream: Stream, display: Display | None = None) -> dict[str, Any]:
                 _phase(stream, recipes[:number], targets[:number], display)
                 task.advance()
         names = tuple(phase.name for phase in stream.spans())
-        found = StreamMeasures(out / "measured", names, recipes, targets, display).all()
+        alone_too = stream.distances == "all"
+        found = StreamMeasures(out / "measured", names, recipes, targets, display, alone_too).all()
         by, rows = provenance(), rows_of(stream, recipes, found)
         write_json(out / MATRICES, found.summary())
         files = write_page(out / PAGE, stream, found)

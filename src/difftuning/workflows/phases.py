@@ -106,6 +106,7 @@ def identity_of(stream: Stream) -> str:
     ]
     parts = [json for recipe in recipes for json in (recipe.digest(), *_judged(recipe))]
     parts += [f"use_best of {place}" for place, recipe in enumerate(recipes) if recipe.training.use_best]
+    parts += [] if stream.distances == "all" else [f"distances {stream.distances}"]
     # A key that is null changes nothing: streams of before it was there keep their identity.
     unset = {"condition"} if getattr(stream.method, "condition", None) is None else None
     return "\n".join([stream.method.model_dump_json(exclude=unset), *parts])
@@ -118,7 +119,9 @@ def _judged(recipe: Recipe) -> list[str]:
 def _of_method(method: Method, own: Recipe, data: DataConfig, earlier: list[DataConfig]) -> dict[str, Any]:
     """What a method changes in the recipe of a phase that has these earlier sets before it."""
     plain = {
-        "coefficients": own.coefficients.model_copy(update={"psi": PowerConfig(tau=0), "xi": None}),
+        "coefficients": own.coefficients.model_copy(
+            update={"psi": PowerConfig(tau=0), "xi": None, "whole_target": None}
+        ),
         "distillation": None,
         "anchor": None,
     }

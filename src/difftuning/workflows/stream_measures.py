@@ -46,13 +46,20 @@ class StreamMeasures:
         recipes: of the phases; the first one says how all are sampled and judged.
         targets: the images of each phase alone.
         display: shows progress.
+        alone: whether distances are measured on each phase alone too.
     """
 
     def __init__(
-        self, folder: Path, names: tuple[str, ...], recipes: list[Recipe], targets: list[Target], display: Display
+        self,
+        folder: Path,
+        names: tuple[str, ...],
+        recipes: list[Recipe],
+        targets: list[Target],
+        display: Display,
+        alone: bool = True,
     ) -> None:
         self._folder, self._names, self._recipes, self._targets = folder, names, recipes, targets
-        self._display = display
+        self._display, self._alone = display, alone
         # One model in memory. A judge has a feature network of its own, so it is made where something is to be judged.
         self._model = lru_cache(maxsize=1)(self._load)
         self._digest = cache(lambda after: self._model(after).digest())
@@ -69,7 +76,7 @@ class StreamMeasures:
             for after in range(count + 1):
                 for on in range(1, count + 1):
                     found["heldout"][after, on] = self._heldout(after, (on,))
-                for on in range(1, after + 1):
+                for on in range(1, after + 1) if self._alone else ():
                     for metric, value in self._distances(after, (on,)).items():
                         found.setdefault(metric, {})[after, on] = value
                 if so_far := tuple(range(1, after + 1)):
