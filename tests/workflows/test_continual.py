@@ -126,6 +126,18 @@ def test_every_model_is_measured_on_every_phase(out: Path) -> None:
     assert set(found["banks"]["three"]) == {"first bank", "one", "two", "three"}
 
 
+def test_distances_can_be_left_out_where_a_phase_is_alone(out: Path, stream_file: Path, tmp_path: Path) -> None:
+    shutil.copytree(out, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out/measured")
+    stream = load(str(stream_file), [f"out={tmp_path / 'out'}", "distances=so-far"])
+    continual(stream)
+    whole, found = (read_json(folder / "matrices.json") for folder in (out, tmp_path / "out"))
+    assert set(found["matrices"]) == {"heldout"}
+    assert found["matrices"]["heldout"] == whole["matrices"]["heldout"]
+    assert (found["cumulative"], found["banks"]) == (whole["cumulative"], whole["banks"])
+    assert identity_of(stream) != identity_of(load(str(stream_file), []))
+
+
 def test_a_phase_is_a_run_like_any_other(out: Path) -> None:
     error = read_json(out / "matrices.json")["matrices"]["heldout"]["values"]
     rows = evaluate(out / "phase-1")["rows"]
