@@ -61,7 +61,8 @@ class BankConfig(Section):
         Literal["balanced", "uniform", "null"], BeforeValidator(lambda given: "null" if given is None else given)
     ] = "balanced"
     """What items are drawn under: all classes in turn, each round in an order of its own, so that a bank smaller than the classes
-    are many holds some of all kinds; a class at random; or no condition. Training sees none of it."""
+    are many holds some of all kinds; a class at random; or no condition. Training sees it with
+    `training.retention_condition=drawn` alone."""
     seed: int = 0
     """Item i depends on (seed, i) alone."""
     batch_size: int = Field(64, gt=0)

@@ -47,7 +47,8 @@ class Realisation(ABC):
 
 
 class SourceConfig(Section):
-    """Choose the source of each sample by psi(u): one pass, weight 1, the cost of standard fine-tuning."""
+    """Draw the source of each sample, the target with probability psi/(psi + xi), and weigh its error by psi + xi, which is 1 for xi =
+    1 - psi: one pass, the cost of standard fine-tuning."""
 
     kind: Literal["source"] = "source"
     stratified: bool = False

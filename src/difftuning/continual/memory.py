@@ -30,7 +30,7 @@ class Refresh(Section):
     phase before by this share, in any of ten bins of u, each as a share of the pretrained model's error; null to refresh always."""
     condition: Literal["drawn"] | None = None
     """`drawn`: what the current model draws trains under the class that it was drawn under, so that a class of earlier phases is
-    replayed as such; what is kept of the first bank trains under none. Null for none, for all items."""
+    replayed as such; what is copied of an earlier bank trains under none. Null for none, for all items."""
 
 
 @dataclass(frozen=True)

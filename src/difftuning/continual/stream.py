@@ -61,7 +61,7 @@ class Phase(Section):
     name: str = Field(min_length=1, pattern=r"^[^/]+$")
     """For tables, and before its classes where labels are kept apart."""
     changes: tuple[str, ...] = ()
-    """What it changes in the recipe, as on the command line: `data.target=...` at least."""
+    """What it changes in the recipe, as on the command line: `data.target=...`, or its span of `data.drift`."""
 
 
 class Stream(Section):

@@ -20,9 +20,9 @@ from difftuning.results import CURVE, Row
 CURVES = ("heldout", "frechet")
 """The measures that are drawn while training."""
 CONSISTENCY, LEAP = "consistency_curve", "convergence"
+"""The measures of how far a ControlNet obeys while it trains, and of the step at which it begins to."""
 FALLING = ("MSE",)
 """Measures of consistency that are lower the better it is."""
-"""Those of how far a ControlNet obeys while it trains, and of the step at which it begins to."""
 MOST_SIGNS = 3
 """So many methods can be told apart by their signs."""
 

@@ -22,8 +22,6 @@ _METHODS: dict[str, tuple[str, ...]] = {
 }
 _DECIDING = (FINETUNE, ADAPTIVE_STREAM)
 """Over all seeds, and first; the others on one seed, for their cost."""
-_PAPER = (*METHODS[DIFF_TUNING], "coefficients.whole_target=null")
-"""tau = 1, for the methods of the paper."""
 _JUDGED = "distances=so-far"
 """Distances on each phase alone decide nothing here, and cost as much as the training."""
 
@@ -36,7 +34,7 @@ STUDY = Study(
     cells=tuple(
         Cell(
             method,
-            () if method in _DECIDING else _PAPER,
+            METHODS[DIFF_TUNING] if method in (DIFF_TUNING, STATIC) else (),
             seed,
             stream=(f"streams/{name}", _JUDGED, *chosen),
         )

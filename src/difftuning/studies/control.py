@@ -1,4 +1,4 @@
-"""Fig. 3, 4, 10, Table 6: at which step a ControlNet begins to obey."""
+"""Table 2, Fig. 3, 4, Table 7: at which step a ControlNet begins to obey."""
 
 from __future__ import annotations
 

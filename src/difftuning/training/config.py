@@ -40,7 +40,7 @@ class TrainingConfig(Section):
     condition, as in the paper."""
     log_every: int = Field(50, gt=0)
     """Steps between lines of metrics.jsonl."""
-    heldout_every: int = Field(500, ge=0)
+    heldout_every: int = Field(100, ge=0)
     """Steps between measurements of the held-out error in ten bins of u; 0 never."""
     sample_every: int = Field(0, ge=0)
     """Steps between sample grids; 0 never."""
