@@ -432,7 +432,8 @@ def test_the_best_is_known_without_its_checkpoints_and_asked_for_in_vain_where_n
     shutil.rmtree(run / "checkpoints")
     assert {row["step"] for row in evaluate(run)["rows"] if row["metric"] == "frechet"} == {int(best.name[-8:])}
     never = [f"out={tmp_path / 'never'}", "training.steps=2"]
-    train(load(str(recipe_file), [*never, "training.heldout_every=0"]))
+    unmeasured = train(load(str(recipe_file), [*never, "training.heldout_every=0"]))
+    assert (unmeasured["heldout"], unmeasured["best"]) == (None, None)
     with pytest.raises(ConfigError, match=r"never has measured no held-out error.*set it to null"):
         train(load(str(recipe_file), [*never, "training.heldout_every=1", "training.use_best=true"]))
 

@@ -48,7 +48,9 @@ def train(recipe: Recipe, display: Display | None = None, profile: bool = False)
         profile: time the parts of a step, and show where the time went; what is trained stays the same.
 
     Returns:
-        `run`, `step`, `heldout` (the last measured), `best`, `seconds` in steps, and `model` and `tuner`, the folders written;
+        `run`, `step`, `heldout` (the last measured) and `best`, None where it was never measured, `seconds` in steps,
+        `bank_coverage` (the share of the bank that was trained on), `target_epochs`, `weights_digest` (of the average), and `model`
+        and `tuner`, the folders written;
         under `profile` a list of `{"part", "milliseconds_a_step", "share"}`, the share in per cent.
 
     Raises:
@@ -232,7 +234,7 @@ def _finish(run: Assembly) -> dict[str, Any]:
         "run": str(run.folder.path),
         "step": trainer.state.step,
         "heldout": heldout[-1] if heldout else None,
-        "best": trainer.state.best,
+        "best": trainer.state.best if heldout else None,
         "seconds": trainer.state.seconds,
         "bank_coverage": coverage(bank, len(run.bank)) if run.bank is not None else None,
         "target_epochs": target / len(run.target.train),
