@@ -47,8 +47,7 @@ class Realisation(ABC):
 
 
 class SourceConfig(Section):
-    """Draw the source of each sample, the target with probability psi/(psi + xi), and weigh its error by psi + xi, which is 1 for xi =
-    1 - psi: one pass, the cost of standard fine-tuning."""
+    """The target with probability psi/(psi + xi), else the bank, weight psi + xi, which is mostly 1: one pass, no extra cost."""
 
     kind: Literal["source"] = "source"
     stratified: bool = False

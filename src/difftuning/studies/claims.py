@@ -80,7 +80,7 @@ def ahead_at_best(metric: str, method: str = "diff-tuning", baseline: str = "fin
 
 
 def sooner(metric: str, method: str = "diff-tuning", baseline: str = "finetune") -> Claim:
-    """One method comes down to the lowest of another's curve in fewer steps, both measured at the same ones; not where any run never does."""
+    """One method comes down to the lowest of another's curve in fewer steps; refuted where any run never does."""
 
     def check(rows: Sequence[Row]) -> Finding | None:
         curves: dict[tuple[str, int], dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
