@@ -15,11 +15,12 @@ import torch
 from difftuning.bank.card import BankConfig
 from difftuning.reporting.sections import METRICS
 from difftuning.reporting.tables import pivot
+from difftuning.reporting.text_table import percent
 from difftuning.results import read_rows
 from difftuning.studies import KINDS
-from difftuning.studies.axes import SEEDS
+from difftuning.studies.axes import FINETUNE, SEEDS
 from difftuning.studies.claims import ahead, ahead_at_best
-from difftuning.studies.continual import STREAMS
+from difftuning.studies.continual import ADAPTIVE_STREAM, JOINT, STREAMS
 from difftuning.workflows.recipes import show
 from difftuning.workflows.study_files import page_of
 from difftuning.workflows.study_index import write_index
@@ -169,19 +170,18 @@ def test_the_page_of_all_claims_is_made_from_the_rows(tmp_path: Path) -> None:
 def test_the_table_of_streams() -> None:
     rows = [row for row in read_rows(RESULTS / "continual.json") if not row.setting]
     value = {(row.target, row.metric, row.method, row.seed): row.value for row in rows}
-    ours, joint = "adaptive under classes", "joint"
 
     def change(stream: str, metric: str, method: str, base: str, seeds: tuple[int, ...]) -> str:
         before, after = ([value[stream, metric, one, seed] for seed in seeds] for one in (base, method))
-        return f"{fmean(after) / fmean(before) - 1:+.1%}".replace("-", "\N{MINUS SIGN}")
+        return percent(fmean(after) / fmean(before) - 1)
 
     def mean(stream: str, metric: str, method: str) -> str:
         return f"{fmean(value[stream, metric, method, seed] for seed in SEEDS):.2f}"
 
     page = (ROOT / "docs/how-to/continual.md").read_text(encoding="utf-8")
     for stream in STREAMS:
-        told = [change(stream, metric, ours, "finetune", SEEDS) for metric in ("frechet", "kid", "heldout")]
-        told.append(" to ".join(mean(stream, "forgetting", method) for method in ("finetune", ours)))
-        told += [change(stream, metric, ours, joint, SEEDS[:1]) for metric in ("frechet", "heldout")]
+        told = [change(stream, metric, ADAPTIVE_STREAM, FINETUNE, SEEDS) for metric in ("frechet", "kid", "heldout")]
+        told.append(" to ".join(mean(stream, "forgetting", method) for method in (FINETUNE, ADAPTIVE_STREAM)))
+        told += [change(stream, metric, ADAPTIVE_STREAM, JOINT, SEEDS[:1]) for metric in ("frechet", "heldout")]
         line = f"| `{stream}` | {' | '.join(told)} |"
         assert line in page, line

@@ -47,7 +47,7 @@ class Realisation(ABC):
 
 
 class SourceConfig(Section):
-    """The target with probability psi/(psi + xi), else the bank, weight psi + xi, which is mostly 1: one pass, no extra cost."""
+    """The target with probability psi/(psi + xi), else the bank, weight psi + xi, 1 for xi = 1 - psi: one pass, no extra cost."""
 
     kind: Literal["source"] = "source"
     stratified: bool = False

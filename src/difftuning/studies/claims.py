@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from difftuning.reporting.tables import LABELS, LOWER_IS_BETTER
+from difftuning.reporting.text_table import percent
 from difftuning.results import BEST, CURVE, Row
 
 
@@ -120,8 +121,7 @@ def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: flo
             return None
         (target, setting), most = max(worse.items(), key=lambda item: item[1])
         where = f"{target}, {setting}" if setting else target
-        change = f"{most if lower else -most:+.1%}".replace("-", "\N{MINUS SIGN}")
-        return Finding(f"at worst {change} ({where}), over {len(worse)} places", most <= by)
+        return Finding(f"at worst {percent(most if lower else -most)} ({where}), over {len(worse)} places", most <= by)
 
     text = f"{method} is nowhere behind {baseline} by more than {by:.0%} in: {LABELS.get(metric, metric)}"
     return Claim(text, check)

@@ -22,6 +22,8 @@ _METHODS: dict[str, tuple[str, ...]] = {
 }
 _DECIDING = (FINETUNE, ADAPTIVE_STREAM)
 """Over all seeds, and first; the others on one seed, for their cost."""
+_PAPER = (DIFF_TUNING, STATIC)
+"""With tau = 1, as in the paper; the others have a psi of their own, or none."""
 _JUDGED = "distances=so-far"
 """Distances on each phase alone decide nothing here, and cost as much as the training."""
 
@@ -34,7 +36,7 @@ STUDY = Study(
     cells=tuple(
         Cell(
             method,
-            METHODS[DIFF_TUNING] if method in (DIFF_TUNING, STATIC) else (),
+            METHODS[DIFF_TUNING] if method in _PAPER else (),
             seed,
             stream=(f"streams/{name}", _JUDGED, *chosen),
         )

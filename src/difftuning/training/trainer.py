@@ -37,14 +37,14 @@ class State:
     Attributes:
         step: steps done.
         positions: target and bank items used.
-        best: the lowest held-out error so far.
-        best_step: the step it was measured at; None before the first.
+        best: the lowest held-out error so far; None before the first.
+        best_step: the step it was measured at, likewise.
         seconds: time spent in steps, over all sessions.
     """
 
     step: int = 0
     positions: tuple[int, int] = (0, 0)
-    best: float = float("inf")
+    best: float | None = None
     best_step: int | None = None
     seconds: float = 0.0
 
@@ -185,7 +185,7 @@ class Trainer:
             metrics["lr"] = self.optimizer.param_groups[0]["lr"]
             self.log.write(step, metrics)
         found = self._run_hooks()
-        best = self.watch in found and found[self.watch] < self.state.best
+        best = self.watch in found and (self.state.best is None or found[self.watch] < self.state.best)
         if best:
             self.state.best, self.state.best_step = found[self.watch], step
         if save or best:
@@ -230,7 +230,7 @@ class Trainer:
         scaler = self.accelerator.scaler
         state = {
             "positions": list(self.state.positions),
-            "best": self.state.best if self.state.best < float("inf") else None,
+            "best": self.state.best,
             "best_step": self.state.best_step,
             "seconds": self.state.seconds,
             "scaler": scaler.state_dict() if scaler is not None else None,
@@ -289,6 +289,7 @@ class Trainer:
         self.passes.take_moments(self.optimizer, groups["optimizer"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        best = float("inf") if state["best"] is None else float(state["best"])
         target, bank = map(int, state["positions"])
-        self.state = State(int(state["step"]), (target, bank), best, state.get("best_step"), float(state["seconds"]))
+        self.state = State(
+            int(state["step"]), (target, bank), state["best"], state.get("best_step"), float(state["seconds"])
+        )

@@ -62,7 +62,7 @@ def continual(stream: Stream, display: Display | None = None) -> dict[str, Any]:
                 task.advance()
         names = tuple(phase.name for phase in stream.spans())
         alone_too = stream.distances == "all"
-        found = StreamMeasures(out / "measured", names, recipes, targets, display, alone_too).all()
+        found = StreamMeasures(out / "measured", names, recipes, targets, display, alone=alone_too).all()
         by, rows = provenance(), rows_of(stream, recipes, found)
         write_json(out / MATRICES, found.summary())
         files = write_page(out / PAGE, stream, found)

@@ -106,7 +106,8 @@ def identity_of(stream: Stream) -> str:
     ]
     parts = [json for recipe in recipes for json in (recipe.digest(), *_judged(recipe))]
     parts += [f"use_best of {place}" for place, recipe in enumerate(recipes) if recipe.training.use_best]
-    parts += [] if stream.distances == "all" else [f"distances {stream.distances}"]
+    if stream.distances != "all":
+        parts.append(f"distances {stream.distances}")
     # A key that is null changes nothing: streams of before it was there keep their identity.
     unset = {"condition"} if getattr(stream.method, "condition", None) is None else None
     return "\n".join([stream.method.model_dump_json(exclude=unset), *parts])

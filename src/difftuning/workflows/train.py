@@ -234,7 +234,7 @@ def _finish(run: Assembly) -> dict[str, Any]:
         "run": str(run.folder.path),
         "step": trainer.state.step,
         "heldout": heldout[-1] if heldout else None,
-        "best": trainer.state.best if heldout else None,
+        "best": trainer.state.best,
         "seconds": trainer.state.seconds,
         "bank_coverage": coverage(bank, len(run.bank)) if run.bank is not None else None,
         "target_epochs": target / len(run.target.train),
