@@ -12,7 +12,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from difftuning.config.loading import load_recipe
 from difftuning.errors import BusyError, ConfigError
@@ -145,6 +147,32 @@ def test_the_swap_curve_becomes_rows(recipe_file: Path, tmp_path: Path) -> None:
     rows = [row for row in run(swapped, tmp_path / "out") if row.metric == "swap_kid"]
     assert [row.setting["share"] for row in rows] == sorted(row.setting["share"] for row in rows)
     assert len(rows) > 2
+
+
+def test_a_page_shows_what_its_runs_draw_beside_held_out_images(recipe_file: Path, tmp_path: Path) -> None:
+    out, one = tmp_path / "out", small(recipe_file, seeds=2)
+    run(replace(one, cells=one.cells[:4:2] + one.cells[4::2], pictures=True), out)
+    page = (out / "pages/small.md").read_text()
+    pictures = sorted((out / "pages").glob("small-*.png"))
+    assert [name.stem.split("-images-")[1] for name in pictures] == ["diff-tuning", "finetune", "held-out-images"]
+    assert all(f"]({name.name}) |" in page for name in pictures)
+    # Twelve of 8x8 pixels, eight times as large, four apart: those held out are the target's own, twice each of six.
+    with Image.open(pictures[-1]) as shown:
+        assert shown.size == (12 * 64 + 11 * 4, 64)
+        first = np.asarray(shown.convert("RGB"))[::8, :64:8]
+    files = [np.asarray(Image.open(file)) for file in (recipe_file.parent / "images").rglob("*.png")]
+    assert any((first == file).all() for file in files)
+    # From the rows alone the pictures stay.
+    shutil.rmtree(out / "cells")
+    run(replace(one, cells=one.cells[:4:2] + one.cells[4::2], pictures=True), out)
+    assert (out / "pages/small.md").read_text() == page
+
+
+def test_a_page_of_swaps_shows_their_strips(recipe_file: Path, tmp_path: Path) -> None:
+    out, one = tmp_path / "out", small(recipe_file)
+    run(replace(one, cells=one.cells[2:3], down="share", metrics=("swap_kid",), swap=True), out)
+    (strip,) = (out / "pages").glob("small-*-diff-tuning.png")
+    assert f"]({strip.name}) |" in (out / "pages/small.md").read_text()
 
 
 def test_advised_cells_take_the_coefficient_of_their_probe_which_is_a_cell_too(

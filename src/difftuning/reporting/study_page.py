@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -15,6 +16,7 @@ from difftuning.reporting.heat_map import change_map
 from difftuning.reporting.settings_table import BASELINE, heading, place, settings_table
 from difftuning.reporting.svg import draw_svg
 from difftuning.reporting.tables import LABELS
+from difftuning.reporting.text_table import TextTable
 from difftuning.results import CURVE, Row
 
 CURVES = ("heldout", "frechet")
@@ -25,6 +27,13 @@ FALLING = ("MSE",)
 """Measures of consistency that are lower the better it is."""
 MOST_SIGNS = 3
 """So many methods can be told apart by their signs."""
+HELD_OUT = "held-out images"
+"""The line above those of the methods."""
+
+
+def picture_name(study: str, target: str, line: str) -> str:
+    """The file of a line of pictures, beside the page of its study."""
+    return "-".join(re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-") for part in (study, target, line)) + ".png"
 
 
 @dataclass(frozen=True)
@@ -58,15 +67,16 @@ class StudyPage:
     cells: int
 
     def write(self, path: Path) -> None:
-        """Write the page, and its figure as SVG under the same name."""
+        """Write the page, and its figure as SVG under the same name; it shows the pictures of its runs that lie beside it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         picture = self._figure()
         if picture is not None:
             write_bytes(path.with_suffix(".svg"), picture)
-        write_text(path, self.markdown(figure=picture is not None))
+        beside = frozenset(file.name for file in path.parent.glob(f"{self.name}-*.png"))
+        write_text(path, self.markdown(figure=picture is not None, beside=beside))
 
-    def markdown(self, figure: bool) -> str:
-        """The page; with the figure, if there is one."""
+    def markdown(self, figure: bool, beside: Set[str] = frozenset()) -> str:
+        """The page; with the figure, if there is one, and those of its runs' pictures that are `beside` it."""
         asked = f"The paper ({self.source}): {self.claim}" if self.source else self.claim
         left = self.cells - self.finished
         seeds = sorted({row.seed for row in self.rows})
@@ -84,11 +94,26 @@ class StudyPage:
                 if table is not None:
                     where = f", {target}" if target else ""
                     parts += [f"## {heading(rows, metric)}{where}", table.markdown().rstrip()]
+        parts += self._pictures(beside)
         parts.append(
             "Mean ± standard deviation over seeds; the better mean has a star, and a judgement stands where all seeds agree. "
             f"The numbers are those of `{self.name}.json`, written by `difftuning study {self.name}`."
         )
         return "\n\n".join(parts) + "\n"
+
+    def _pictures(self, beside: Set[str]) -> list[str]:
+        """A heading and a table of lines of pictures for each target that has some."""
+        lines = (HELD_OUT, *dict.fromkeys(row.method for row in self.rows))
+        seed = f"seed {min((row.seed for row in self.rows), default=0)}"
+        parts = []
+        for target in dict.fromkeys(row.target for row in self.rows):
+            names = {line: picture_name(self.name, target, line) for line in lines}
+            shown = tuple(
+                (line, f"![{self.title}: {target}, {line}]({name})") for line, name in names.items() if name in beside
+            )
+            if shown:
+                parts += [f"## Pictures, {target}", TextTable(("", seed), shown, prose=True).markdown().rstrip()]
+        return parts
 
     def _by_table(self) -> dict[str, list[Row]]:
         """The rows of each table: all in one where its lines are targets, else one table a target."""

@@ -47,9 +47,10 @@ class Study:
         metrics: what its tables show, the first one first.
         claims: what its rows can confirm or refute, for the page of all results.
         curves: whether the error against the training steps is shown.
-        swap: whether the swap curve of each cell is measured.
+        swap: whether the swap curve of each cell is measured, and its pictures are shown.
         leaps: whether the moment is measured at which the ControlNet of each cell begins to obey, by the threshold of the same cell
             with tau = 0.
+        pictures: whether its page shows what the runs of the first seed draw.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Study:
     curves: bool = False
     swap: bool = False
     leaps: bool = False
+    pictures: bool = False
 
     def quick(self) -> Study:
         """Its smallest form, which only shows that everything works: a cell of each kind, on one target, with few steps."""

@@ -36,6 +36,7 @@ from difftuning.workflows.runs import is_finished, open_run
 from difftuning.workflows.study_files import count, flat, page_of, rewrite, take, write
 from difftuning.workflows.study_index import write_index
 from difftuning.workflows.study_leaps import leap_rows
+from difftuning.workflows.study_pictures import draw_pictures, keep_samples
 from difftuning.workflows.study_rows import KnownRows, placed
 from difftuning.workflows.study_streams import placed_stream, stream_rows
 from difftuning.workflows.study_swap import swap_rows
@@ -133,6 +134,7 @@ class Queue:
                 found[index] = rows
                 self._write(one, keys, found, written)
                 task.advance()
+        self.pictures(one, pages)
         self._write(one, keys, found, written)
         return {"name": one.name, "cells": len(one.cells), **written}
 
@@ -197,6 +199,14 @@ class Queue:
             rows += leap_rows(made.folder, standard.folder, rows[0])
         return [placed(row, one, cell, key, row.setting) for row in rows]
 
+    def pictures(self, one: Study, pages: Path) -> None:
+        """The pictures of the first seed's runs that are finished here."""
+        first = min(cell.seed for cell in one.cells)
+        for cell in one.cells:
+            if cell.seed == first and not cell.advised and not cell.stream:
+                made = self._placed(one, cell)
+                draw_pictures(one, cell, made, _judged(made), pages)
+
     def _rows_of(self, one: Study) -> AbstractContextManager[None]:
         """Held while the result file of a study is read and written again."""
         return alone(self.out / "locks" / f"rows-{one.name}.lock")
@@ -260,9 +270,10 @@ class Queue:
         bank.build(made, self.display)  # for standard fine-tuning too, which is measured on held-out items of it
         if not is_finished(made):
             train(made, self.display)
-        found = measure(open_run(made.folder), made, self.display)
-        judged = _judged(made)
+        run, judged = open_run(made.folder), _judged(made)
+        found = measure(run, made, self.display)
         judged.parent.mkdir(exist_ok=True)
+        keep_samples(run, made, found, judged)
         by = provenance()
         write_results(judged, found.rows, by["machine"], by["commit"], made.model_dump(mode="json"))
         # The model stays; checkpoints of some hundred cells would fill a disk.
