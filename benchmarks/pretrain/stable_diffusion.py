@@ -122,14 +122,14 @@ class Asked(nn.Module):
 class Reconstruction:
     """The autoencoder's objective: how far what comes back is from the image, and how far its latents are from a normal law."""
 
-    def __init__(self, vae: AutoencoderKL) -> None:
-        self.vae = vae
+    def __init__(self, vae: AutoencoderKL, kl: float = KL) -> None:
+        self.vae, self.kl = vae, kl
 
     def __call__(self, batch: Batch) -> Errors:
         """The error of each image."""
         posterior = self.vae.encode(batch.x0).latent_dist
         difference = (self.vae.decode(posterior.sample()).sample - batch.x0).flatten(1)
-        return Errors(difference.abs().mean(1) + difference.square().mean(1), batch.draw, KL * posterior.kl())
+        return Errors(difference.abs().mean(1) + difference.square().mean(1), batch.draw, self.kl * posterior.kl())
 
 
 def trained(
