@@ -13,6 +13,8 @@ from difftuning.json_files import read_json, write_json
 
 CURVE, BEST = "_curve", "_best"
 """How the metrics end that are a measure while training, and the lowest of it."""
+SWAP = "swap_"
+"""Before a measure: of samples whose last steps went to the pretrained model."""
 
 
 class Row(BaseModel):

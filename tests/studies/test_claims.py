@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from difftuning.results import Row
 from difftuning.studies import KINDS
-from difftuning.studies.claims import ahead, ahead_at_best, nowhere_behind, sooner
+from difftuning.studies.claims import ahead, ahead_at_best, ahead_of_itself, nowhere_behind, sooner
 
 PAIR = (("finetune", 0.2), ("diff-tuning", 0.3))
 
@@ -119,6 +119,7 @@ def test_claims_are_about_methods_of_their_study() -> None:
                 *("frechet_best", "heldout_curve", "frechet_curve"),
             )
         ]
+        rows += [row(method, 1.0, "swap_kid", share=share) for method in methods for share in (0, 0.1, 0.5)]
         assert all(claim.check(rows) is not None for claim in study.claims), study.name
 
 
@@ -142,6 +143,18 @@ def test_the_best_setting_is_that_of_the_mean_over_seeds() -> None:
     found = ahead_at_best("heldout").check(rows)
     assert found is not None
     assert "\N{MINUS SIGN}10.0% in the mean, from \N{MINUS SIGN}10.0% to \N{MINUS SIGN}10.0%" in found.number
+
+
+def test_a_method_is_compared_with_itself_at_another_value_of_a_setting() -> None:
+    values = {0.0: 2.0, 0.1: 1.5, 0.5: 3.0}
+    rows = [row("finetune", value, seed=seed, share=share) for seed in (0, 1) for share, value in values.items()]
+    rows += [row("diff-tuning", 9.0, share=0.1), row("finetune", 9.0, share=0.2)]
+    found = ahead_of_itself("heldout", "share", 0.1, 0).check(rows)
+    assert found is not None
+    assert "\N{MINUS SIGN}25.0% in the mean" in found.number
+    worse = ahead_of_itself("heldout", "share", 0.5, 0).check(rows)
+    assert [one and one.agrees for one in (found, worse)] == [True, False]
+    assert ahead_of_itself("heldout", "share", 0.7, 0).check(rows) is None
 
 
 def test_sooner_compares_the_steps_to_the_lowest_of_the_other_curve() -> None:

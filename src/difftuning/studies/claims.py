@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from difftuning.reporting.tables import LABELS, LOWER_IS_BETTER
+from difftuning.reporting.settings_table import label
+from difftuning.reporting.tables import LOWER_IS_BETTER
 from difftuning.reporting.text_table import percent
 from difftuning.results import BEST, CURVE, Row
 
@@ -57,7 +58,7 @@ def ahead(
         return _finding(_changes(kept, metric, method, baseline), _is_lower(metric), by)
 
     least = f" by {by:.1%} or more" if by else ""
-    return Claim(f"{method} is ahead of {baseline}{least} in: {LABELS.get(metric, metric)}", check)
+    return Claim(f"{method} is ahead of {baseline}{least} in: {label(metric)}", check)
 
 
 def ahead_at_best(metric: str, method: str = "diff-tuning", baseline: str = "finetune") -> Claim:
@@ -76,8 +77,24 @@ def ahead_at_best(metric: str, method: str = "diff-tuning", baseline: str = "fin
         ]
         return _finding(_changes(best, metric, method, baseline), lower, 0.0)
 
-    text = f"{method} is ahead of {baseline}, each at its best setting, in: {LABELS.get(metric, metric)}"
+    text = f"{method} is ahead of {baseline}, each at its best setting, in: {label(metric)}"
     return Claim(text, check)
+
+
+def ahead_of_itself(metric: str, key: str, value: float, base: float, method: str = "finetune") -> Claim:
+    """A method is better at one value of a setting than at another."""
+    at, than = f"{method} at {key} {value:g}", f"{method} at {key} {base:g}"
+
+    def check(rows: Sequence[Row]) -> Finding | None:
+        names = {value: at, base: than}
+        found = [
+            row.model_copy(update={"method": names[share], "setting": {}})
+            for row in rows
+            if row.method == method and (share := row.setting.get(key)) in names
+        ]
+        return _finding(_changes(found, metric, at, than), _is_lower(metric), 0.0)
+
+    return Claim(f"{at} is ahead of {than} in: {label(metric)}", check)
 
 
 def sooner(metric: str, method: str = "diff-tuning", baseline: str = "finetune") -> Claim:
@@ -103,7 +120,7 @@ def sooner(metric: str, method: str = "diff-tuning", baseline: str = "finetune")
             return Finding(f"steps to it: {found.number}", found.agrees)
         return Finding(f"{len(pairs) - len(shares)} of {len(pairs)} runs never come to it", False)
 
-    text = f"{method} comes to the lowest of {baseline} in fewer steps in: {LABELS.get(metric, metric)}"
+    text = f"{method} comes to the lowest of {baseline} in fewer steps in: {label(metric)}"
     return Claim(text, check)
 
 
@@ -123,7 +140,7 @@ def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: flo
         where = f"{target}, {setting}" if setting else target
         return Finding(f"at worst {percent(most if lower else -most)} ({where}), over {len(worse)} places", most <= by)
 
-    text = f"{method} is nowhere behind {baseline} by more than {by:.0%} in: {LABELS.get(metric, metric)}"
+    text = f"{method} is nowhere behind {baseline} by more than {by:.0%} in: {label(metric)}"
     return Claim(text, check)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import BESIDE, METHODS, MICRO, TUNING_TARGETS, cells
+from difftuning.studies.axes import BESIDE, FINETUNE, METHODS, MICRO, RETENTION, TUNING_TARGETS, cells
 from difftuning.studies.base import Study
+from difftuning.studies.claims import ahead_of_itself
 
 STUDY = Study(
     name="forgetting",
@@ -15,4 +16,9 @@ STUDY = Study(
     down="share",
     metrics=("swap_kid", "swap_frechet"),
     swap=True,
+    claims=tuple(
+        ahead_of_itself("swap_kid", "share", share, base, method)
+        for method in (FINETUNE, RETENTION)
+        for share, base in ((0.1, 0), (0.1, 0.5))
+    ),
 )

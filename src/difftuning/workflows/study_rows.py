@@ -12,12 +12,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from difftuning.results import Row, read_rows
+from difftuning.results import SWAP, Row, read_rows
 from difftuning.studies import KINDS
 from difftuning.studies.base import Cell, Study
-
-SWAP = "swap_"
-"""How the metrics of a swap curve begin."""
 
 
 class KnownRows:

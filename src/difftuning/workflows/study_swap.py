@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from difftuning.json_files import read_json, write_json
-from difftuning.results import Row
+from difftuning.results import SWAP, Row
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Display
 from difftuning.workflows.recipe import Recipe
-from difftuning.workflows.study_rows import SWAP
 
 SWAP_SAMPLES = 256
 """At most so many behind each point."""
