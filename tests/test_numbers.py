@@ -147,6 +147,20 @@ def test_what_retention_costs_and_brings_on_the_map() -> None:
     assert best.number.startswith(f"\N{MINUS SIGN}{by}%")
 
 
+def test_what_the_last_tenth_given_back_does() -> None:
+    kid = {
+        (row.target, row.setting["share"]): row.value
+        for row in read_rows(RESULTS / "forgetting.json")
+        if row.metric == "swap_kid" and row.method == "finetune"
+    }
+    change = {target: 100 * (kid[target, 0.1] / kid[target, 0] - 1) for target in ("pacs-photo", "openmoji")}
+    told = README.partition("the KID of standard fine-tuning ")[2].replace("\n", " ")
+    words = (
+        f"falls by {-change['pacs-photo']:.1f} % on photographs, and rises by {change['openmoji']:.1f} % on OpenMoji,"
+    )
+    assert told.startswith(words)
+
+
 def test_the_table_of_what_tuners_cost() -> None:
     page = (ROOT / "docs/how-to/tuners.md").read_text(encoding="utf-8")
     for name, cost in json.loads((RESULTS / "tuner_cost.json").read_text())["tuners"].items():
@@ -158,8 +172,9 @@ def test_the_table_of_what_tuners_cost() -> None:
 def test_the_page_of_a_study_is_made_from_its_rows(name: str) -> None:
     finished = json.loads((RESULTS / f"{name}.json").read_text())["finished"]
     page = page_of(KINDS[name], read_rows(RESULTS / f"{name}.json"), finished)
-    figure = (ROOT / f"docs/results/{name}.svg").is_file()
-    assert (ROOT / f"docs/results/{name}.md").read_text(encoding="utf-8") == page.markdown(figure)
+    folder = ROOT / "docs/results"
+    figure = (folder / f"{name}.svg").is_file()
+    assert (folder / f"{name}.md").read_text(encoding="utf-8") == page.markdown(figure, folder)
 
 
 def test_the_page_of_all_claims_is_made_from_the_rows(tmp_path: Path) -> None:

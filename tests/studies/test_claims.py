@@ -146,8 +146,12 @@ def test_the_best_setting_is_that_of_the_mean_over_seeds() -> None:
 
 
 def test_a_method_is_compared_with_itself_at_another_value_of_a_setting() -> None:
-    values = {0.0: 2.0, 0.1: 1.5, 0.5: 3.0}
-    rows = [row("finetune", value, seed=seed, share=share) for seed in (0, 1) for share, value in values.items()]
+    values = {(0.0, 1): 2.0, (0.1, 1): 1.4, (0.5, 1): 3.0, (0.0, 2): 1.0, (0.1, 2): 0.8, (0.5, 2): 4.0}
+    rows = [
+        row("finetune", value, seed=seed, share=share, scale=scale)
+        for seed in (0, 1)
+        for (share, scale), value in values.items()
+    ]
     rows += [row("diff-tuning", 9.0, share=0.1), row("finetune", 9.0, share=0.2)]
     found = ahead_of_itself("heldout", "share", 0.1, 0).check(rows)
     assert found is not None

@@ -21,8 +21,11 @@ from difftuning.errors import BusyError, ConfigError
 from difftuning.json_files import write_json
 from difftuning.lock import alone
 from difftuning.results import Row, read_rows
+from difftuning.studies import KINDS
 from difftuning.studies.base import Cell, Study
+from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Silent
+from difftuning.workflows.runs import open_run
 from difftuning.workflows.study import Queue, study
 
 TAUS = (0, 0.5, 1, 1.5)
@@ -149,30 +152,49 @@ def test_the_swap_curve_becomes_rows(recipe_file: Path, tmp_path: Path) -> None:
     assert len(rows) > 2
 
 
-def test_a_page_shows_what_its_runs_draw_beside_held_out_images(recipe_file: Path, tmp_path: Path) -> None:
+def test_a_page_shows_what_its_runs_draw_below_held_out_images(recipe_file: Path, tmp_path: Path) -> None:
     out, one = tmp_path / "out", small(recipe_file, seeds=2)
-    run(replace(one, cells=one.cells[:4:2] + one.cells[4::2], pictures=True), out)
+    one = replace(one, cells=one.cells[::2], pictures="In a column the same noise.")
+    rows = run(one, out)
     page = (out / "pages/small.md").read_text()
-    pictures = sorted((out / "pages").glob("small-*.png"))
-    assert [name.stem.split("-images-")[1] for name in pictures] == ["diff-tuning", "finetune", "held-out-images"]
-    assert all(f"]({name.name}) |" in page for name in pictures)
-    # Twelve of 8x8 pixels, eight times as large, four apart: those held out are the target's own, twice each of six.
-    with Image.open(pictures[-1]) as shown:
-        assert shown.size == (12 * 64 + 11 * 4, 64)
-        first = np.asarray(shown.convert("RGB"))[::8, :64:8]
-    files = [np.asarray(Image.open(file)) for file in (recipe_file.parent / "images").rglob("*.png")]
-    assert any((first == file).all() for file in files)
+    first = dict.fromkeys(row.cell for row in rows if row.seed == 0)
+    names = [f"small-{cell}{line}.png" for cell in first for line in ("", "-held-out-images")]
+    assert sorted(path.name for path in (out / "pages").glob("*.png")) == sorted(names), "of the first seed alone"
+    # A line a method, below that of the first one's held-out images.
+    assert [name for name in names if f"]({name}) |" in page] == names[:3]
+    target = open_run(next((out / "cells").iterdir())).target
+    heldout = target.pictures(target.heldout)
+    assert len(heldout) == 2
+    with Image.open(out / "pages" / names[1]) as shown:
+        pixels = np.asarray(shown.convert("RGB"))
+    # Twelve of 8x8 pixels, eight times as large, four apart; the eight samples in turn, the first four of the first class.
+    assert pixels.shape == (64, 12 * 64 + 11 * 4, 3)
+    for column in range(12):
+        found = pixels[::8, 68 * column : 68 * column + 64 : 8]
+        assert (found == heldout[column % 8 // 4].permute(1, 2, 0).numpy()).all()
     # From the rows alone the pictures stay.
     shutil.rmtree(out / "cells")
-    run(replace(one, cells=one.cells[:4:2] + one.cells[4::2], pictures=True), out)
+    run(one, out)
     assert (out / "pages/small.md").read_text() == page
 
 
-def test_a_page_of_swaps_shows_their_strips(recipe_file: Path, tmp_path: Path) -> None:
+def test_a_page_of_swaps_shows_the_strip_of_its_own_way_to_sample(recipe_file: Path, tmp_path: Path) -> None:
     out, one = tmp_path / "out", small(recipe_file)
-    run(replace(one, cells=one.cells[2:3], down="share", metrics=("swap_kid",), swap=True), out)
-    (strip,) = (out / "pages").glob("small-*-diff-tuning.png")
+    one = replace(one, cells=one.cells[2:3], down="share", metrics=("swap_kid",), swap=True, pictures="Strips.")
+    (cell,) = {row.cell for row in run(one, out)}
+    strip = out / f"pages/small-{cell}.png"
     assert f"]({strip.name}) |" in (out / "pages/small.md").read_text()
+    before = strip.read_bytes()
+    # The same run, diagnosed in another way meanwhile.
+    diagnose(next((out / "cells").iterdir()), samples=4, shares=(0, 1))
+    strip.unlink()
+    run(one, out)
+    assert strip.read_bytes() == before
+
+
+def test_pictures_are_of_single_runs_without_settings() -> None:
+    with pytest.raises(ValueError, match="'guidance' shows pictures"):
+        replace(KINDS["guidance"], pictures="Lines.")
 
 
 def test_advised_cells_take_the_coefficient_of_their_probe_which_is_a_cell_too(

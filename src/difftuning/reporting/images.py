@@ -29,6 +29,16 @@ def at_size(images: Tensor, side: int = 128) -> Tensor:
     return images.repeat_interleave(side // size, -1).repeat_interleave(side // size, -2)
 
 
+def page_grid(images: Tensor, columns: int, side: int = 128) -> bytes:
+    """(N, 3, H, W) uint8 as a page shows them: about `side` pixels each, a little apart."""
+    return image_grid(at_size(images, side), columns, scale=1, gap=4)
+
+
+def page_strip(strip: Tensor, shares: Sequence[float], side: int = 128) -> bytes:
+    """The denoiser swap (seeds, shares, 3, H, W) uint8 as a page shows it."""
+    return image_strip(torch.stack([at_size(row, side) for row in strip]), shares, scale=1, gap=4)
+
+
 def image_grid(images: Tensor, columns: int, scale: int = 4, gap: int = 1) -> bytes:
     """(N, 3, H, W) uint8 as one PNG, row by row; `gap` is in pixels before enlarging, and transparent."""
     return _png(_sheet(images, columns, scale, gap))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from difftuning.reporting.tables import LABELS, LOWER_IS_BETTER, gain, pivot
+from difftuning.reporting.tables import gain, label, lower_is_better, pivot
 from difftuning.reporting.text_table import TextTable
-from difftuning.results import BEST, SWAP, Row
+from difftuning.results import Row
 
 COMPARED, BASELINE = ("diff-tuning", "retention only", "measured", "measured retention", "adaptive"), "finetune"
 """The methods whose change against the baseline is told."""
@@ -68,17 +68,10 @@ def _mean_change(rows: Sequence[Row], metric: str, method: str) -> str:
     return f"{statistics.fmean(known):+.1f} %".replace("-", "\N{MINUS SIGN}") if known else ""
 
 
-def label(metric: str) -> str:
-    """A metric in words."""
-    name = metric.removeprefix(SWAP)
-    return LABELS.get(name, name) + ("" if name == metric else ", last steps swapped")
-
-
 def heading(rows: Sequence[Row], metric: str) -> str:
     """The name of a metric, its better direction, its network and how many samples are behind it."""
     of_metric = [row for row in rows if row.metric == metric]
-    lower = LOWER_IS_BETTER.get(metric.removeprefix(SWAP).removesuffix(BEST))
-    arrow = {None: "", True: " ↓", False: " ↑"}[lower]
+    arrow = {None: "", True: " ↓", False: " ↑"}[lower_is_better(metric)]
     networks = dict.fromkeys(row.network for row in of_metric if row.network)
     counts = sorted({row.n for row in of_metric if row.n is not None and row.network})
     behind = [*networks, *([f"{'/'.join(map(str, counts))} samples"] if counts else [])]

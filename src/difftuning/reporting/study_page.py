@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +14,7 @@ from difftuning.reporting import figures, study_figures
 from difftuning.reporting.heat_map import change_map
 from difftuning.reporting.settings_table import BASELINE, heading, place, settings_table
 from difftuning.reporting.svg import draw_svg
-from difftuning.reporting.tables import LABELS
+from difftuning.reporting.tables import LABELS, label
 from difftuning.reporting.text_table import TextTable
 from difftuning.results import CURVE, Row
 
@@ -31,9 +30,9 @@ HELD_OUT = "held-out images"
 """The line above those of the methods."""
 
 
-def picture_name(study: str, target: str, line: str) -> str:
-    """The file of a line of pictures, beside the page of its study."""
-    return "-".join(re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-") for part in (study, target, line)) + ".png"
+def picture_name(study: str, cell: str, line: str = "") -> str:
+    """The file of what a cell drew, or of another line of its pictures, beside the page of its study."""
+    return "-".join(part.replace(" ", "-") for part in (study, cell, line) if part) + ".png"
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class StudyPage:
         metrics: the tables, the first one drawn.
         curves: draw error and distance while training instead.
         leaps: draw the control consistency while training instead, with the moment of its leap.
+        pictures: what the pictures of its runs show, in a sentence.
         rows: measured numbers.
         finished: how many cells they come from.
         cells: of so many that are planned.
@@ -62,6 +62,7 @@ class StudyPage:
     metrics: tuple[str, ...]
     curves: bool
     leaps: bool
+    pictures: str
     rows: tuple[Row, ...]
     finished: int
     cells: int
@@ -72,11 +73,10 @@ class StudyPage:
         picture = self._figure()
         if picture is not None:
             write_bytes(path.with_suffix(".svg"), picture)
-        beside = frozenset(file.name for file in path.parent.glob(f"{self.name}-*.png"))
-        write_text(path, self.markdown(figure=picture is not None, beside=beside))
+        write_text(path, self.markdown(picture is not None, path.parent))
 
-    def markdown(self, figure: bool, beside: Set[str] = frozenset()) -> str:
-        """The page; with the figure, if there is one, and those of its runs' pictures that are `beside` it."""
+    def markdown(self, figure: bool, folder: Path) -> str:
+        """The page; with the figure, if there is one, and those pictures of its runs that are in its folder."""
         asked = f"The paper ({self.source}): {self.claim}" if self.source else self.claim
         left = self.cells - self.finished
         seeds = sorted({row.seed for row in self.rows})
@@ -94,26 +94,25 @@ class StudyPage:
                 if table is not None:
                     where = f", {target}" if target else ""
                     parts += [f"## {heading(rows, metric)}{where}", table.markdown().rstrip()]
-        parts += self._pictures(beside)
+        parts += self._pictures(folder)
         parts.append(
             "Mean ± standard deviation over seeds; the better mean has a star, and a judgement stands where all seeds agree. "
             f"The numbers are those of `{self.name}.json`, written by `difftuning study {self.name}`."
         )
         return "\n\n".join(parts) + "\n"
 
-    def _pictures(self, beside: Set[str]) -> list[str]:
-        """A heading and a table of lines of pictures for each target that has some."""
-        lines = (HELD_OUT, *dict.fromkeys(row.method for row in self.rows))
-        seed = f"seed {min((row.seed for row in self.rows), default=0)}"
+    def _pictures(self, folder: Path) -> list[str]:
+        """A heading and a table for each target of whose runs there are pictures, a line a method."""
+        found: dict[str, dict[str, str]] = defaultdict(dict)
+        for cell, row in {row.cell: row for row in self.rows if row.cell}.items():
+            for line, name in ((HELD_OUT, HELD_OUT), (row.method, "")):
+                if (folder / picture_name(self.name, cell, name)).is_file():
+                    found[row.target].setdefault(line, picture_name(self.name, cell, name))
         parts = []
-        for target in dict.fromkeys(row.target for row in self.rows):
-            names = {line: picture_name(self.name, target, line) for line in lines}
-            shown = tuple(
-                (line, f"![{self.title}: {target}, {line}]({name})") for line, name in names.items() if name in beside
-            )
-            if shown:
-                parts += [f"## Pictures, {target}", TextTable(("", seed), shown, prose=True).markdown().rstrip()]
-        return parts
+        for target, names in found.items():
+            lines = tuple((line, f"![{target}, {line}]({name})") for line, name in names.items())
+            parts += [f"## Pictures, {target}", self.pictures, TextTable(("", ""), lines, prose=True).markdown()]
+        return [part.rstrip() for part in parts]
 
     def _by_table(self) -> dict[str, list[Row]]:
         """The rows of each table: all in one where its lines are targets, else one table a target."""
@@ -192,7 +191,7 @@ class StudyPage:
             maps.setdefault("frechet", self._against("frechet"))
             return change_map(
                 {
-                    LABELS.get(metric, metric): [
+                    label(metric): [
                         [fmean(one) if (one := changes[name].get(case)) else None for name in methods] for case in cases
                     ]
                     for metric, changes in maps.items()
@@ -206,7 +205,7 @@ class StudyPage:
             for case, shares in changes.items():
                 series, line = (name, case) if len(methods) <= MOST_SIGNS else (case, name)
                 percents[series][line] += [100 * share for share in shares]
-        return study_figures.changes(percents, BASELINE, LABELS.get(shown[0].metric, shown[0].metric))
+        return study_figures.changes(percents, BASELINE, label(shown[0].metric))
 
     def _against(self, metric: str) -> dict[str, dict[str, list[float]]]:
         """Method -> case -> the change of each seed against standard fine-tuning, as a share."""

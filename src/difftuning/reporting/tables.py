@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from difftuning.reporting.text_table import TextTable
-from difftuning.results import BEST, Row
+from difftuning.results import BEST, SWAP, Row
 
 LOWER_IS_BETTER = {
     "heldout": True,
@@ -138,6 +138,17 @@ class Table:
         return TextTable(head, lines, best)
 
 
+def label(metric: str) -> str:
+    """A metric in words."""
+    name = metric.removeprefix(SWAP)
+    return LABELS.get(name, name) + ("" if name == metric else ", last steps swapped")
+
+
+def lower_is_better(metric: str) -> bool | None:
+    """Which way a metric is better; None where neither is."""
+    return LOWER_IS_BETTER.get(metric.removeprefix(SWAP).removesuffix(BEST))
+
+
 def pivot(
     rows: Sequence[Row], metrics: Sequence[str], method: str = "diff-tuning", baseline: str = "finetune"
 ) -> Table:
@@ -155,7 +166,7 @@ def pivot(
         values = {name: one for name in methods if (one := _by_seed(rows, metric, name))}
         if not values:
             continue
-        lower = LOWER_IS_BETTER.get(metric.removesuffix(BEST))
+        lower = lower_is_better(metric)
         # The pretrained model is where both started, not a competitor.
         competing = {name: found for name, found in values.items() if name != "pretrained"}
         best = set() if lower is None else _best(competing, lower)
@@ -173,11 +184,11 @@ def pivot(
         )
         arrow = "" if lower is None else " ↓" if lower else " ↑"
         network = _network(rows, metric)
-        label = LABELS.get(metric, metric) + arrow + (f" ({network})" if network else "")
+        name = label(metric) + arrow + (f" ({network})" if network else "")
         share = gain(rows, metric, method, baseline)
         ours, theirs = _paired(rows, metric, method, baseline)
         judgement = _judged(ours, theirs, lower) if lower is not None and ours and theirs else ""
-        lines.append(Line(metric, label, cells, None if share is None else -100 * share, judgement))
+        lines.append(Line(metric, name, cells, None if share is None else -100 * share, judgement))
     return Table(methods, tuple(lines), f"{method} against {baseline}")
 
 

@@ -47,10 +47,11 @@ class Study:
         metrics: what its tables show, the first one first.
         claims: what its rows can confirm or refute, for the page of all results.
         curves: whether the error against the training steps is shown.
-        swap: whether the swap curve of each cell is measured, and its pictures are shown.
+        swap: whether the swap curve of each cell is measured.
         leaps: whether the moment is measured at which the ControlNet of each cell begins to obey, by the threshold of the same cell
             with tau = 0.
-        pictures: whether its page shows what the runs of the first seed draw.
+        pictures: what the pictures on its page show, in a sentence; empty where there are none. They are lines of what the runs of
+            the first seed draw, or with `swap` the strips of it.
     """
 
     name: str
@@ -65,7 +66,14 @@ class Study:
     curves: bool = False
     swap: bool = False
     leaps: bool = False
-    pictures: bool = False
+    pictures: str = ""
+
+    def __post_init__(self) -> None:
+        """A picture is named by its method and target alone."""
+        if self.pictures and any(cell.advised or cell.stream or cell.setting for cell in self.cells):
+            raise ValueError(
+                f"the study {self.name!r} shows pictures, but not of cells with a setting, advised or of streams"
+            )
 
     def quick(self) -> Study:
         """Its smallest form, which only shows that everything works: a cell of each kind, on one target, with few steps."""

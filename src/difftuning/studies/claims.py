@@ -8,10 +8,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from difftuning.reporting.settings_table import label
-from difftuning.reporting.tables import LOWER_IS_BETTER
+from difftuning.reporting.tables import label, lower_is_better
 from difftuning.reporting.text_table import percent
-from difftuning.results import BEST, CURVE, Row
+from difftuning.results import CURVE, Row
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,14 @@ def ahead_of_itself(metric: str, key: str, value: float, base: float, method: st
     def check(rows: Sequence[Row]) -> Finding | None:
         names = {value: at, base: than}
         found = [
-            row.model_copy(update={"method": names[share], "setting": {}})
+            row.model_copy(
+                update={
+                    "method": names[here],
+                    "setting": {name: other for name, other in row.setting.items() if name != key},
+                }
+            )
             for row in rows
-            if row.method == method and (share := row.setting.get(key)) in names
+            if row.method == method and (here := row.setting.get(key)) in names
         ]
         return _finding(_changes(found, metric, at, than), _is_lower(metric), 0.0)
 
@@ -146,7 +150,7 @@ def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: flo
 
 def _is_lower(metric: str) -> bool:
     """Whether less of it is better."""
-    return LOWER_IS_BETTER.get(metric.removesuffix(BEST), True)
+    return lower_is_better(metric) is not False
 
 
 def _finding(changes: Mapping[tuple[str, int], float], lower: bool, by: float) -> Finding | None:

@@ -16,6 +16,7 @@ STUDY = Study(
     down="share",
     metrics=("swap_kid", "swap_frechet"),
     swap=True,
+    pictures="A row is one noise, a column the share of the last steps that go to the pretrained model; seed 0.",
     claims=tuple(
         ahead_of_itself("swap_kid", "share", share, base, method)
         for method in (FINETUNE, RETENTION)

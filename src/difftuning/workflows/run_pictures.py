@@ -14,7 +14,7 @@ from torch import Tensor
 from difftuning.bank.read import Bank
 from difftuning.evaluation.features import extract
 from difftuning.evaluation.fidelity import nearest_training
-from difftuning.reporting.images import at_size, image_grid, image_strip
+from difftuning.reporting.images import page_grid, page_strip
 from difftuning.run_folder import RunFolder
 from difftuning.workflows.diagnose import STRIP
 from difftuning.workflows.drawing import images_of, spread
@@ -50,7 +50,7 @@ class RunPictures:
     def grids(self) -> dict[str, bytes]:
         """Samples of each run from the same seeds, and held-out images beside them."""
         shown = {"held-out images of the target": self.heldout, **self.drawn}
-        return {name: _grid(_some(images, COLUMNS * LINES), COLUMNS) for name, images in shown.items()}
+        return {name: page_grid(_some(images, COLUMNS * LINES), COLUMNS) for name, images in shown.items()}
 
     def nearest(self, columns: Sequence[str]) -> dict[str, bytes]:
         """A line of samples, and under each the training image nearest to it in feature space.
@@ -62,15 +62,12 @@ class RunPictures:
         for name in columns:
             samples = _some(self.drawn[name], PAIRS)
             copies = self.train[nearest_training(extract(samples, self.judge.network), self.judge.training.features)]
-            found[name] = _grid(torch.cat([samples, copies]), len(samples))
+            found[name] = page_grid(torch.cat([samples, copies]), len(samples))
         return found
 
     def strips(self, diagnoses: Mapping[str, Any]) -> dict[str, bytes]:
         """The denoiser swap of each run, a row a seed and a column a share."""
-        return {
-            name: image_strip(torch.stack([at_size(row) for row in strip]), shares, scale=1, gap=4)
-            for name, (shares, strip) in self._swaps(diagnoses).items()
-        }
+        return {name: page_strip(strip, shares) for name, (shares, strip) in self._swaps(diagnoses).items()}
 
     def shares(self, diagnoses: Mapping[str, Any]) -> list[tuple[float, dict[str, bytes]]]:
         """The same share by share: (share, run -> its samples at that share)."""
@@ -80,7 +77,7 @@ class RunPictures:
             (
                 every_one,
                 {
-                    name: _grid(strip[:, shares.index(every_one)], len(strip))
+                    name: page_grid(strip[:, shares.index(every_one)], len(strip))
                     for name, (shares, strip) in swaps.items()
                     if every_one in shares
                 },
@@ -110,13 +107,9 @@ class RunPictures:
             *([("images of", str(config.images))] if config.images is not None else drawn),
             ("seed", str(config.seed)),
         ]
-        return image_grid(at_size(images_of(self.opened.model, bank.get(places)), SMALL), 2 * COLUMNS, 1, 4), card
+        return page_grid(images_of(self.opened.model, bank.get(places)), 2 * COLUMNS, SMALL), card
 
 
 def _some(images: Tensor, count: int) -> Tensor:
     """At most `count` images from all over a set, which is ordered by class."""
     return images[spread(len(images), min(len(images), count))]
-
-
-def _grid(images: Tensor, columns: int) -> bytes:
-    return image_grid(at_size(images), columns, scale=1, gap=4)

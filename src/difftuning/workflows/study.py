@@ -129,12 +129,13 @@ class Queue:
                 self._put_aside(others, results / f"{one.name}.others.json")
                 write(one, found, written)
         todo = [index for index, cell in enumerate(one.cells) if found[index] is None and cell.seed in now]
+        self.pictures(one, keys, pages)
         with self.display.progress(f"study {one.name}", len(one.cells), len(one.cells) - len(todo)) as task:
             for index, rows in self._each(one, keys, todo):
                 found[index] = rows
+                self.pictures(one, keys, pages)
                 self._write(one, keys, found, written)
                 task.advance()
-        self.pictures(one, pages)
         self._write(one, keys, found, written)
         return {"name": one.name, "cells": len(one.cells), **written}
 
@@ -199,13 +200,13 @@ class Queue:
             rows += leap_rows(made.folder, standard.folder, rows[0])
         return [placed(row, one, cell, key, row.setting) for row in rows]
 
-    def pictures(self, one: Study, pages: Path) -> None:
-        """The pictures of the first seed's runs that are finished here."""
-        first = min(cell.seed for cell in one.cells)
-        for cell in one.cells:
-            if cell.seed == first and not cell.advised and not cell.stream:
-                made = self._placed(one, cell)
-                draw_pictures(one, cell, made, _judged(made), pages)
+    def pictures(self, one: Study, keys: Sequence[str], pages: Path) -> None:
+        """The pictures of the first seed's runs that are finished here, in a study that shows any."""
+        if one.pictures:
+            first = min(cell.seed for cell in one.cells)
+            for cell, key in zip(one.cells, keys, strict=True):
+                if cell.seed == first:
+                    draw_pictures(one, key, _judged(self._placed(one, cell)), pages)
 
     def _rows_of(self, one: Study) -> AbstractContextManager[None]:
         """Held while the result file of a study is read and written again."""

@@ -41,6 +41,7 @@ def page_of(one: Study, rows: Sequence[Row], done: int) -> StudyPage:
         metrics=one.metrics,
         curves=one.curves,
         leaps=one.leaps,
+        pictures=one.pictures,
         rows=tuple(rows),
         finished=done,
         cells=len(one.cells),

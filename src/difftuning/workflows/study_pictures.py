@@ -1,23 +1,22 @@
-"""What the runs of a study draw, as pictures beside its page: PAGES/STUDY-TARGET-METHOD.png."""
+"""What the runs of a study draw, as pictures beside its page, named by their cells: PAGES/STUDY-CELL.png."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 
 from difftuning.atomic import write_bytes
 from difftuning.data.tensors import write_tensors
 from difftuning.json_files import read_json
-from difftuning.reporting.images import at_size, image_grid, image_strip
+from difftuning.reporting.images import page_grid, page_strip
 from difftuning.reporting.study_page import HELD_OUT, picture_name
-from difftuning.studies.base import Cell, Study
-from difftuning.workflows.diagnose import FILE, STRIP
+from difftuning.studies.base import Study
 from difftuning.workflows.drawing import spread
 from difftuning.workflows.evaluate import Measured, judged_on
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import FinishedRun
+from difftuning.workflows.study_swap import swap_files
 
 SHOWN = 12
 """Pictures in a line."""
@@ -26,31 +25,36 @@ SIDE = 64
 
 
 def keep_samples(run: FinishedRun, made: Recipe, found: Measured, judged: Path) -> None:
-    """A line of what a run drew, and one of held-out images of the same classes, in the same order."""
-    target = judged_on(made, run.target)
-    chosen = found.images[spread(len(found.images), SHOWN)]
-    heldout = target.pictures(target.heldout, SHOWN)
-    write_tensors(_samples(judged), {"samples": chosen.contiguous(), "heldout": heldout.contiguous()})
+    """Keep a line of what a run drew, and one of held-out images, each of the class of the sample below it."""
+    heldout = judged_on(made, run.target).heldout
+    chosen = spread(len(found.images), SHOWN)
+    beside = heldout.subset(chosen * len(heldout) // len(found.images))
+    tensors = {"samples": found.images[chosen], HELD_OUT: run.target.pictures(beside)}
+    write_tensors(_kept(judged), {name: images.contiguous() for name, images in tensors.items()})
 
 
-def draw_pictures(one: Study, cell: Cell, made: Recipe, judged: Path, pages: Path) -> None:
-    """The pictures of a cell, if the study shows any and its run is here; without the run, those that lie there stay."""
-    target = made.data.target
-    if one.swap and (made.folder / STRIP).is_file():
-        shares = [point["share"] for point in read_json(made.folder / FILE)["swap"]]
-        strip = torch.stack([at_size(row, SIDE) for row in load_file(made.folder / STRIP)["strip"]])
-        _write(pages / picture_name(one.name, target, cell.method), image_strip(strip, shares, scale=1, gap=4))
-    elif one.pictures and _samples(judged).is_file():
-        for name, images in load_file(_samples(judged)).items():
-            method = cell.method if name == "samples" else HELD_OUT
-            png = image_grid(at_size(images, SIDE), SHOWN, scale=1, gap=4)
-            _write(pages / picture_name(one.name, target, method), png)
+def draw_pictures(one: Study, key: str, judged: Path, pages: Path) -> None:
+    """The pictures of a cell whose run is here; those that are drawn already stay."""
+    for name, png in (_strip(judged) if one.swap else _lines(judged)).items():
+        path = pages / picture_name(one.name, key, name)
+        if not path.is_file():
+            write_bytes(path, png)
 
 
-def _samples(judged: Path) -> Path:
+def _strip(judged: Path) -> dict[str, bytes]:
+    curve, strip = swap_files(judged)
+    if not curve.is_file() or not strip.is_file():
+        return {}
+    shares = [point["share"] for point in read_json(curve)["swap"]]
+    return {"": page_strip(load_file(strip)["strip"], shares, SIDE)}
+
+
+def _lines(judged: Path) -> dict[str, bytes]:
+    if not _kept(judged).is_file():
+        return {}
+    kept = load_file(_kept(judged))
+    return {name: page_grid(kept[key], SHOWN, SIDE) for name, key in (("", "samples"), (HELD_OUT, HELD_OUT))}
+
+
+def _kept(judged: Path) -> Path:
     return judged.with_suffix(".safetensors")
-
-
-def _write(path: Path, png: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, png)

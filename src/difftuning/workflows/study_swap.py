@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from difftuning.json_files import read_json, write_json
 from difftuning.results import SWAP, Row
-from difftuning.workflows.diagnose import diagnose
+from difftuning.workflows.diagnose import STRIP, diagnose
 from difftuning.workflows.display import Display
 from difftuning.workflows.recipe import Recipe
 
 SWAP_SAMPLES = 256
 """At most so many behind each point."""
+
+
+def swap_files(judged: Path) -> tuple[Path, Path]:
+    """Where the curve of a cell is kept, and its pictures: beside the file of its other rows."""
+    return judged.with_name(f"{judged.stem}-swap.json"), judged.with_name(f"{judged.stem}-swap.safetensors")
 
 
 def swap_rows(made: Recipe, judged: Path, like: Row, display: Display) -> list[Row]:
@@ -23,10 +29,13 @@ def swap_rows(made: Recipe, judged: Path, like: Row, display: Display) -> list[R
         like: one of those, for all that the new ones share with it.
         display: shows progress.
     """
-    file = judged.with_name(f"{judged.stem}-swap.json")
+    file, strip = swap_files(judged)
     if not file.is_file():
         samples = min(SWAP_SAMPLES, made.evaluation.samples)
-        write_json(file, diagnose(made.folder, display, samples, recipe=made))
+        found = diagnose(made.folder, display, samples, recipe=made)
+        # Another way to judge the same run draws another strip.
+        shutil.copyfile(made.folder / STRIP, strip)
+        write_json(file, found)
     found = read_json(file)
     return [
         like.model_copy(
