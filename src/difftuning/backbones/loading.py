@@ -25,7 +25,15 @@ KINDS: dict[str, Callable[[Path, str], Backbone]] = {
 """diffusers' pipeline class, as `model_index.json` names it, to the function that loads its folder."""
 
 ZOO = Path(__file__).parent.parent / "zoo"
-SOURCE_TREE = ("dit-photo-16", "dit-photo-16-small", "edm-icons-32", "edm-photo-16", "flow-icons-32", "sd-photo-32")
+SOURCE_TREE = (
+    "dit-photo-16",
+    "dit-photo-16-small",
+    "dit-photo-32",
+    "edm-icons-32",
+    "edm-photo-16",
+    "flow-icons-32",
+    "sd-photo-32",
+)
 """Zoo models that the wheel leaves out, so that it stays small."""
 
 

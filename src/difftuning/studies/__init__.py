@@ -17,6 +17,7 @@ from difftuning.studies import (
     families,
     forgetting,
     guidance,
+    headline,
     inference_steps,
     memory,
     realisation,
@@ -33,6 +34,7 @@ from difftuning.studies.base import Cell, Study
 
 _ALL = (
     targets,
+    headline,
     unseen,
     convergence,
     ablation,
