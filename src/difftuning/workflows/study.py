@@ -129,11 +129,11 @@ class Queue:
                 self._put_aside(others, results / f"{one.name}.others.json")
                 write(one, found, written)
         todo = [index for index, cell in enumerate(one.cells) if found[index] is None and cell.seed in now]
-        self.pictures(one, keys, pages)
+        self.pictures(one, keys, pages, range(len(keys)))
         with self.display.progress(f"study {one.name}", len(one.cells), len(one.cells) - len(todo)) as task:
             for index, rows in self._each(one, keys, todo):
                 found[index] = rows
-                self.pictures(one, keys, pages)
+                self.pictures(one, keys, pages, [index])
                 self._write(one, keys, found, written)
                 task.advance()
         self._write(one, keys, found, written)
@@ -200,13 +200,13 @@ class Queue:
             rows += leap_rows(made.folder, standard.folder, rows[0])
         return [placed(row, one, cell, key, row.setting) for row in rows]
 
-    def pictures(self, one: Study, keys: Sequence[str], pages: Path) -> None:
-        """The pictures of the first seed's runs that are finished here, in a study that shows any."""
+    def pictures(self, one: Study, keys: Sequence[str], pages: Path, chosen: Sequence[int]) -> None:
+        """The pictures of those of the chosen runs that are of the first seed and finished here, in a study that shows any."""
         if one.pictures:
             first = min(cell.seed for cell in one.cells)
-            for cell, key in zip(one.cells, keys, strict=True):
-                if cell.seed == first:
-                    draw_pictures(one, key, _judged(self._placed(one, cell)), pages)
+            for index in chosen:
+                if (cell := one.cells[index]).seed == first:
+                    draw_pictures(one, keys[index], _judged(self._placed(one, cell)), pages)
 
     def _rows_of(self, one: Study) -> AbstractContextManager[None]:
         """Held while the result file of a study is read and written again."""

@@ -35,10 +35,9 @@ def keep_samples(run: FinishedRun, made: Recipe, found: Measured, judged: Path) 
 
 def draw_pictures(one: Study, key: str, judged: Path, pages: Path) -> None:
     """The pictures of a cell whose run is here; those that are drawn already stay."""
-    for name, png in (_strip(judged) if one.swap else _lines(judged)).items():
-        path = pages / picture_name(one.name, key, name)
-        if not path.is_file():
-            write_bytes(path, png)
+    if not (pages / picture_name(one.name, key)).is_file():
+        for name, png in (_strip(judged) if one.swap else _lines(judged)).items():
+            write_bytes(pages / picture_name(one.name, key, name), png)
 
 
 def _strip(judged: Path) -> dict[str, bytes]:
@@ -53,7 +52,8 @@ def _lines(judged: Path) -> dict[str, bytes]:
     if not _kept(judged).is_file():
         return {}
     kept = load_file(_kept(judged))
-    return {name: page_grid(kept[key], SHOWN, SIDE) for name, key in (("", "samples"), (HELD_OUT, HELD_OUT))}
+    # The cell's own comes last: where it lies, both do.
+    return {name: page_grid(kept[key], SHOWN, SIDE) for name, key in ((HELD_OUT, HELD_OUT), ("", "samples"))}
 
 
 def _kept(judged: Path) -> Path:
