@@ -73,7 +73,9 @@ def test_a_page_says_what_is_still_to_be_measured_and_draws_what_is_there(tmp_pa
     rows = tuple(
         row("near", method, 0, 1.0 / n, steps=float(n)) for n in (8, 16) for method in ("finetune", "diff-tuning")
     )
-    page = StudyPage("s", "Steps", "Fig. 7b", "More is better.", "steps", ("kid",), False, False, "", rows, 4, 6)
+    page = StudyPage(
+        "s", "Steps", "The paper (Fig. 7b): More is better.", "steps", ("kid",), False, False, "", rows, 4, 6
+    )
     page.write(tmp_path / "s.md")
     text = (tmp_path / "s.md").read_text()
     assert "The paper (Fig. 7b): More is better." in text

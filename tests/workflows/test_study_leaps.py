@@ -72,7 +72,9 @@ def test_the_page_draws_the_curves_with_their_moments(tmp_path: Path) -> None:
         *rows("diff-tuning", "consistency_curve", *curve),
         *rows("diff-tuning", "convergence", (1000, 600)),
     )
-    page = StudyPage("s", "Control", "Fig. 4", "Earlier.", "control", ("convergence",), False, True, "", measured, 2, 2)
+    page = StudyPage(
+        "s", "Control", "The paper (Fig. 4): Earlier.", "control", ("convergence",), False, True, "", measured, 2, 2
+    )
     page.write(tmp_path / "s.md")
     text = (tmp_path / "s.md").read_text()
     line = next(line for line in text.splitlines() if line.startswith("| edge"))

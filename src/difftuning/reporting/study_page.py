@@ -42,8 +42,7 @@ class StudyPage:
     Attributes:
         name: of the study, and of its files.
         title: the heading.
-        source: where in the paper it comes from; empty where it is ours.
-        claim: what the paper says, or what is asked.
+        asked: what the paper says, and where, or what is asked.
         down: what the lines of its tables are: "target", or the key of a setting.
         metrics: the tables, the first one drawn.
         curves: draw error and distance while training instead.
@@ -56,8 +55,7 @@ class StudyPage:
 
     name: str
     title: str
-    source: str
-    claim: str
+    asked: str
     down: str
     metrics: tuple[str, ...]
     curves: bool
@@ -77,13 +75,12 @@ class StudyPage:
 
     def markdown(self, figure: bool, folder: Path) -> str:
         """The page; with the figure, if there is one, and those pictures of its runs that are in its folder."""
-        asked = f"The paper ({self.source}): {self.claim}" if self.source else self.claim
         left = self.cells - self.finished
         seeds = sorted({row.seed for row in self.rows})
         done = f"Measured: {self.finished} of {self.cells} runs, seeds {', '.join(map(str, seeds))}."
         parts = [
             f"# {self.title}",
-            asked,
+            self.asked,
             done + (f" {left} {'run is' if left == 1 else 'runs are'} still to be made." if left else ""),
         ]
         if figure:

@@ -75,6 +75,11 @@ class Study:
                 f"the study {self.name!r} shows pictures, but not of cells with a setting, advised or of streams"
             )
 
+    @property
+    def asked(self) -> str:
+        """Its claim as pages say it, with where the paper says so."""
+        return f"The paper ({self.source}): {self.claim}" if self.source else self.claim
+
     def quick(self) -> Study:
         """Its smallest form, which only shows that everything works: a cell of each kind, on one target, with few steps."""
         kept: dict[tuple[str, str], Cell] = {}

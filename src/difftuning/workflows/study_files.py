@@ -35,8 +35,7 @@ def page_of(one: Study, rows: Sequence[Row], done: int) -> StudyPage:
     return StudyPage(
         name=one.name,
         title=one.title,
-        source=one.source,
-        claim=one.claim,
+        asked=one.asked,
         down=one.down,
         metrics=one.metrics,
         curves=one.curves,
