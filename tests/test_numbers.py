@@ -75,6 +75,19 @@ def test_the_page_of_what_it_costs_is_made_from_its_result_files() -> None:
     assert (ROOT / "docs/speed.md").read_text(encoding="utf-8") == made, "run python docs/make_speed.py"
 
 
+def test_the_page_of_the_gain_is_made_from_its_result_files() -> None:
+    made = runpy.run_path(str(ROOT / "docs/make_gain.py"))
+    assert (ROOT / "docs/gain.md").read_text(encoding="utf-8") == made["page"](), "run python docs/make_gain.py"
+    near, least = made["NEAR"], made["real"]("dit-photo-16")
+    frechet, kid = (made["by_seed"](read_rows(RESULTS / "targets.json"), metric) for metric in ("frechet", "kid"))
+    changes = [
+        made["changes"](values, "adaptive", near, floor)
+        for values, floor in ((kid, None), (frechet, None), (frechet, least))
+    ]
+    told = README.partition("On the four targets nearest to the source")[2]
+    assert re.findall(r"([\d.]+) %", told)[:3] == [f"{-100 * fmean(one):.1f}" for one in changes]
+
+
 def test_the_costs_in_the_readme() -> None:
     steps = json.loads((RESULTS / "speed/step.json").read_text())["families"].values()
     keys = ("diff_tuning_over_standard", "our_loop_over_bare", "teacher_over_standard")
