@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from difftuning.reporting.settings_table import change, heading, settings_table
+from difftuning.reporting.settings_table import WIDE, change, heading, settings_table
 from difftuning.reporting.study_page import StudyPage
 from difftuning.results import Row
 
@@ -67,6 +67,22 @@ def test_a_line_a_setting_and_a_gap_where_nothing_was_measured() -> None:
     assert table is not None
     assert table.lines == (("8", "2", ""), ("16", "", "1"))
     assert settings_table(rows, "frechet", "steps") is None
+
+
+def test_of_many_methods_there_is_a_line_each_with_its_change_on_every_target() -> None:
+    base = [row("near", "finetune", 0, 1.0), row("far", "finetune", 0, 2.0)]
+    others = [row("near", f"anchor {n}", 0, 1 + n / 10) for n in range(WIDE)]
+    table = settings_table([*base, *others, row("far", "anchor 2", 0, 1.0)], "kid", "target")
+    assert table is not None
+    assert table.head == ("", "near", "against finetune", "far", "against finetune", "mean")
+    lines = {line[0]: line[1:] for line in table.lines}
+    assert lines["finetune"] == ("1 *", "", "2", "", "")
+    assert lines["anchor 2"] == ("1.2", "+20.0 %, worse", "1 *", "\N{MINUS SIGN}50.0 %, better", "\N{MINUS SIGN}15.0 %")
+    assert lines["anchor 7"] == ("1.7", "+70.0 %, worse", "", "", "")
+    assert {table.lines[line][column] for line, column in table.marked} == {"1 *"}
+    short = settings_table([*base, *others[1:]], "kid", "target")
+    assert short is not None
+    assert len(short.lines) == 2
 
 
 def test_a_page_says_what_is_still_to_be_measured_and_draws_what_is_there(tmp_path: Path) -> None:

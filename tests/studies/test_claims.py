@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from difftuning.results import Row
 from difftuning.studies import KINDS
-from difftuning.studies.claims import ahead, ahead_at_best, ahead_of_itself, nowhere_behind, sooner
+from difftuning.studies.claims import ahead, ahead_at_best, ahead_of_best, ahead_of_itself, nowhere_behind, sooner
 
 PAIR = (("finetune", 0.2), ("diff-tuning", 0.3))
 
@@ -143,6 +143,19 @@ def test_the_best_setting_is_that_of_the_mean_over_seeds() -> None:
     found = ahead_at_best("heldout").check(rows)
     assert found is not None
     assert "\N{MINUS SIGN}10.0% in the mean, from \N{MINUS SIGN}10.0% to \N{MINUS SIGN}10.0%" in found.number
+
+
+def test_the_best_of_several_strengths_is_chosen_on_each_target() -> None:
+    values = {"a": {"weak": 2.0, "strong": 1.0}, "b": {"weak": 1.0, "strong": 4.0}}
+    rows = [row(name, value, target=target) for target, found in values.items() for name, value in found.items()]
+    rows += [row("diff-tuning", 0.8, target=target) for target in values]
+    found = ahead_of_best("heldout", "diff-tuning", "anchor", ("weak", "strong")).check(rows)
+    assert found is not None
+    assert "\N{MINUS SIGN}20.0% in the mean, from \N{MINUS SIGN}20.0% to \N{MINUS SIGN}20.0%" in found.number
+    weak = ahead_of_best("heldout", "diff-tuning", "anchor", ("weak",)).check(rows)
+    assert weak is not None
+    assert "\N{MINUS SIGN}40.0% in the mean" in weak.number
+    assert ahead_of_best("heldout", "diff-tuning", "anchor", ("none",)).check(rows) is None
 
 
 def test_a_method_is_compared_with_itself_at_another_value_of_a_setting() -> None:

@@ -11,6 +11,8 @@ from difftuning.results import Row
 
 COMPARED, BASELINE = ("diff-tuning", "retention only", "measured", "measured retention", "adaptive"), "finetune"
 """The methods whose change against the baseline is told."""
+WIDE = 8
+"""With more methods than these a table of targets is turned, and tells the change of all."""
 
 
 def place(row: Row, down: str) -> str:
@@ -31,6 +33,8 @@ def settings_table(rows: Sequence[Row], metric: str, down: str) -> TextTable | N
     if not shown:
         return None
     methods = tuple(dict.fromkeys(row.method for row in shown))
+    if down == "target" and len(methods) > WIDE:
+        return _turned(shown, metric, methods)
     parts = {
         value: [row for row in shown if place(row, down) == value] for value in (place(row, down) for row in shown)
     }
@@ -46,6 +50,29 @@ def settings_table(rows: Sequence[Row], metric: str, down: str) -> TextTable | N
     if down == "target" and len(lines) > 1 and compared:
         lines.append(("mean", *("" for _ in methods), *(_mean_change(shown, metric, name) for name in compared)))
     head = ("", *methods, *(f"{name} against {BASELINE}" for name in compared))
+    return TextTable(head, tuple(lines), frozenset(best))
+
+
+def _turned(shown: Sequence[Row], metric: str, methods: Sequence[str]) -> TextTable:
+    """A line a method, and for each target its value and how that changes against standard fine-tuning."""
+    targets = tuple(dict.fromkeys(row.target for row in shown))
+    parts = {target: [row for row in shown if row.target == target] for target in targets}
+    cells = {
+        target: dict(zip(table.methods, table.lines[0].cells, strict=True))
+        for target, part in parts.items()
+        for table in (pivot(part, [metric]),)
+    }
+    lines, best = [], set()
+    for number, name in enumerate(methods):
+        line = [name]
+        for column, target in enumerate(targets):
+            cell = cells[target].get(name)
+            line += [str(cell or ""), "" if name == BASELINE else _change_text(parts[target], metric, name)]
+            if cell is not None and cell.best:
+                best.add((number, 1 + 2 * column))
+        everywhere = name != BASELINE and all(cells[target].get(name) for target in targets)
+        lines.append((*line, _mean_change(shown, metric, name) if everywhere else ""))
+    head = ("", *(text for target in targets for text in (target, f"against {BASELINE}")), "mean")
     return TextTable(head, tuple(lines), frozenset(best))
 
 

@@ -80,6 +80,22 @@ def ahead_at_best(metric: str, method: str = "diff-tuning", baseline: str = "fin
     return Claim(text, check)
 
 
+def ahead_of_best(metric: str, method: str, name: str, strengths: Collection[str]) -> Claim:
+    """`ahead_at_best` of what has several strengths, each of them a method in the rows; together they are called `name`."""
+    at_best = ahead_at_best(metric, method, name)
+
+    def check(rows: Sequence[Row]) -> Finding | None:
+        together = [
+            row.model_copy(update={"method": name, "setting": {**row.setting, "strength": row.method}})
+            if row.method in strengths
+            else row
+            for row in rows
+        ]
+        return at_best.check(together)
+
+    return Claim(f"{method} is ahead of {name} at its best strength in: {label(metric)}", check)
+
+
 def ahead_of_itself(metric: str, key: str, value: float, base: float, method: str = "finetune") -> Claim:
     """A method is better at one value of a setting than at another."""
     at, than = f"{method} at {key} {value:g}", f"{method} at {key} {base:g}"

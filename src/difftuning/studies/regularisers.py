@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import BESIDE, DIFF_TUNING, METHODS, MICRO, RETENTION, TUNING_TARGETS, cells
+from collections.abc import Mapping
+
+from difftuning.studies.axes import (
+    ADAPTING,
+    ADAPTIVE,
+    BESIDE,
+    DIFF_TUNING,
+    METHODS,
+    MICRO,
+    RETENTION,
+    TUNING_TARGETS,
+    cells,
+)
 from difftuning.studies.base import Study
-from difftuning.studies.claims import ahead
+from difftuning.studies.claims import ahead_of_best
 
 _PLAIN = METHODS["finetune"]
-_TRAINED = {
-    **{
-        f"L2-SP {strength:g}": (*_PLAIN, f"anchor={{kind: l2-sp, strength: {strength}}}")
-        for strength in (1e-4, 1e-3, 1e-2)
+
+
+def _anchored(kind: str, strength: float) -> tuple[str, ...]:
+    return (*_PLAIN, f"anchor={{kind: {kind}, strength: {strength}}}")
+
+
+def _drawn(family: str) -> tuple[str, ...]:
+    """Standard fine-tuning that draws with weights between its own and the pretrained ones."""
+    return (*_PLAIN, f"sampling.interpolation={family}")
+
+
+_OTHERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "L2-SP": {f"L2-SP {strength:g}": _anchored("l2-sp", strength) for strength in (1e-4, 1e-3, 1e-2)},
+    "EWC": {f"EWC {strength:g}": _anchored("ewc", strength) for strength in (10, 100, 1000, 10000)},
+    # DreamBooth's: half of every batch from the bank, whatever the noise.
+    "prior preservation": {"prior preservation": ("coefficients.psi.kind=constant", "coefficients.psi.value=0.5")},
+    "interpolation": {
+        **{f"interpolation {share}": _drawn(f"{{kind: constant, value: {share}}}") for share in (0.25, 0.5, 0.75)},
+        **{f"interpolation u^{tau}": _drawn(f"{{kind: power, tau: {tau}}}") for tau in (0.3, 1)},
     },
-    **{f"EWC {strength:g}": (*_PLAIN, f"anchor={{kind: ewc, strength: {strength}}}") for strength in (1, 10, 100)},
-    # DreamBooth's prior preservation: half of every batch from the bank, whatever the noise.
-    "prior preservation": ("coefficients.psi.kind=constant", "coefficients.psi.value=0.5"),
+    # Its last steps go to the pretrained weights.
+    "switch": {f"switch at u = {at}": _drawn(f"{{kind: step, at: {at}}}") for at in (0.1, 0.2, 0.3)},
 }
-_DRAWN = {
-    **{f"interpolation {share}": f"{{kind: constant, value: {share}}}" for share in (0.25, 0.5, 0.75)},
-    **{f"interpolation u^{tau}": f"{{kind: power, tau: {tau}}}" for tau in (0.3, 1)},
-    # Standard fine-tuning whose last steps go to the pretrained weights.
-    **{f"switch at u = {at}": f"{{kind: step, at: {at}}}" for at in (0.1, 0.2, 0.3)},
-}
-_OTHERS = {
-    **_TRAINED,
-    **{name: (*_PLAIN, f"sampling.interpolation={family}") for name, family in _DRAWN.items()},
-}
+"""Name -> its strengths, each a method."""
 
 STUDY = Study(
     name="regularisers",
@@ -33,6 +50,15 @@ STUDY = Study(
     source="",
     claim="Is Diff-Tuning ahead of the usual regularisers, each at its best strength?",
     recipe=MICRO,
-    cells=cells(TUNING_TARGETS, {**METHODS, **BESIDE, **_OTHERS}, seeds=(0,)),
-    claims=tuple(ahead("heldout", method, name) for method in (DIFF_TUNING, RETENTION) for name in _OTHERS),
+    cells=cells(
+        TUNING_TARGETS,
+        {**METHODS, **BESIDE, **ADAPTING, **{name: how for group in _OTHERS.values() for name, how in group.items()}},
+        seeds=(0,),
+    ),
+    claims=tuple(
+        ahead_of_best(metric, method, name, strengths)
+        for method in (DIFF_TUNING, RETENTION, ADAPTIVE)
+        for name, strengths in _OTHERS.items()
+        for metric in ("heldout", "frechet")
+    ),
 )
