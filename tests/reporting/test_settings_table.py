@@ -74,7 +74,7 @@ def test_of_many_methods_there_is_a_line_each_with_its_change_on_every_target() 
     others = [row("near", f"anchor {n}", 0, 1 + n / 10) for n in range(WIDE)]
     table = settings_table([*base, *others, row("far", "anchor 2", 0, 1.0)], "kid", "target")
     assert table is not None
-    assert table.head == ("", "near", "against finetune", "far", "against finetune", "mean")
+    assert table.head == ("", "near", "near against finetune", "far", "far against finetune", "mean change")
     lines = {line[0]: line[1:] for line in table.lines}
     assert lines["finetune"] == ("1 *", "", "2", "", "")
     assert lines["anchor 2"] == ("1.2", "+20.0 %, worse", "1 *", "\N{MINUS SIGN}50.0 %, better", "\N{MINUS SIGN}15.0 %")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from difftuning.reporting.tables import gain, label, lower_is_better, pivot
+from difftuning.reporting.tables import Cell, gain, label, lower_is_better, pivot
 from difftuning.reporting.text_table import TextTable
 from difftuning.results import Row
 
@@ -42,8 +42,7 @@ def settings_table(rows: Sequence[Row], metric: str, down: str) -> TextTable | N
     compared = [name for name in COMPARED if any(told[name].values())]
     lines, best = [], set()
     for number, (value, part) in enumerate(parts.items()):
-        table = pivot(part, [metric])
-        cells = dict(zip(table.methods, table.lines[0].cells, strict=True))
+        cells = _cells(part, metric)
         texts = (str(cells.get(name) or "") for name in methods)
         lines.append((value, *texts, *(told[name][value] for name in compared)))
         best |= {(number, column) for column, name in enumerate(methods, 1) if (cell := cells.get(name)) and cell.best}
@@ -57,11 +56,7 @@ def _turned(shown: Sequence[Row], metric: str, methods: Sequence[str]) -> TextTa
     """A line a method, and for each target its value and how that changes against standard fine-tuning."""
     targets = tuple(dict.fromkeys(row.target for row in shown))
     parts = {target: [row for row in shown if row.target == target] for target in targets}
-    cells = {
-        target: dict(zip(table.methods, table.lines[0].cells, strict=True))
-        for target, part in parts.items()
-        for table in (pivot(part, [metric]),)
-    }
+    cells = {target: _cells(part, metric) for target, part in parts.items()}
     lines, best = [], set()
     for number, name in enumerate(methods):
         line = [name]
@@ -72,8 +67,14 @@ def _turned(shown: Sequence[Row], metric: str, methods: Sequence[str]) -> TextTa
                 best.add((number, 1 + 2 * column))
         everywhere = name != BASELINE and all(cells[target].get(name) for target in targets)
         lines.append((*line, _mean_change(shown, metric, name) if everywhere else ""))
-    head = ("", *(text for target in targets for text in (target, f"against {BASELINE}")), "mean")
+    head = ("", *(text for target in targets for text in (target, f"{target} against {BASELINE}")), "mean change")
     return TextTable(head, tuple(lines), frozenset(best))
+
+
+def _cells(rows: Sequence[Row], metric: str) -> dict[str, Cell | None]:
+    """Method -> its mean, spread and whether it is the best."""
+    table = pivot(rows, [metric])
+    return dict(zip(table.methods, table.lines[0].cells, strict=True))
 
 
 def change(rows: Sequence[Row], metric: str, method: str) -> float | None:

@@ -93,7 +93,8 @@ class StudyPage:
                     parts += [f"## {heading(rows, metric)}{where}", table.markdown().rstrip()]
         parts += self._pictures(folder)
         parts.append(
-            "Mean ± standard deviation over seeds; the better mean has a star, and a judgement stands where all seeds agree. "
+            "Mean ± standard deviation over seeds; the better mean has a star, and a judgement stands where all seeds agree; of "
+            "one seed it only tells the direction. "
             f"The numbers are those of `{self.name}.json`, written by `difftuning study {self.name}`."
         )
         return "\n\n".join(parts) + "\n"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape as escaped
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,9 @@ class TextTable:
 
         def cells(line: Sequence[str]) -> str:
             # A backslash first, so that none of the texts can undo the escape of a bar.
-            safe = (str(escape(text)).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for text in line)
+            safe = (
+                escaped(text, quote=False).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for text in line
+            )
             return f"| {' | '.join(safe)} |"
 
         side = " --- " if self.prose else " ---: "

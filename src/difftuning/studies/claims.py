@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from difftuning.reporting.tables import label, lower_is_better
 from difftuning.reporting.text_table import percent
 from difftuning.results import CURVE, Row
+
+T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""The two-sided 95 % quantiles of Student's t at 1, 2, ... degrees of freedom; that of the last stands for all beyond."""
+EQUAL = 1e-5
+"""A change of less than this share is none: two runs of the same training differ so much by the order of sums."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +37,12 @@ class Claim:
 
     Attributes:
         text: the claim.
+        method: what it is about.
         check: what the rows say; None where they do not say anything yet.
     """
 
     text: str
+    method: str
     check: Callable[[Sequence[Row]], Finding | None]
 
 
@@ -48,8 +55,8 @@ def ahead(
 ) -> Claim:
     """One method is better than another in the mean, by at least a share.
 
-    Runs are compared in pairs that share target, setting and seed. A mean within two of its standard errors decides nothing.
-    Rows with one of the settings `without` do not count.
+    Runs are compared in pairs that share target, setting and seed. A mean whose 95 % confidence interval reaches over the bound
+    decides nothing. Rows with one of the settings `without` do not count.
     """
 
     def check(rows: Sequence[Row]) -> Finding | None:
@@ -57,7 +64,7 @@ def ahead(
         return _finding(_changes(kept, metric, method, baseline), _is_lower(metric), by)
 
     least = f" by {by:.1%} or more" if by else ""
-    return Claim(f"{method} is ahead of {baseline}{least} in: {label(metric)}", check)
+    return Claim(f"{method} is ahead of {baseline}{least} in: {label(metric)}", method, check)
 
 
 def ahead_at_best(metric: str, method: str = "diff-tuning", baseline: str = "finetune") -> Claim:
@@ -77,23 +84,31 @@ def ahead_at_best(metric: str, method: str = "diff-tuning", baseline: str = "fin
         return _finding(_changes(best, metric, method, baseline), lower, 0.0)
 
     text = f"{method} is ahead of {baseline}, each at its best setting, in: {label(metric)}"
-    return Claim(text, check)
+    return Claim(text, method, check)
 
 
 def ahead_of_best(metric: str, method: str, name: str, strengths: Collection[str]) -> Claim:
-    """`ahead_at_best` of what has several strengths, each of them a method in the rows; together they are called `name`."""
+    """`ahead_at_best` of what has several strengths, each of them a method in the rows; together they are called `name`.
+
+    Targets on which not all of them are measured do not count.
+    """
     at_best = ahead_at_best(metric, method, name)
 
     def check(rows: Sequence[Row]) -> Finding | None:
+        measured: dict[str, set[str]] = defaultdict(set)
+        for row in rows:
+            if row.metric == metric:
+                measured[row.target].add(row.method)
         together = [
             row.model_copy(update={"method": name, "setting": {**row.setting, "strength": row.method}})
             if row.method in strengths
             else row
             for row in rows
+            if measured[row.target] >= {*strengths}
         ]
         return at_best.check(together)
 
-    return Claim(f"{method} is ahead of {name} at its best strength in: {label(metric)}", check)
+    return replace(at_best, text=f"{method} is ahead of {name} at its best strength in: {label(metric)}", check=check)
 
 
 def ahead_of_itself(metric: str, key: str, value: float, base: float, method: str = "finetune") -> Claim:
@@ -114,7 +129,7 @@ def ahead_of_itself(metric: str, key: str, value: float, base: float, method: st
         ]
         return _finding(_changes(found, metric, at, than), _is_lower(metric), 0.0)
 
-    return Claim(f"{at} is ahead of {than} in: {label(metric)}", check)
+    return Claim(f"{at} is ahead of {than} in: {label(metric)}", method, check)
 
 
 def sooner(metric: str, method: str = "diff-tuning", baseline: str = "finetune") -> Claim:
@@ -140,8 +155,7 @@ def sooner(metric: str, method: str = "diff-tuning", baseline: str = "finetune")
             return Finding(f"steps to it: {found.number}", found.agrees)
         return Finding(f"{len(pairs) - len(shares)} of {len(pairs)} runs never come to it", False)
 
-    text = f"{method} comes to the lowest of {baseline} in fewer steps in: {label(metric)}"
-    return Claim(text, check)
+    return Claim(f"{method} comes to the lowest of {baseline} in fewer steps in: {label(metric)}", method, check)
 
 
 def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: float = 0.0) -> Claim:
@@ -158,10 +172,12 @@ def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: flo
             return None
         (target, setting), most = max(worse.items(), key=lambda item: item[1])
         where = f"{target}, {setting}" if setting else target
-        return Finding(f"at worst {percent(most if lower else -most)} ({where}), over {len(worse)} places", most <= by)
+        return Finding(
+            f"at worst {percent(most if lower else -most)} ({where}), over {_count(worse, 'place')}", most <= by
+        )
 
-    text = f"{method} is nowhere behind {baseline} by more than {by:.0%} in: {label(metric)}"
-    return Claim(text, check)
+    most = f" by more than {by:.0%}" if by else ""
+    return Claim(f"{method} is nowhere behind {baseline}{most} in: {label(metric)}", method, check)
 
 
 def _is_lower(metric: str) -> bool:
@@ -175,40 +191,52 @@ def _finding(changes: Mapping[tuple[str, int], float], lower: bool, by: float) -
         return None
     mean = fmean(changes.values())
     targets, seeds = {target for target, _ in changes}, {seed for _, seed in changes}
-    better = sum(change < 0 if lower else change > 0 for change in changes.values())
+    gains = [-change if lower else change for change in changes.values()]
+    equal = sum(abs(gain) < EQUAL for gain in gains)
+    better = f"better in {sum(gain >= EQUAL for gain in gains)}" + (f", equal in {equal}" if equal else "")
     number = (
-        f"{mean:+.1%} in the mean, from {min(changes.values()):+.1%} to {max(changes.values()):+.1%}; "
-        f"better in {better} of {len(changes)} ({_count(targets, 'target')}, {_count(seeds, 'seed')})"
-    ).replace("-", "\N{MINUS SIGN}")
+        f"{percent(mean)} in the mean, from {percent(min(changes.values()))} to {percent(max(changes.values()))}; "
+        f"{better} of {len(changes)} ({_count(targets, 'target')}, {_count(seeds, 'seed')})"
+    )
     gain = (-mean if lower else mean) - by
-    return Finding(number, None if abs(gain) <= 2 * _standard_error(changes) else gain > 0)
+    return Finding(number, None if abs(gain) <= _half_interval(changes) else gain > 0)
 
 
 def _changes(rows: Sequence[Row], metric: str, method: str, baseline: str) -> dict[tuple[str, int], float]:
-    """The mean change of each (target, seed) over the settings that both methods have."""
+    """The mean change of each (target, seed) over the settings that both methods have, with every seed of that target."""
     values: dict[str, dict[tuple[str, int, str], float]] = {method: {}, baseline: {}}
     for row in rows:
         if row.metric == metric and row.method in values:
             values[row.method][row.target, row.seed, str(sorted(row.setting.items()))] = row.value
-    found: dict[tuple[str, int], list[float]] = defaultdict(list)
-    for key, value in values[method].items():
-        base = values[baseline].get(key, 0.0)
+    found: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
+    for (target, seed, setting), value in values[method].items():
+        base = values[baseline].get((target, seed, setting), 0.0)
         if base > 0:
-            found[key[:2]].append(value / base - 1)
-    return {key: fmean(changes) for key, changes in found.items()}
+            found[target, seed][setting] = value / base - 1
+    shared: dict[str, set[str]] = {}
+    for (target, _), changes in found.items():
+        shared[target] = shared.get(target, {*changes}) & {*changes}
+    return {
+        (target, seed): fmean(changes[setting] for setting in shared[target])
+        for (target, seed), changes in found.items()
+        if shared[target]
+    }
 
 
-def _standard_error(changes: Mapping[tuple[str, int], float]) -> float:
-    """Of the mean over targets where these are three or more, else over all pairs, since seeds of a target are not independent.
+def _half_interval(changes: Mapping[tuple[str, int], float]) -> float:
+    """Half the 95 % confidence interval of the mean.
 
+    It is that over targets where these are three or more, else over all pairs, since seeds of a target are not independent.
     Infinite for a single pair, which decides nothing.
     """
     by_target: dict[str, list[float]] = defaultdict(list)
     for (target, _), change in changes.items():
         by_target[target].append(change)
     values = [fmean(found) for found in by_target.values()] if len(by_target) > 2 else list(changes.values())
-    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.inf
+    if len(values) < 2:
+        return math.inf
+    return T95[min(len(values) - 1, len(T95)) - 1] * stdev(values) / math.sqrt(len(values))
 
 
-def _count(things: set[str] | set[int], name: str) -> str:
+def _count(things: Collection[object], name: str) -> str:
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"

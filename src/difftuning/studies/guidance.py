@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from difftuning.studies.axes import (
+    ADAPTING,
+    ADAPTIVE,
     BESIDE,
     DIFF_TUNING,
     FINETUNE,
@@ -15,7 +17,7 @@ from difftuning.studies.axes import (
 from difftuning.studies.base import Study
 from difftuning.studies.claims import ahead, ahead_at_best
 
-_METHODS = {**METHODS, **BESIDE}
+_METHODS = {**METHODS, **BESIDE, **ADAPTING}
 _AWAY_FROM = {"": (), "domain guidance": ("sampling.negative=pretrained",)}
 _SCALES = {str(scale): (f"sampling.guidance={scale}",) for scale in (1, 1.5, 2, 3, 4)}
 _WAYS = {
@@ -40,10 +42,15 @@ STUDY = Study(
     metrics=("frechet", "kid", "precision", "recall", "memorised"),
     claims=(
         *(ahead("kid", f"{method} + domain guidance", method) for method in _METHODS),
-        *(ahead("kid", method) for method in (DIFF_TUNING, RETENTION)),
+        *(ahead("kid", method) for method in (DIFF_TUNING, RETENTION, ADAPTIVE)),
         *(
             ahead_at_best(metric, method)
-            for method in (DIFF_TUNING, RETENTION, f"{FINETUNE} + domain guidance", f"{RETENTION} + domain guidance")
+            for method in (
+                DIFF_TUNING,
+                RETENTION,
+                ADAPTIVE,
+                *(f"{name} + domain guidance" for name in (FINETUNE, RETENTION, ADAPTIVE)),
+            )
             for metric in ("frechet", "kid")
         ),
     ),

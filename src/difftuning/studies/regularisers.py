@@ -59,6 +59,6 @@ STUDY = Study(
         ahead_of_best(metric, method, name, strengths)
         for method in (DIFF_TUNING, RETENTION, ADAPTIVE)
         for name, strengths in _OTHERS.items()
-        for metric in ("heldout", "frechet")
+        for metric in ("heldout", "frechet", "kid")
     ),
 )

@@ -10,16 +10,27 @@ from difftuning.json_files import read_json, write_text
 from difftuning.reporting.text_table import TextTable
 from difftuning.results import read_rows
 from difftuning.studies import KINDS
+from difftuning.studies.axes import ADAPTIVE, DIFF_TUNING, FINETUNE, MEASURED, MEASURED_RETENTION, RETENTION
 from difftuning.studies.base import Study
 
 UNTESTED = "not tested"
 VERDICTS = {True: "agrees", False: "disagrees", None: "undecided"}
 """By whether a finding agrees."""
 RULE = (
-    "A verdict compares means over the finished runs. It is undecided where the mean difference is less than two of its standard "
-    "errors, taken over targets where there are at least three, otherwise over pairs of runs with the same seed. Written by "
+    "A verdict compares means over the finished runs. It is undecided where the 95 % confidence interval of the mean difference "
+    "(by Student's t, over targets where there are at least three, otherwise over pairs of runs with the same seed) reaches over "
+    "the bound; of so many claims some agree by chance. *Nowhere behind* is judged by the worst of the means alone. Written by "
     "`difftuning study` from the result rows."
 )
+NAMES = {
+    FINETUNE: "standard fine-tuning",
+    DIFF_TUNING: "the paper's method: psi = u, xi = 1 - u",
+    RETENTION: "psi = 1, xi = 1 - u: retention beside the whole weight of the target, of the paper's ablations",
+    ADAPTIVE: "the default of this library: as `retention only`, but by what the training itself has measured so far",
+    MEASURED: "psi as a probe advises, which trains first; half of the bank under the target's classes",
+    MEASURED_RETENTION: "xi = 1 - the psi that a probe advises, beside the whole weight of the target",
+}
+"""What the methods of most studies are."""
 OURS = "ours"
 """Where a study that the paper does not have comes from."""
 
@@ -31,7 +42,7 @@ class _Judged:
     Attributes:
         study: which.
         finished: how many of its runs.
-        lines: (claim, found, verdict) of each claim.
+        lines: (claim, found, verdict) of each of its claims.
     """
 
     study: Study
@@ -50,18 +61,25 @@ class _Judged:
             lines.append((claim.text, number, verdict))
         return cls(study, read_json(file)["finished"] if rows else 0, tuple(lines))
 
-    def count(self) -> Counter[str]:
-        """How many claims there are of each verdict."""
-        return Counter(verdict for _, _, verdict in self.lines)
+    def count(self, method: str | None = None) -> Counter[str]:
+        """How many claims there are of each verdict, or of those about a method."""
+        return Counter(
+            verdict
+            for claim, (_, _, verdict) in zip(self.study.claims, self.lines, strict=True)
+            if method in (None, claim.method)
+        )
 
     def overview(self) -> tuple[str, ...]:
-        """Its line in the table of all studies; a count of none stays empty."""
-        counts = self.count()
+        """Its line in the table of all studies: claims about the paper's method + about others."""
+        paper, all_ = self.count(DIFF_TUNING), self.count()
         return (
             self.linked(),
             self.study.source or OURS,
             f"{self.finished} of {len(self.study.cells)}",
-            *(str(counts[verdict] or "") for verdict in (*VERDICTS.values(), UNTESTED)),
+            *(
+                f"{paper[verdict]} + {all_[verdict] - paper[verdict]}" if all_[verdict] else ""
+                for verdict in (*VERDICTS.values(), UNTESTED)
+            ),
         )
 
     def section(self) -> str:
@@ -75,7 +93,7 @@ class _Judged:
 
 
 def write_index(results: Path, pages: Path, quick: bool = False) -> Path:
-    """Write `index.md` into the pages from the rows of every study that has some.
+    """Write `index.md` into the pages: all studies, and what the rows say of their claims.
 
     Args:
         results: the folder of STUDY.json.
@@ -83,9 +101,7 @@ def write_index(results: Path, pages: Path, quick: bool = False) -> Path:
         quick: the rows are of the smallest form of each.
     """
     found = [_Judged.of(kind.quick() if quick else kind, results) for kind in KINDS.values()]
-    counts = sum((one.count() for one in found), Counter())
-    words = zip(VERDICTS.values(), ("agree", "disagree", "are undecided"), strict=True)
-    said = ", ".join(f"{counts[verdict]} {word}" for verdict, word in words)
+    counts, paper = (sum((one.count(method) for one in found), Counter()) for method in (None, DIFF_TUNING))
     overview = TextTable(
         ("study", "in the paper", "runs", *VERDICTS.values(), UNTESTED),
         tuple(one.overview() for one in found),
@@ -93,7 +109,9 @@ def write_index(results: Path, pages: Path, quick: bool = False) -> Path:
     )
     text = "\n".join(
         [
-            f"# Results\n\n{counts.total() - counts[UNTESTED]} of {counts.total()} claims tested: {said}. {RULE}\n",
+            f"# Results\n\n{_said(counts)}. Of those about the paper's own method, {_said(paper)}. {RULE}\n",
+            TextTable(("method", "what it is"), tuple(NAMES.items()), prose=True).markdown(),
+            "Claims by verdict: about the paper's method + about others.\n",
             overview.markdown(),
             *(one.section() for one in found if one.lines),
         ]
@@ -102,3 +120,10 @@ def write_index(results: Path, pages: Path, quick: bool = False) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
     return path
+
+
+def _said(counts: Counter[str]) -> str:
+    """How many claims were tested, and with what verdict."""
+    verdicts = zip(VERDICTS.values(), ("agree", "disagree", "are undecided"), strict=True)
+    said = ", ".join(f"{counts[verdict]} {words}" for verdict, words in verdicts)
+    return f"{counts.total() - counts[UNTESTED]} of {counts.total()} claims are tested: {said}"
