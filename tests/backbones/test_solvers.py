@@ -94,6 +94,28 @@ def test_ddim_gets_a_grid_that_its_steps_follow() -> None:
     assert scheduler.timesteps.diff().unique().tolist() == [-100]
 
 
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "dpm++", "unipc", "euler", "heun"])
+def test_trailing_steps_start_where_all_is_noise(name: str) -> None:
+    config = {"_class_name": "DDPMScheduler", "timestep_spacing": "leading"}
+    first = {}
+    for spacing in ("leading", "trailing"):
+        scheduler = make_scheduler(name, config, spacing)
+        scheduler.set_timesteps(16)
+        first[spacing] = int(scheduler.timesteps[0])
+    assert first["trailing"] == 999
+    assert first["leading"] <= 1000 - 1000 // 16
+    assert make_scheduler(name, config).config.timestep_spacing == "leading"
+
+
+def test_a_spacing_that_a_solver_cannot_have_is_refused() -> None:
+    table = {"_class_name": "DDPMScheduler"}
+    for name, spacing in (("ddim", "linspace"), ("dpm++lu", "trailing")):
+        with pytest.raises(ConfigError, match=r"cannot take spacing=\w+; set it to null, or choose"):
+            make_scheduler(name, table, spacing)
+    with pytest.raises(ConfigError, match="not for StraightFlow; set it to null"):
+        make_scheduler("euler", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, "trailing")
+
+
 @pytest.mark.parametrize("name", ["dpm++", "unipc", "euler", "heun"])
 def test_flow_models_keep_their_shift(name: str) -> None:
     config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}

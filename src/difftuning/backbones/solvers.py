@@ -36,6 +36,7 @@ from diffusers import (
 from difftuning.errors import ConfigError, ModelError, did_you_mean
 from difftuning.noise.process import EDM, NoiseProcess, StraightFlow, VariancePreserving, from_scheduler_config
 from difftuning.sampling.edm_heun import EDMHeunScheduler
+from difftuning.sampling.loop import Spacing
 
 EVEN = "even_sigmas"
 """The key of a scheduler's config, ours: `FluxPipeline` hands its scheduler the levels 1 ... 1/n in even steps, to be shifted."""
@@ -81,16 +82,17 @@ _TABLE: dict[str, Any] = {
 SOLVERS = tuple(_CLASSES[VariancePreserving])
 
 
-def make_scheduler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
+def make_scheduler(name: str, scheduler_config: Mapping[str, Any], spacing: Spacing | None = None) -> Any:
     """The scheduler that solves with this method, for a model with this scheduler config.
 
     Args:
         name: one of `SOLVERS`.
         scheduler_config: the content of the model's `scheduler_config.json`. All of it that the solver knows is kept:
             noise table, prediction type, spacing of timesteps, clipping.
+        spacing: takes the place of the config's.
 
     Raises:
-        ConfigError: no such solver, or not for this kind of process.
+        ConfigError: no such solver, or not for this kind of process, or a spacing that it cannot have.
         ModelError: the config describes no known process.
     """
     if name not in SOLVERS:
@@ -104,6 +106,14 @@ def make_scheduler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
     # A config in memory lists the entries that were defaults of its class, and diffusers would put the solver's own in
     # their place; the same config read from a file keeps them.
     kept = {key: value for key, value in scheduler_config.items() if key not in ("_use_default_values", EVEN)}
+    if spacing is not None:
+        if kind is not VariancePreserving:
+            raise ConfigError(
+                f"spacing={spacing} is for models with a table of timesteps, not for {kind.__name__}; set it to null"
+            )
+        if name == "dpm++lu" or (name, spacing) == ("ddim", "linspace"):
+            raise ConfigError(f"solver {name!r} cannot take spacing={spacing}; set it to null, or choose 'dpm++'")
+        kept["timestep_spacing"] = spacing
     made = EvenFlowMatchEuler if name == "euler" and scheduler_config.get(EVEN) else _CLASSES[kind][name]
     try:
         return made.from_config(kept, **_overrides(name, kind, kept))

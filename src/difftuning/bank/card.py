@@ -14,7 +14,7 @@ from difftuning.bank.origin import Origin
 from difftuning.config.precision import Precision
 from difftuning.config.section import Section
 from difftuning.errors import BankError, ConfigError
-from difftuning.sampling.loop import SolverName
+from difftuning.sampling.loop import SolverName, Spacing
 
 CARD, PLAN = "card.json", "plan.json"
 _SHOWN = 120
@@ -54,6 +54,8 @@ class BankConfig(Section):
     """The diffusers scheduler that makes the steps."""
     steps: int = Field(25, gt=0)
     """Steps of the solver; the paper finds the bank robust to them (Fig. 7a)."""
+    spacing: Spacing | None = None
+    """Which timesteps they are, as `sampling.spacing` has it; null as the model's scheduler says."""
     guidance: float = Field(1.5, ge=0)
     """Classifier-free guidance, 1 is off; 1.5 is what DiT's best distances were measured with."""
     # YAML reads a bare null as None.

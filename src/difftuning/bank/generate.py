@@ -46,14 +46,14 @@ from difftuning.errors import BankError
 from difftuning.processes import present
 from difftuning.sampling.guidance import Model as Sampled
 from difftuning.sampling.guidance import guided
-from difftuning.sampling.loop import Scheduler, sample
+from difftuning.sampling.loop import Scheduler, Spacing, sample
 from difftuning.sampling.seeds import generators, sample_noise
 from difftuning.types import Condition
 
 Progress = Callable[[int, int], None]
 """Told (items done, items in all)."""
-MakeScheduler = Callable[[str, Mapping[str, Any]], Scheduler]
-"""From a solver's name and a model's scheduler config: `difftuning.backbones.solvers.make_scheduler`."""
+MakeScheduler = Callable[[str, Mapping[str, Any], Spacing | None], Scheduler]
+"""From a solver's name, a model's scheduler config and a spacing: `difftuning.backbones.solvers.make_scheduler`."""
 
 
 class Model(Described, Sampled, Protocol):
@@ -231,7 +231,7 @@ class Drawer:
 
     def __init__(self, model: Model, make_scheduler: MakeScheduler, plan: BankPlan) -> None:
         self.model, self.plan = model, plan
-        self.scheduler = make_scheduler(plan.config.solver, model.scheduler_config)
+        self.scheduler = make_scheduler(plan.config.solver, model.scheduler_config, plan.config.spacing)
         config = plan.config
         guidance = config.guidance if plan.model.classes else 1.0  # under nothing there is nothing to guide
         self.denoiser = guided(model, plan.model.null_label, guidance, plan.clip, config.precision)

@@ -23,6 +23,8 @@ from difftuning.types import Condition, Denoiser
 
 SolverName = Literal["ddpm", "ddim", "dpm++", "dpm++lu", "unipc", "euler", "heun"]
 """The solvers by name; `difftuning.backbones.solvers` says which suits which process."""
+Spacing = Literal["leading", "linspace", "trailing"]
+"""Which timesteps of a table a solver goes through, by diffusers' names (Lin et al. 2023, table 2)."""
 
 
 class Scheduler(Protocol):

@@ -172,8 +172,8 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
         )
     backbone = pretrained(recipe)
     chain = chain_of(recipe, backbone)
-    for solver in (recipe.bank.solver, recipe.sampling.solver):
-        make_scheduler(solver, backbone.scheduler_config)
+    for part in (recipe.bank, recipe.sampling):
+        make_scheduler(part.solver, backbone.scheduler_config, part.spacing)
     check_installed(recipe.trackers)
     feature_network(recipe.evaluation.network, recipe.evaluation.weights)
     build_tuner(recipe.tuner).attach(backbone.skeleton())

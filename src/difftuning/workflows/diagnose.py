@@ -78,7 +78,7 @@ def _diagnose(
             denoiser_of(model, recipe.sampling, before=before),
             Unconditional(denoiser_of(before, recipe.sampling, guidance=1), before.labels.null),
             model.process,
-            make_scheduler(recipe.sampling.solver, model.scheduler_config),
+            make_scheduler(recipe.sampling.solver, model.scheduler_config, recipe.sampling.spacing),
             judge.conditions(run.rows, samples)[0:samples].to(model.device),
             model.sample_shape,
             recipe.sampling.steps,

@@ -97,7 +97,7 @@ def draw_images(
     Args:
         backbone: drawn from; its mode comes back.
         conditions: N of them, rows of its class table.
-        config: solver, steps, guidance, seed.
+        config: solver, steps and their spacing, guidance, seed.
         progress: told how many images each batch brought.
         before: the pretrained model, for `negative: pretrained`.
 
@@ -105,7 +105,7 @@ def draw_images(
         ConfigError: see `denoiser_of`.
     """
     denoiser = denoiser_of(backbone, config, before=before)
-    scheduler = make_scheduler(config.solver, backbone.scheduler_config)
+    scheduler = make_scheduler(config.solver, backbone.scheduler_config, config.spacing)
     was_training = backbone.network.training
     backbone.network.eval()
     told = 0

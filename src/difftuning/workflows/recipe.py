@@ -28,7 +28,7 @@ from difftuning.errors import ConfigError
 from difftuning.noise.clock import ClockConfig
 from difftuning.objectives.anchor import AnchorConfig
 from difftuning.objectives.distillation import DistillationConfig
-from difftuning.sampling.loop import SolverName
+from difftuning.sampling.loop import SolverName, Spacing
 from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
 from difftuning.training.optim import OptimConfig
@@ -76,6 +76,9 @@ class SamplingConfig(Section):
     """The diffusers scheduler that makes the steps."""
     steps: int = Field(50, gt=0)
     """Steps of the solver."""
+    spacing: Spacing | None = None
+    """Which timesteps they are, of models with a table of them: `trailing` starts at the last one, where all is noise; `leading`
+    starts below it, the further the fewer steps there are; `linspace` has both ends. Null as the model's scheduler says."""
     guidance: float = Field(1.5, ge=0)
     """Classifier-free guidance; 1 is off."""
     negative: Literal["pretrained"] | None = None
