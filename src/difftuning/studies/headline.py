@@ -6,7 +6,7 @@ from difftuning.studies.axes import ADAPTING, ADAPTIVE, DIFF_TUNING, METHODS, MI
 from difftuning.studies.base import Study
 from difftuning.studies.claims import ahead, nowhere_behind
 
-_SOURCE = ("model=dit-photo-32", "training.precision=auto", "sampling.spacing=trailing")
+_SOURCE = ("model=dit-photo-32", "training.precision=auto", "sampling.precision=auto", "sampling.spacing=trailing")
 
 STUDY = Study(
     name="headline",
