@@ -206,9 +206,9 @@ class BankCard(BankPlan):
 
     def digest(self) -> str:
         """The sha256 of all that decides or is content; names and versions are left out."""
-        # A bank of before there were real images and prompts keeps its digest.
+        # Null changes nothing: a bank of before there was a key keeps its digest.
         unset: dict[str, Any] = {name: True for name in ("images", "text", "origins") if getattr(self, name) is None}
-        unset["config"] = {name for name in ("images", "prompts", "compile") if getattr(self.config, name) is None}
+        unset["config"] = {name for name, value in self.config if value is None}
         content = self.model_dump(mode="json", exclude={"versions": True, "model": {"name"}, **unset})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
