@@ -16,7 +16,7 @@ from difftuning.studies.axes import (
     cells,
 )
 from difftuning.studies.base import Study
-from difftuning.studies.claims import ahead_of_best
+from difftuning.studies.claims import ahead, ahead_of_best
 
 _PLAIN = METHODS["finetune"]
 
@@ -56,7 +56,7 @@ STUDY = Study(
         seeds=(0,),
     ),
     claims=tuple(
-        ahead_of_best(metric, method, name, strengths)
+        ahead_of_best(metric, method, name, strengths) if len(strengths) > 1 else ahead(metric, method, name)
         for method in (DIFF_TUNING, RETENTION, ADAPTIVE)
         for name, strengths in _OTHERS.items()
         for metric in ("heldout", "frechet", "kid")
