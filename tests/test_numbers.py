@@ -88,6 +88,18 @@ def test_the_page_of_the_gain_is_made_from_its_result_files() -> None:
     assert re.findall(r"([\d.]+) %", told)[:5] == [f"{-100 * one:.1f}" for one in found]
 
 
+def test_what_is_told_of_32_pixels() -> None:
+    made = runpy.run_path(str(ROOT / "docs/make_gain.py"))
+    rows = read_rows(RESULTS / "headline.json")
+    found = [
+        made["changes"](made["values"](rows, metric), "adaptive", made["TARGETS"], made["ZERO"])
+        for metric in ("heldout", "frechet", "kid")
+    ]
+    told = README.partition("At 32 pixels, with a larger model")[2].partition("\n\n")[0]
+    assert f"(docs/results/headline.md) {len(found[0])} targets, one seed" in told
+    assert re.findall(r"([\\d.]+) %", told) == [f"{-100 * fmean(one):.1f}" for one in found]
+
+
 def test_the_costs_in_the_readme() -> None:
     steps = json.loads((RESULTS / "speed/step.json").read_text())["families"].values()
     keys = ("diff_tuning_over_standard", "our_loop_over_bare", "teacher_over_standard")

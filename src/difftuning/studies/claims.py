@@ -176,8 +176,8 @@ def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: flo
             f"at worst {percent(most if lower else -most)} ({where}), over {_count(worse, 'place')}", most <= by
         )
 
-    most = f" by more than {by:.0%}" if by else ""
-    return Claim(f"{method} is nowhere behind {baseline}{most} in: {label(metric)}", method, check)
+    least = f" by more than {by:.0%}" if by else ""
+    return Claim(f"{method} is nowhere behind {baseline}{least} in: {label(metric)}", method, check)
 
 
 def _is_lower(metric: str) -> bool:
