@@ -97,7 +97,8 @@ def test_what_is_told_of_32_pixels() -> None:
     ]
     told = README.partition("At 32 pixels, with a larger model")[2].partition("\n\n")[0]
     assert f"(docs/results/headline.md) {len(found[0])} targets, one seed" in told
-    assert re.findall(r"([\\d.]+) %", told) == [f"{-100 * fmean(one):.1f}" for one in found]
+    behind = [f"{100 * max(one):.1f}" for one in found[1:]]
+    assert re.findall(r"([\d.]+) %", told) == [*(f"{-100 * fmean(one):.1f}" for one in found), *behind]
 
 
 def test_the_costs_in_the_readme() -> None:
