@@ -90,7 +90,20 @@ def test_a_page_says_what_is_still_to_be_measured_and_draws_what_is_there(tmp_pa
         row("near", method, 0, 1.0 / n, steps=float(n)) for n in (8, 16) for method in ("finetune", "diff-tuning")
     )
     page = StudyPage(
-        "s", "Steps", "The paper (Fig. 7b): More is better.", "steps", ("kid",), False, False, "", rows, 4, 6
+        name="s",
+        title="Steps",
+        asked="The paper (Fig. 7b): More is better.",
+        down="steps",
+        metrics=("kid",),
+        curves=False,
+        leaps=False,
+        pictures="",
+        recipe="studies/micro",
+        settings=(("training.steps", "8, 16"),),
+        methods=(("finetune", "`coefficients.psi.tau=0`"),),
+        rows=rows,
+        finished=4,
+        cells=6,
     )
     page.write(tmp_path / "s.md")
     text = (tmp_path / "s.md").read_text()
@@ -98,4 +111,8 @@ def test_a_page_says_what_is_still_to_be_measured_and_draws_what_is_there(tmp_pa
     assert "4 of 6 runs" in text
     assert "2 runs are still to be made" in text
     assert "![Steps](s.svg)" in text
+    made = text.partition("## How it was run")[2]
+    assert "By the recipe `studies/micro`." in made
+    assert "| training.steps | 8, 16 |" in made
+    assert "| finetune | `coefficients.psi.tau=0` |" in made
     assert b"<svg" in (tmp_path / "s.svg").read_bytes()

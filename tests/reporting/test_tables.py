@@ -51,6 +51,18 @@ def test_a_lower_recall_is_worse() -> None:
     assert line.change_text == "\N{MINUS SIGN}20.0 %, worse"
 
 
+def test_as_few_copies_as_among_real_images_are_no_fault_and_fewer_no_merit() -> None:
+    few = [row("finetune", "memorised", 0.01), row("diff-tuning", "memorised", 0.05)]
+    (line,) = pivot(few, ("memorised",)).lines
+    assert line.change_text == "+0.0 %, equal"
+    assert [cell.mean for cell in line.cells if cell is not None] == [0.01, 0.05]
+    assert not any(cell.best for cell in line.cells if cell is not None)
+    (line,) = pivot([row("finetune", "memorised", 0.01), row("diff-tuning", "memorised", 0.1)], ("memorised",)).lines
+    assert line.change_text == "+100.0 %, worse"
+    assert [cell.best for cell in line.cells if cell is not None] == [True, False]
+    assert "equal in memorised share" in verdict(few)
+
+
 def test_a_metric_without_direction_is_not_judged() -> None:
     (line,) = pivot([row("finetune", "drift", 4.0), row("diff-tuning", "drift", 3.0)], ("drift",)).lines
     assert line.change_text == "\N{MINUS SIGN}25.0 %"

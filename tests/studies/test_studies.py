@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from functools import reduce
 from pathlib import Path
 
 import pytest
 
+from difftuning.config.loading import parse_yaml
 from difftuning.data.catalogue import KINDS as TARGETS
 from difftuning.studies import KINDS
 from difftuning.studies.base import Study
 from difftuning.workflows import phases
 from difftuning.workflows.recipe import Recipe, load
+from difftuning.workflows.study_settings import methods, settings
 
 RUNS = [study for study in KINDS.values() if not any(cell.stream for cell in study.cells)]
 STUDIES = pytest.mark.parametrize("study", RUNS, ids=lambda study: study.name)
@@ -38,6 +41,30 @@ def test_a_method_with_a_setting_means_one_recipe_but_for_target_and_seed(study:
         plain = recipe.model_copy(update={"seed": 0, "data": recipe.data.model_copy(update={"target": ""})})
         meant.setdefault(f"{cell.method} {dict(cell.setting)}", set()).add(plain.model_dump_json())
     assert all(len(found) == 1 for found in meant.values())
+
+
+@STUDIES
+def test_the_page_tells_enough_to_make_its_runs(study: Study) -> None:
+    told, parts = dict(settings(study)), {name: re.findall("`(.+?)`", text) for name, text in methods(study)}
+    alike = [f"{key}={value}" for key, value in told.items() if ", " not in value or value.startswith("{")]
+    plain = [cell for cell in study.cells if not cell.advised]
+    for cell, recipe in zip(plain, recipes(study), strict=True):
+        assert set(parts[cell.method]) <= {*cell.overrides, *parts[cell.method][-1:]}
+        if not cell.setting:
+            place = [f"data.target={recipe.data.target}", f"seed={cell.seed}"]
+            assert load(study.recipe, [*alike, *parts[cell.method], *place]) == recipe
+        values = recipe.model_dump(mode="json")
+        for key, value in told.items():
+            here = reduce(lambda section, name: section[name], key.split("."), values)
+            # What a recipe leaves to the machine is decided when it is loaded.
+            assert value == "auto" or here in parse_yaml(f"[{value}]", key)
+
+
+def test_the_page_of_streams_tells_what_their_phases_have() -> None:
+    told, parts = dict(settings(KINDS["continual"])), dict(methods(KINDS["continual"]))
+    assert told["training.steps"] == "500, 1000"
+    assert parts["joint"] == "`method.kind=joint` `coefficients.psi={kind: adaptive}`"
+    assert parts["adaptive under classes"] == "`coefficients.psi={kind: adaptive}`"
 
 
 @STUDIES

@@ -73,7 +73,20 @@ def test_the_page_draws_the_curves_with_their_moments(tmp_path: Path) -> None:
         *rows("diff-tuning", "convergence", (1000, 600)),
     )
     page = StudyPage(
-        "s", "Control", "The paper (Fig. 4): Earlier.", "control", ("convergence",), False, True, "", measured, 2, 2
+        name="s",
+        title="Control",
+        asked="The paper (Fig. 4): Earlier.",
+        down="control",
+        metrics=("convergence",),
+        curves=False,
+        leaps=True,
+        pictures="",
+        recipe="studies/control",
+        settings=(),
+        methods=(),
+        rows=measured,
+        finished=2,
+        cells=2,
     )
     page.write(tmp_path / "s.md")
     text = (tmp_path / "s.md").read_text()

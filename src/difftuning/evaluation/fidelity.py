@@ -21,13 +21,12 @@ from torch import Tensor
 from difftuning.data.cache import cache_folder
 from difftuning.errors import DataError
 from difftuning.evaluation.features import FeatureNetwork, cached, extract
+from difftuning.results import INNOCENT
 
 NEIGHBOURS = 3
 """k of the manifold estimate (Kynkaanniemi et al. 2019, section 3)."""
 FEW = 2048
 """Below this many images a Frechet distance over a thousand features is mostly bias; say so beside it."""
-INNOCENT = 0.05
-"""The share of held-out real images that `memorised` would call copies."""
 BLOCK = 2**23
 """Pairs of images in one block: 64 MiB of float64."""
 

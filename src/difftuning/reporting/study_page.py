@@ -48,6 +48,9 @@ class StudyPage:
         curves: draw error and distance while training instead.
         leaps: draw the control consistency while training instead, with the moment of its leap.
         pictures: what the pictures of its runs show, in a sentence.
+        recipe: the shipped one that its runs change.
+        settings: (key of the recipe, its values in the runs).
+        methods: (method, what it changes in the recipe).
         rows: measured numbers.
         finished: how many cells they come from.
         cells: of so many that are planned.
@@ -61,6 +64,9 @@ class StudyPage:
     curves: bool
     leaps: bool
     pictures: str
+    recipe: str
+    settings: tuple[tuple[str, str], ...]
+    methods: tuple[tuple[str, str], ...]
     rows: tuple[Row, ...]
     finished: int
     cells: int
@@ -92,9 +98,10 @@ class StudyPage:
                     where = f", {target}" if target else ""
                     parts += [f"## {heading(rows, metric)}{where}", table.markdown().rstrip()]
         parts += self._pictures(folder)
+        parts += self._made()
         parts.append(
-            "Mean ± standard deviation over seeds; the better mean has a star, and a judgement stands where all seeds agree; of "
-            "one seed it only tells the direction. "
+            "Mean ± standard deviation over seeds; a star marks the best mean over the seeds that all methods of a line have, and a "
+            "judgement stands where all seeds agree; of one seed it only tells the direction. "
             f"The numbers are those of `{self.name}.json`, written by `difftuning study {self.name}`."
         )
         return "\n\n".join(parts) + "\n"
@@ -111,6 +118,16 @@ class StudyPage:
             lines = tuple((line, f"![{target}, {line}]({name})") for line, name in names.items())
             parts += [f"## Pictures, {target}", self.pictures, TextTable(("", ""), lines, prose=True).markdown()]
         return [part.rstrip() for part in parts]
+
+    def _made(self) -> list[str]:
+        """What its runs have in common, what sets its methods apart."""
+        return [
+            "## How it was run",
+            f"By the recipe `{self.recipe}`. These values of it, or of what changes it, matter most; several stand for those of "
+            "several runs.",
+            TextTable(("key", "values in the runs"), self.settings, prose=True).markdown().rstrip(),
+            TextTable(("method", "its part of the recipe"), self.methods, prose=True).markdown().rstrip(),
+        ]
 
     def _by_table(self) -> dict[str, list[Row]]:
         """The rows of each table: all in one where its lines are targets, else one table a target."""

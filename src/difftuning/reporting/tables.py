@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from difftuning.reporting.text_table import TextTable
-from difftuning.results import BEST, SWAP, Row
+from difftuning.results import BEST, INNOCENT, SWAP, Row
 
 LOWER_IS_BETTER = {
     "heldout": True,
@@ -35,7 +35,7 @@ LABELS = {
     "kid_best": "lowest KID while training",
     "precision": "precision",
     "recall": "recall",
-    "memorised": "memorised share",
+    "memorised": "memorised share, of real images 0.05",
     "forgetting": "forgetting: rise of the held-out error of earlier phases",
     "forward_transfer": "forward transfer: change of the held-out error before a phase",
     "convergence": "steps to sudden convergence",
@@ -46,6 +46,8 @@ LABELS = {
     "drift_per_parameter": "weight drift by parameter",
     "drift_fisher": "weight drift, Fisher-weighted on the bank",
 }
+
+MEMORISED = "memorised"
 
 DISTANCES = ("frechet", "fid", "kid")
 """Metrics that mean nothing without the name of their feature network."""
@@ -168,7 +170,7 @@ def pivot(
             continue
         lower = lower_is_better(metric)
         # The pretrained model is where both started, not a competitor.
-        competing = {name: found for name, found in values.items() if name != "pretrained"}
+        competing = {name: _counted(metric, found) for name, found in values.items() if name != "pretrained"}
         best = set() if lower is None else _best(competing, lower)
         uneven = len({frozenset(found) for found in competing.values()}) > 1
         cells = tuple(
@@ -187,6 +189,7 @@ def pivot(
         name = label(metric) + arrow + (f" ({network})" if network else "")
         share = gain(rows, metric, method, baseline)
         ours, theirs = _paired(rows, metric, method, baseline)
+        ours, theirs = _counted(metric, ours), _counted(metric, theirs)
         judgement = _judged(ours, theirs, lower) if lower is not None and ours and theirs else ""
         lines.append(Line(metric, name, cells, None if share is None else -100 * share, judgement))
     return Table(methods, tuple(lines), f"{method} against {baseline}")
@@ -201,6 +204,7 @@ def gain(rows: Sequence[Row], metric: str, method: str, baseline: str) -> float 
     ours, theirs = _paired(rows, metric, method, baseline)
     if not ours or not theirs:
         return None
+    ours, theirs = _counted(metric, ours), _counted(metric, theirs)
     base = statistics.fmean(theirs.values())
     return (base - statistics.fmean(ours.values())) / base if base > 0 else None
 
@@ -216,7 +220,7 @@ def verdict(rows: Sequence[Row], method: str = "diff-tuning", baseline: str = "f
         if ours and theirs:
             mean, base = statistics.fmean(ours.values()), statistics.fmean(theirs.values())
             said = f"{LABELS.get(metric, metric)} ({mean:.4g} against {base:.4g})"
-            groups[_judged(ours, theirs, lower)].append(said)
+            groups[_judged(_counted(metric, ours), _counted(metric, theirs), lower)].append(said)
     words = {
         "better": "better in",
         "worse": "worse in",
@@ -254,6 +258,11 @@ def _paired(rows: Sequence[Row], metric: str, method: str, baseline: str) -> tup
     if common := ours.keys() & theirs.keys():
         ours, theirs = ({seed: values[seed] for seed in sorted(common)} for values in (ours, theirs))
     return ours, theirs
+
+
+def _counted(metric: str, values: Mapping[int, float]) -> dict[int, float]:
+    """What is compared of the values by seed: of memorised shares what real images have too is no fault, and less no merit."""
+    return {seed: max(value, INNOCENT) if metric == MEMORISED else value for seed, value in values.items()}
 
 
 def _best(values: Mapping[str, Mapping[int, float]], lower: bool) -> set[str]:

@@ -14,6 +14,7 @@ from difftuning.results import Row, read_rows
 from difftuning.studies.base import Study
 from difftuning.workflows import recipe
 from difftuning.workflows.study_rows import KnownRows
+from difftuning.workflows.study_settings import methods, settings
 
 
 def take(known: KnownRows, one: Study, keys: Sequence[str], found: list[list[Row] | None]) -> None:
@@ -41,6 +42,9 @@ def page_of(one: Study, rows: Sequence[Row], done: int) -> StudyPage:
         curves=one.curves,
         leaps=one.leaps,
         pictures=one.pictures,
+        recipe=one.recipe,
+        settings=settings(one),
+        methods=methods(one),
         rows=tuple(rows),
         finished=done,
         cells=len(one.cells),
