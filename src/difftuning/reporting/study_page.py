@@ -100,8 +100,8 @@ class StudyPage:
         parts += self._pictures(folder)
         parts += self._made()
         parts.append(
-            "Mean ± standard deviation over seeds; a star marks the best mean over the seeds that all methods of a line have, and a "
-            "judgement stands where all seeds agree; of one seed it only tells the direction. "
+            "Mean ± standard deviation over seeds; a star marks the best mean over the seeds that all methods of a line have, and "
+            "a judgement stands where all seeds agree; of one seed it only tells the direction. "
             f"The numbers are those of `{self.name}.json`, written by `difftuning study {self.name}`."
         )
         return "\n\n".join(parts) + "\n"

@@ -38,7 +38,7 @@ LABELS = {
     "memorised": "memorised share, of real images 0.05",
     "forgetting": "forgetting: rise of the held-out error of earlier phases",
     "forward_transfer": "forward transfer: change of the held-out error before a phase",
-    "convergence": "steps to sudden convergence",
+    "convergence": "steps until the map is obeyed",
     "convergence_reached": "whether it begins to obey at all; where not, its step is the last one, and too early",
     "convergence_sudden": "whether the standard curve leaps (1) or climbs slowly (0)",
     "consistency": "control consistency",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difftuning.studies.axes import DIFF_TUNING, METHODS, MICRO, cells
 from difftuning.studies.base import Study
-from difftuning.studies.claims import ahead
+from difftuning.studies.claims import ahead, ahead_at_best, ahead_of_itself
 
 SIZES = (50, 250, 1_250, 5_000)
 """1 %, 5 %, 25 % and all of the bank of the other studies; beside it, as many images that the source model was trained on."""
@@ -14,7 +14,7 @@ STUDY = Study(
     name="memory",
     title="The size of the bank",
     source="Fig. 6d",
-    claim="More samples in the bank are better, and the smallest bank is better than none. Real images of the source are worse.",
+    claim="Even the smallest bank is better than none. Real images of the source are worse than drawn ones.",
     recipe=MICRO,
     cells=(
         *cells(["pacs-photo"], {"finetune": METHODS["finetune"]}, {"0": ()}, "bank"),
@@ -29,5 +29,11 @@ STUDY = Study(
         ),
     ),
     down="bank",
-    claims=(ahead("heldout", DIFF_TUNING, REAL),),
+    claims=(
+        ahead_at_best("heldout"),
+        ahead_at_best("frechet"),
+        ahead_of_itself("frechet", "bank", SIZES[-1], SIZES[0], DIFF_TUNING),
+        ahead("heldout", DIFF_TUNING, REAL),
+        ahead("frechet", DIFF_TUNING, REAL),
+    ),
 )

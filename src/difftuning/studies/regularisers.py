@@ -48,7 +48,8 @@ STUDY = Study(
     name="regularisers",
     title="Other ways to stay near the source",
     source="",
-    claim="Is Diff-Tuning ahead of the usual regularisers, each at its best strength?",
+    claim="Is Diff-Tuning ahead of the usual regularisers, each at the strength that is best for a target and a measure? That is "
+    "chosen on the images that judge, which favours them.",
     recipe=MICRO,
     cells=cells(
         TUNING_TARGETS,

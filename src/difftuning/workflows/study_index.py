@@ -12,6 +12,7 @@ from difftuning.results import read_rows
 from difftuning.studies import KINDS
 from difftuning.studies.axes import ADAPTIVE, DIFF_TUNING, FINETUNE, MEASURED, MEASURED_RETENTION, RETENTION
 from difftuning.studies.base import Study
+from difftuning.studies.continual import ADAPTIVE_STREAM, JOINT
 
 UNTESTED = "not tested"
 VERDICTS = {True: "agrees", False: "disagrees", None: "undecided"}
@@ -22,15 +23,21 @@ RULE = (
     "the bound; of so many claims some agree by chance. *Nowhere behind* is judged by the worst of the means alone. Written by "
     "`difftuning study` from the result rows."
 )
+COUNTED = (
+    "The page of a study tells what each of its methods changes in the recipe. Where not all settings were run with all methods, as "
+    "in the map, the means of two methods are over different runs."
+)
 NAMES = {
     FINETUNE: "standard fine-tuning",
-    DIFF_TUNING: "the paper's method: psi = u, xi = 1 - u",
+    DIFF_TUNING: "the paper's method: psi = u, xi = 1 - u; in the study of families psi = u^0.3",
     RETENTION: "psi = 1, xi = 1 - u: retention beside the whole weight of the target, of the paper's ablations",
     ADAPTIVE: "the default of this library: as `retention only`, but by what the training itself has measured so far",
     MEASURED: "psi as a probe advises, which trains first; half of the bank under the target's classes",
     MEASURED_RETENTION: "xi = 1 - the psi that a probe advises, beside the whole weight of the target",
+    ADAPTIVE_STREAM: "the default of streams: adaptive, and the current model draws the bank anew before each domain",
+    JOINT: "all domains of a stream at once, which a stream can hardly be ahead of",
 }
-"""What the methods of most studies are."""
+"""What the methods of most studies are; the page of each study tells what all of its methods change in the recipe."""
 OURS = "ours"
 """Where a study that the paper does not have comes from."""
 
@@ -109,9 +116,9 @@ def write_index(results: Path, pages: Path, quick: bool = False) -> Path:
     )
     text = "\n".join(
         [
-            f"# Results\n\n{_said(counts)}. Of those about the paper's own method, {_said(paper)}. {RULE}\n",
+            f"# Results\n\n{_said(counts)}. Of those about `{DIFF_TUNING}`, {_said(paper)}. {RULE}\n",
             TextTable(("method", "what it is"), tuple(NAMES.items()), prose=True).markdown(),
-            "Claims by verdict: about the paper's method + about others.\n",
+            f"Claims by verdict: about `{DIFF_TUNING}` + about others. {COUNTED}\n",
             overview.markdown(),
             *(one.section() for one in found if one.lines),
         ]
