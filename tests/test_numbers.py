@@ -171,10 +171,119 @@ def test_what_retention_costs_and_brings_on_the_map() -> None:
         both = [changes(method, metric) for metric in METRICS_OF_MAP]
         text = words.format(*(max(0.0, *one) for one in both), *(-min(one) for one in both))
         assert text in " ".join(told.split()), text
+
+
+def means(study: str, *metrics: str) -> dict[tuple[str, ...], float]:
+    """The mean over seeds by (target, method, metric, values of the setting)."""
+    found: dict[tuple[str, ...], list[float]] = {}
+    for row in read_rows(RESULTS / f"{study}.json"):
+        if row.metric in metrics:
+            found.setdefault((row.target, row.method, row.metric, *map(str, row.setting.values())), []).append(
+                row.value
+            )
+    return {key: fmean(values) for key, values in found.items()}
+
+
+WORDS = " ".join(README.split())
+"""The README without the ends of its lines."""
+
+
+def test_where_beside_the_whole_target_is_behind() -> None:
+    made = runpy.run_path(str(ROOT / "docs/make_gain.py"))
+    rows = read_rows(RESULTS / "targets.json")
+    far = [
+        100 * fmean(made["changes"](made["values"](rows, metric), "retention only", made["FAR"], made["ZERO"]))
+        for metric in ("frechet", "kid")
+    ]
+    assert f"both distances, which rise by {far[0]:.1f} % and {far[1]:.1f} % on icons and clothes" in WORDS
+
+
+def test_what_it_is_to_stop_early() -> None:
+    rows = read_rows(RESULTS / "targets.json")
+    value = {(row.target, row.seed, row.method, row.metric): row.value for row in rows}
+    places = {(row.target, row.seed) for row in rows}
+    above = [value[*at, "adaptive", "heldout"] / value[*at, "finetune", "heldout_best"] - 1 for at in places]
+    assert f"which is {100 * fmean(above):.1f} % above it in the mean" in WORDS
+    distance = means("map", "frechet")
+    early, late = (
+        [
+            round(distance[target, method, "frechet", f"10 a class, {steps} steps"])
+            for target in ("pacs-photo", "pacs-cartoon", "openmoji")
+        ]
+        for method, steps in (("finetune", 500), ("adaptive", 2000))
+    )
+    assert f"is {early[0]} on photographs, {early[1]} on cartoons and {early[2]} on OpenMoji" in WORDS
+    assert f"that of the default after 2,000 is {late[0]}, {late[1]} and {late[2]}" in WORDS
+
+
+def test_what_guidance_brings() -> None:
     best = ahead_at_best("frechet", "retention only").check(read_rows(RESULTS / "guidance.json"))
     assert best is not None
-    by = README.partition("Frechet distance by ")[2].partition(" %")[0]
+    by = WORDS.partition("retention beside the whole target is then ")[2].partition(" %")[0]
     assert best.number.startswith(f"\N{MINUS SIGN}{by}%")
+    found = means("guidance", "frechet")
+    lowest = min((key for key in found if key[0] == "openmoji"), key=lambda key: found[key])
+    assert lowest[1] == "finetune + domain guidance"
+
+
+def test_how_the_default_stands_to_other_ways_to_stay_near() -> None:
+    found = means("regularisers", "heldout", "frechet")
+    for target in ("pacs-photo", "openmoji"):
+        for kind in ("L2-SP", "EWC"):
+            best = {
+                metric: min(
+                    value for key, value in found.items() if (key[0], key[2]) == (target, metric) and kind in key[1]
+                )
+                for metric in ("heldout", "frechet")
+            }
+            assert best["heldout"] < found[target, "adaptive", "heldout"]
+            assert best["frechet"] > found[target, "adaptive", "frechet"]
+    prior, own = (
+        [found["pacs-photo", method, metric] for metric in ("frechet", "heldout")]
+        for method in ("prior preservation", "adaptive")
+    )
+    distance, error = (100 * (one / other - 1) for one, other in zip(prior, own, strict=True))
+    assert (
+        f"{distance:.1f} % behind it in Frechet distance on photographs and {-error:.1f} % ahead in the error" in WORDS
+    )
+
+
+def test_what_twice_as_many_steps_do() -> None:
+    found = means("convergence", "frechet", "kid")
+    ahead_by, behind_by = (
+        100 * (found["openmoji", "adaptive", metric] / found["openmoji", "finetune", metric] - 1)
+        for metric in ("frechet", "kid")
+    )
+    assert f"the default is {-ahead_by:.1f} % ahead in Frechet distance and {behind_by:.1f} % behind in KID" in WORDS
+    rows = [row for row in read_rows(RESULTS / "convergence.json") if row.method == "finetune"]
+    for target, lowest in (("pacs-photo", 1500), ("openmoji", 4000)):
+        for metric in ("frechet_curve", "kid_curve"):
+            curve = [row for row in rows if (row.target, row.metric) == (target, metric)]
+            assert min(curve, key=lambda row: row.value).step == lowest
+
+
+def test_what_is_told_of_streams_and_of_control() -> None:
+    found = means("continual", "frechet", "forgetting", "memorised")
+    before, after = (
+        {
+            metric: [found[stream, method, metric] for stream in STREAMS]
+            for metric in ("frechet", "forgetting", "memorised")
+        }
+        for method in (FINETUNE, ADAPTIVE_STREAM)
+    )
+    less = [100 * (1 - new / old) for new, old in zip(after["frechet"], before["frechet"], strict=True)]
+    assert f"on four streams of four (by {min(less):.1f} to {max(less):.1f} %)" in WORDS
+    assert all(new <= old / 4 for new, old in zip(after["forgetting"], before["forgetting"], strict=True))
+    assert sum(new > old for new, old in zip(after["memorised"], before["memorised"], strict=True)) == 3
+    checked = {claim.text: claim.check(read_rows(RESULTS / "control.json")) for claim in KINDS["control"].claims}
+    error = checked["diff-tuning is ahead of finetune in: held-out error, target"]
+    steps = checked["diff-tuning is ahead of finetune in: steps until the map is obeyed"]
+    assert error is not None
+    assert steps is not None
+    told = [one.number.partition("%")[0].removeprefix("+") for one in (error, steps)]
+    assert (
+        f"cost {told[0]} % in the error with five kinds of maps, and obeying the map began {told[1]} % later" in WORDS
+    )
 
 
 def test_what_the_last_tenth_given_back_does() -> None:

@@ -24,8 +24,8 @@ RULE = (
     "`difftuning study` from the result rows."
 )
 COUNTED = (
-    "The page of a study tells what each of its methods changes in the recipe. Where not all settings were run with all methods, as "
-    "in the map, the means of two methods are over different runs."
+    "The page of a study tells what each of its methods changes in the recipe. Where not all settings were run with all methods, "
+    "as in the map, the means of two methods are over different runs."
 )
 NAMES = {
     FINETUNE: "standard fine-tuning",
