@@ -13,6 +13,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from difftuning.backbones.solvers import SOLVERS, make_scheduler
 from difftuning.errors import ConfigError
 from difftuning.noise.process import VariancePreserving, from_scheduler_config
+from difftuning.sampling.loop import trajectory
 
 CONFIGS: list[dict[str, Any]] = [
     {"_class_name": "DDPMScheduler"},
@@ -88,10 +89,29 @@ def test_flux_gets_the_levels_of_its_pipeline() -> None:
     torch.testing.assert_close(scheduler.sigmas, torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0]))
 
 
-def test_ddim_gets_a_grid_that_its_steps_follow() -> None:
-    scheduler = make_scheduler("ddim", dict(DDIMScheduler(timestep_spacing="linspace").config))
-    scheduler.set_timesteps(10)
-    assert scheduler.timesteps.diff().unique().tolist() == [-100]
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize("steps", [1, 10, 16, 64, 350, 1000])
+def test_ddim_steps_to_the_next_timestep_of_its_grid(spacing: str, steps: int) -> None:
+    config = dict(DDIMScheduler(timestep_spacing=spacing).config)
+    scheduler = make_scheduler("ddim", config)
+    scheduler.set_timesteps(steps)
+    alphas = [*scheduler.alphas_cumprod[scheduler.timesteps], scheduler.final_alpha_cumprod]
+    x0, noise = torch.full((1, 1, 1, 1), 0.3), torch.full((1, 1, 1, 1), -0.7)
+    for timestep, at, after in zip(scheduler.timesteps, alphas[:-1], alphas[1:], strict=True):
+        x = scheduler.step(noise, timestep, at.sqrt() * x0 + (1 - at).sqrt() * noise, return_dict=False)[0]
+        torch.testing.assert_close(x, after.sqrt() * x0 + (1 - after).sqrt() * noise, atol=1e-5, rtol=1e-4)
+
+
+def test_steps_of_which_rounding_makes_more_are_refused() -> None:
+    config = {"_class_name": "DDPMScheduler"}
+    process = from_scheduler_config(config)
+    for name in ("ddim", "ddpm", "dpm++", "unipc"):
+        scheduler = make_scheduler(name, config, "trailing")
+        with pytest.raises(
+            ConfigError, match="cannot sample in 61 steps of spacing=trailing, of which rounding makes 62"
+        ):
+            trajectory(process, scheduler, 61)
+        assert len(trajectory(process, scheduler, 62).timesteps) == 62
 
 
 @pytest.mark.parametrize("name", ["ddpm", "ddim", "dpm++", "unipc", "euler", "heun"])
@@ -109,9 +129,8 @@ def test_trailing_steps_start_where_all_is_noise(name: str) -> None:
 
 def test_a_spacing_that_a_solver_cannot_have_is_refused() -> None:
     table = {"_class_name": "DDPMScheduler"}
-    for name, spacing in (("ddim", "linspace"), ("dpm++lu", "trailing")):
-        with pytest.raises(ConfigError, match=r"cannot take spacing=\w+; set it to null, or choose"):
-            make_scheduler(name, table, spacing)
+    with pytest.raises(ConfigError, match="cannot take spacing=trailing; set it to null, or choose"):
+        make_scheduler("dpm++lu", table, "trailing")
     with pytest.raises(ConfigError, match="not for StraightFlow; set it to null"):
         make_scheduler("euler", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, "trailing")
 

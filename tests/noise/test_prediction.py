@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -81,8 +82,9 @@ def test_velocity_is_that_of_diffusers() -> None:
     torch.testing.assert_close(KINDS["v_prediction"].target(process, x0, noise, t.float()), expected, rtol=0, atol=1e-6)
 
 
-def test_edm_is_the_preconditioning_of_diffusers() -> None:
-    scheduler = EDMEulerScheduler(sigma_data=0.7)
+@pytest.mark.parametrize("answer", ["epsilon", "v_prediction"])
+def test_edm_is_the_preconditioning_of_diffusers(answer: Any) -> None:
+    scheduler = EDMEulerScheduler(sigma_data=0.7, prediction_type=answer)
     config = json.loads(scheduler.to_json_string())
     process = process_from(config)
     sigma = torch.tensor([0.002, 0.1, 0.5, 3.0, 80.0])
@@ -99,6 +101,8 @@ def test_the_row_follows_from_the_scheduler() -> None:
     assert from_scheduler_config({"prediction_type": "v_prediction"}, vp).name == "v_prediction"
     assert from_scheduler_config({}, flow).name == "flow_prediction"
     assert from_scheduler_config({}, edm).name == "edm"
+    with pytest.raises(ModelError, match="'sample' is not known of EDM"):
+        from_scheduler_config({"prediction_type": "sample"}, edm)
 
 
 def test_an_unknown_row_is_refused_with_the_nearest_known_one() -> None:

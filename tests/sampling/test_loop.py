@@ -86,6 +86,8 @@ def flow_errors(name: str, config: dict[str, Any], steps: int) -> tuple[float, f
         ("euler", EDM, 1),
         ("dpm++", EDM, 2),
         ("heun", EDM, 2),
+        ("dpm++", {**EDM, "prediction_type": "v_prediction"}, 2),
+        ("heun", {**EDM, "prediction_type": "v_prediction"}, 2),
     ],
 )
 def test_solvers_reach_the_exact_flow_at_their_order(name: str, config: dict[str, Any], order: int) -> None:

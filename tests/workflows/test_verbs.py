@@ -19,6 +19,7 @@ from difftuning.backbones.loading import load as load_model
 from difftuning.bank.read import Bank
 from difftuning.data.target import Target, open_target
 from difftuning.errors import BankError, CheckpointError, ConfigError, DataError, DifftuningError
+from difftuning.evaluation.features import EfficientNetLite0
 from difftuning.json_files import MetricsLog
 from difftuning.results import Row
 from difftuning.training.checkpoints import Checkpoints, read, tensors_digest
@@ -35,6 +36,16 @@ from difftuning.workflows.report import report
 from difftuning.workflows.runs import open_run
 from difftuning.workflows.sample import sample
 from difftuning.workflows.train import check, train
+
+
+class Noted(Silent):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -89,14 +100,17 @@ def test_from_recipe_to_report(recipe_file: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "images") == before, "the input folder was written to"
 
 
+@pytest.mark.parametrize("distance", ["frechet", "fid"])
 def test_distances_while_training_end_in_the_one_of_the_run_and_change_nothing(
-    recipe_file: Path, tmp_path: Path
+    recipe_file: Path, tmp_path: Path, distance: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The weights of FID's own network are not here, so the name of the distance stands for it.
+    monkeypatch.setattr(EfficientNetLite0, "is_fid", distance == "fid")
     plain = train(load(str(recipe_file), [f"out={tmp_path / 'plain'}"]))
     told = train(load(str(recipe_file), [f"out={tmp_path / 'told'}", "evaluation.distance_every=5"]))
     assert told["weights_digest"] == plain["weights_digest"]
     rows = evaluate(tmp_path / "told")["rows"]
-    for metric in ("frechet", "kid"):
+    for metric in (distance, "kid"):
         curve = {row["step"]: row["value"] for row in rows if row["metric"] == f"{metric}_curve"}
         assert list(curve) == [0, 5, 10, 12]
         assert curve[12] == pytest.approx(next(row["value"] for row in rows if row["metric"] == metric), rel=1e-5)
@@ -106,6 +120,20 @@ def test_distances_while_training_end_in_the_one_of_the_run_and_change_nothing(
         assert lowest["n"] == load(str(recipe_file), []).evaluation.samples
     page = report([tmp_path / "told"], tmp_path / "page.html").read_text()
     assert "Each point draws its samples from the same seeds" in page
+
+
+def test_what_cannot_be_judged_is_refused_before_it_trains(recipe_file: Path, tmp_path: Path) -> None:
+    for file in sorted((tmp_path / "images").rglob("*.png"))[3:]:
+        file.unlink()
+    recipe, shown = load(str(recipe_file), ["training.steps=2"]), Noted()
+    with pytest.raises(DataError, match=r"1 image of .*images is held out, and distances need 2; set data\.heldout=2"):
+        train(recipe, judged=True)
+    assert not recipe.folder.exists()
+    train(recipe, shown)
+    assert any("set data.heldout=2" in line for line in shown.notes)
+    for verb in (evaluate, diagnose):
+        with pytest.raises(DataError, match=r"set data\.heldout=2"):
+            verb(recipe.folder)
 
 
 def test_training_again_changes_nothing(recipe_file: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ has them (Lu et al. 2022), where dpm++ takes those of the model's scheduler.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,27 @@ class EvenFlowMatchEuler(FlowMatchEulerDiscreteScheduler):
         super().set_timesteps(device=device, sigmas=sigmas)  # type: ignore[misc]
 
 
+class GridDDIM(DDIMScheduler):
+    """DDIM that steps to the next timestep of its grid; diffusers' own steps down by T // steps, away from a grid of T / steps."""
+
+    def step(self, model_output: Any, timestep: Any, *arguments: Any, **options: Any) -> Any:
+        """One step; see diffusers."""
+        own: Any = self
+        grid, steps = own.timesteps.tolist(), own.num_inference_steps
+        at = grid.index(int(timestep))
+        gap = grid[at] - (grid[at + 1] if at + 1 < len(grid) else -1)
+        # What the parent takes the gap from; a fraction, so that its floor division gives it back.
+        own.num_inference_steps = Fraction(own.config.num_train_timesteps, gap)
+        try:
+            return super().step(model_output, timestep, *arguments, **options)  # type: ignore[misc]
+        finally:
+            own.num_inference_steps = steps
+
+
 _CLASSES: dict[type[NoiseProcess], dict[str, Any]] = {
     VariancePreserving: {
         "ddpm": DDPMScheduler,
-        "ddim": DDIMScheduler,
+        "ddim": GridDDIM,
         "dpm++": DPMSolverMultistepScheduler,
         "dpm++lu": DPMSolverMultistepScheduler,
         "unipc": UniPCMultistepScheduler,
@@ -111,7 +129,7 @@ def make_scheduler(name: str, scheduler_config: Mapping[str, Any], spacing: Spac
             raise ConfigError(
                 f"spacing={spacing} is for models with a table of timesteps, not for {kind.__name__}; set it to null"
             )
-        if name == "dpm++lu" or (name, spacing) == ("ddim", "linspace"):
+        if name == "dpm++lu":
             raise ConfigError(f"solver {name!r} cannot take spacing={spacing}; set it to null, or choose 'dpm++'")
         kept["timestep_spacing"] = spacing
     made = EvenFlowMatchEuler if name == "euler" and scheduler_config.get(EVEN) else _CLASSES[kind][name]
@@ -146,7 +164,4 @@ def _overrides(name: str, kind: type[NoiseProcess], config: Mapping[str, Any]) -
             overrides["lambda_min_clipped"] = -5.1
     if name == "dpm++lu":
         overrides |= {"use_lu_lambdas": True, "use_karras_sigmas": False}
-    if name == "ddim" and config.get("timestep_spacing") == "linspace":
-        # DDIM steps down by T // steps whatever the spacing, so on this grid x and its timestep would drift apart.
-        overrides["timestep_spacing"] = "trailing"
     return overrides

@@ -96,13 +96,16 @@ def train(
 
         with redirect_stdout(sys.stderr):
             display = make_display(json or quiet, sys.stderr)
-            preflight(check(resolved, display), display)
+            preflight(check(resolved, display, judged=report), display)
         return
     if report:
         from difftuning.workflows.report import judge_and_report
 
         perform(
-            lambda display: {**work(resolved, display, profile), **judge_and_report(resolved.folder, display)},
+            lambda display: {
+                **work(resolved, display, profile, judged=True),
+                **judge_and_report(resolved.folder, display),
+            },
             json,
             quiet,
         )

@@ -57,11 +57,16 @@ class Prediction:
         return a * x0 + b * (x_t - alpha * x0) / sigma
 
 
-def edm_prediction(sigma_data: float = 0.5) -> Prediction:
-    """F of Karras et al. 2022 (Eq. 7): `D = c_skip x_t + c_out F`, solved for F."""
+def edm_prediction(sigma_data: float = 0.5, sign: int = 1) -> Prediction:
+    """F of Karras et al. 2022 (Eq. 7): `D = c_skip x_t + c_out F`, solved for F.
+
+    Args:
+        sigma_data: the standard deviation of the data.
+        sign: -1 for -F, which is what diffusers' EDM schedulers call "v_prediction".
+    """
 
     def row(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        norm = (sigma**2 + sigma_data**2).sqrt()
+        norm = sign * (sigma**2 + sigma_data**2).sqrt()
         return sigma / (sigma_data * norm), -sigma_data / norm * alpha
 
     return Prediction("edm", row)
@@ -76,6 +81,10 @@ KINDS: dict[str, Prediction] = {
 }
 
 
+EDM_SIGNS = {"epsilon": 1, "v_prediction": -1}
+"""The sign of F in the answer, by the `prediction_type` of diffusers' EDM schedulers."""
+
+
 def prediction(name: str) -> Prediction:
     """The parameterisation of this name.
 
@@ -88,9 +97,16 @@ def prediction(name: str) -> Prediction:
 
 
 def from_scheduler_config(config: Mapping[str, Any], process: NoiseProcess) -> Prediction:
-    """What a network trained with this diffusers scheduler config predicts."""
-    if isinstance(process, EDM):
-        return edm_prediction(process.sigma_data)
+    """What a network trained with this diffusers scheduler config predicts.
+
+    Raises:
+        ModelError: its prediction type is not known.
+    """
     if isinstance(process, StraightFlow):
         return KINDS["flow_prediction"]
-    return prediction(str(config.get("prediction_type", "epsilon")))
+    name = str(config.get("prediction_type", "epsilon"))
+    if isinstance(process, EDM):
+        if name not in EDM_SIGNS:
+            raise ModelError(f"prediction type {name!r} is not known of EDM{did_you_mean(name, EDM_SIGNS)}")
+        return edm_prediction(process.sigma_data, EDM_SIGNS[name])
+    return prediction(name)

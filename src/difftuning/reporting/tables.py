@@ -31,6 +31,7 @@ LABELS = {
     "frechet": "Frechet distance",
     "fid": "FID",
     "frechet_best": "lowest Frechet distance while training",
+    "fid_best": "lowest FID while training",
     "kid": "KID",
     "kid_best": "lowest KID while training",
     "precision": "precision",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from difftuning.noise.prediction import edm_prediction
+from difftuning.noise.prediction import from_scheduler_config
 from difftuning.noise.process import EDM
 
 
@@ -28,7 +28,7 @@ class EDMHeunScheduler:
         self.config = dict(config)
         known = {key: float(config[key]) for key in ("sigma_min", "sigma_max", "sigma_data") if key in config}
         self._process = EDM(**known)
-        self._prediction = edm_prediction(self._process.sigma_data)
+        self._prediction = from_scheduler_config(self.config, self._process)
         self._rho = float(config.get("rho", 7.0))
         self.init_noise_sigma = self._process.t_max
         self.set_timesteps(1)

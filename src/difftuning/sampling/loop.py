@@ -71,6 +71,25 @@ class State:
 Callback = Callable[[State], None]
 
 
+def trajectory(process: NoiseProcess, scheduler: Scheduler, steps: int) -> Scheduler:
+    """A copy of a scheduler that is ready to go so many steps.
+
+    Raises:
+        ConfigError: fewer than one step, more than the process has timesteps, or a number in which the solver would leave them.
+    """
+    most = process.steps if isinstance(process, VariancePreserving) else math.inf
+    if not 1 <= steps <= most:
+        raise ConfigError(f"cannot sample in {steps} steps; choose from 1 to {most}")
+    ready = copy.deepcopy(scheduler)
+    ready.set_timesteps(steps)
+    if isinstance(process, VariancePreserving) and bool((ready.timesteps < 0).any()):
+        # diffusers counts down in floating point, and for some numbers of trailing steps comes by one too far.
+        raise ConfigError(
+            f"cannot sample in {steps} steps of spacing=trailing, of which rounding makes {steps + 1}; take one more or less"
+        )
+    return ready
+
+
 def sample(
     denoiser: Denoiser,
     process: NoiseProcess,
@@ -98,13 +117,9 @@ def sample(
         (B, C, H, W) clean samples, in the dtype of `noise`.
 
     Raises:
-        ConfigError: fewer than one step, or more than the process has timesteps.
+        ConfigError: see `trajectory`.
     """
-    most = process.steps if isinstance(process, VariancePreserving) else math.inf
-    if not 1 <= steps <= most:
-        raise ConfigError(f"cannot sample in {steps} steps; choose from 1 to {most}")
-    scheduler = copy.deepcopy(scheduler)
-    scheduler.set_timesteps(steps)
+    scheduler = trajectory(process, scheduler, steps)
     # Euler and Heun on the variance-preserving process begin at sigma_max; flow schedulers begin at 1 without saying.
     x = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     return _run(denoiser, process, condition, State(0, x, scheduler, generators), callback)

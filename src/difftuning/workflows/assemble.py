@@ -30,6 +30,7 @@ from difftuning.json_files import MetricsLog
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.processes import present
 from difftuning.run_folder import RunFolder
+from difftuning.sampling.loop import trajectory
 from difftuning.training.checkpoints import Checkpoints
 from difftuning.training.prefetch import for_device
 from difftuning.training.streams import DrawnStreams
@@ -173,7 +174,7 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
     backbone = pretrained(recipe)
     chain = chain_of(recipe, backbone)
     for part in (recipe.bank, recipe.sampling):
-        make_scheduler(part.solver, backbone.scheduler_config, part.spacing)
+        trajectory(backbone.process, make_scheduler(part.solver, backbone.scheduler_config, part.spacing), part.steps)
     check_installed(recipe.trackers)
     feature_network(recipe.evaluation.network, recipe.evaluation.weights)
     build_tuner(recipe.tuner).attach(backbone.skeleton())

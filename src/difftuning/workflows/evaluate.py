@@ -17,6 +17,7 @@ from difftuning.data.latent_files import LatentFiles
 from difftuning.data.latents import LatentSet
 from difftuning.data.target import Target
 from difftuning.data.tensors import write_tensors
+from difftuning.errors import DataError
 from difftuning.evaluation import fidelity
 from difftuning.evaluation.control_consistency import MEASURES
 from difftuning.evaluation.features import FeatureNetwork, feature_network
@@ -42,8 +43,10 @@ SAMPLES = "evaluated.safetensors"
 """In the samples folder of a run: the images that were judged."""
 LAYER_DRIFT = "drift_of_layer"
 """The metric of rows whose setting names a layer."""
-CURVED = ("frechet", "kid")
+CURVED = ("frechet", "fid", "kid")
 """The distances that are measured while training, if any are."""
+LEAST = 2
+"""Images that a distance needs on each side."""
 PASS = 64
 """Images between two movements of the bar."""
 
@@ -131,6 +134,13 @@ def judged_on(recipe: Recipe, target: Target) -> Target:
     return replace(target, heldout=target.test)
 
 
+def too_few(target: Target) -> str | None:
+    """Why samples cannot be judged by the held-out images of a target, as `judged_on` has it; None where they can."""
+    if (count := len(target.heldout)) >= LEAST:
+        return None
+    return f"{count} image of {target.source.name} is held out, and distances need {LEAST}; set data.heldout={LEAST}"
+
+
 @dataclass
 class Judge:
     """Held-out and training images of a target, against which any samples are judged.
@@ -140,6 +150,9 @@ class Judge:
         target: the images, as `judged_on` has them.
         controls: their maps, which samples are drawn under; None where there are none.
         network: the feature network of the recipe.
+
+    Raises:
+        DataError: there are too few images to judge by.
     """
 
     recipe: Recipe
@@ -148,9 +161,11 @@ class Judge:
     network: FeatureNetwork = field(init=False)
 
     def __post_init__(self) -> None:
+        self.target = judged_on(self.recipe, self.target)
+        if (why := too_few(self.target)) is not None:
+            raise DataError(why)
         self.network = feature_network(self.recipe.evaluation.network, self.recipe.evaluation.weights)
         self.network.network.to(device_of(self.recipe.device))
-        self.target = judged_on(self.recipe, self.target)
 
     @cached_property
     def heldout(self) -> Reference:

@@ -160,7 +160,7 @@ def _history_data(
         steps=_by_step(grids),
         series={name: one.points("heldout") for name, one in series.items()},
         losses={name: one.points("loss") for name, one in series.items()},
-        distances={name: one.points("frechet") for name, one in series.items()},
+        distances={name: one.points("frechet") or one.points("fid") for name, one in series.items()},
         obedience=_obedience(histories, names),
         obeying=_by_step(obeying),
         by_obedience={name: sheets[max(sheets)] for name, one in shown.items() if (sheets := one.grids(BY_OBEDIENCE))},

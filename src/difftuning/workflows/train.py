@@ -12,7 +12,7 @@ from difftuning.checksums import write_sums
 from difftuning.config.loading import dump_recipe
 from difftuning.config.precision import SLOW, native_bf16
 from difftuning.config.provenance import provenance
-from difftuning.errors import ConfigError
+from difftuning.errors import ConfigError, DataError
 from difftuning.json_files import MetricsLog, write_json, write_text
 from difftuning.processes import alone, present
 from difftuning.reporting.images import image_grid
@@ -29,7 +29,7 @@ from difftuning.workflows.assemble import Assembly, Prepared, assemble, prepare
 from difftuning.workflows.controls import ControlledBank, UnderMaps
 from difftuning.workflows.display import Display, Silent, sparkline, total
 from difftuning.workflows.drawing import Conditions, draw_images, spread
-from difftuning.workflows.evaluate import CURVED, Judge
+from difftuning.workflows.evaluate import CURVED, Judge, judged_on, too_few
 from difftuning.workflows.heldout import adapting, bank_heldout, by_u, measurement, target_heldout
 from difftuning.workflows.recipe import Recipe
 
@@ -37,7 +37,9 @@ GRID = 32
 """Images of a sample grid."""
 
 
-def train(recipe: Recipe, display: Display | None = None, profile: bool = False) -> dict[str, Any]:
+def train(
+    recipe: Recipe, display: Display | None = None, profile: bool = False, judged: bool = False
+) -> dict[str, Any]:
     """Draw the bank where it is missing, train, and write the averaged model to `OUT/model`.
 
     Under a tuner, what it learned is in `OUT/tuner`, and `OUT/model` has it folded in, where that can be done.
@@ -46,6 +48,7 @@ def train(recipe: Recipe, display: Display | None = None, profile: bool = False)
         recipe: what to do.
         display: told how far it is.
         profile: time the parts of a step, and show where the time went; what is trained stays the same.
+        judged: the run is judged by distances afterwards, so a target that has too few images for them is refused.
 
     Returns:
         `run`, `step`, `heldout` (the last measured) and `best`, None where it was never measured, `seconds` in steps,
@@ -59,7 +62,7 @@ def train(recipe: Recipe, display: Display | None = None, profile: bool = False)
         Preempted: SIGTERM came while it trained; all is saved.
     """
     display = display or Silent()
-    prepared = check(recipe, display)
+    prepared = check(recipe, display, judged)
     with present().led(RunFolder(recipe.folder).alone()):
         return _run(prepared, display, profile)
 
@@ -106,8 +109,13 @@ def _run(prepared: Prepared, display: Display, profiled: bool) -> dict[str, Any]
     return {**found, "profile": [dict(zip(names, part, strict=True)) for part in parts]}
 
 
-def check(recipe: Recipe, display: Display | None = None) -> Prepared:
+def check(recipe: Recipe, display: Display | None = None, judged: bool = False) -> Prepared:
     """Find what is wrong with a recipe, and say how many images there are for what; nothing is written into the run folder.
+
+    Args:
+        recipe: what to do.
+        display: told what was found.
+        judged: the run is to be judged by distances.
 
     Raises:
         DifftuningError: something cannot be used.
@@ -118,6 +126,10 @@ def check(recipe: Recipe, display: Display | None = None) -> Prepared:
         display.note(line)
     if short := prepared.backbone.cut_short(prepared.target.class_names):
         display.note(f"{short} prompts are longer than what the text encoders read, which cut them")
+    if (why := too_few(judged_on(recipe, prepared.target))) is not None:
+        if judged or recipe.evaluation.distance_every:
+            raise DataError(why)
+        display.note(why)
     first = 2 * recipe.training.heldout_every
     if recipe.coefficients.psi.kind == "adaptive" and recipe.training.steps <= first:
         display.note(
@@ -170,7 +182,7 @@ def _hooks(run: Assembly) -> list[Hook]:
         def distances(step: int) -> dict[str, float]:
             images = judge.draw(backbone, run.rows, Silent())
             found = present().on_main(lambda: judge.distances(images, Silent()))
-            return {metric: found[metric] for metric in CURVED}
+            return {metric: value for metric, value in found.items() if metric in CURVED}
 
         hooks.append(Hook(every, distances, at_start=True))
     if (controls := run.controls) is not None and controls.config.measure_every:
