@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from difftuning.backbones.codec import IdentityCodec
 from difftuning.data.drifting import DriftConfig, Drifting
 from difftuning.data.sources import DataConfig, ImageSource, open_source
+from difftuning.data.target import open_target
 from difftuning.errors import ConfigError, DataError
 from difftuning.workflows.recipe import load
 
@@ -39,6 +43,23 @@ def test_spans_share_no_image_and_together_hold_all(folder: Path) -> None:
     found = [origin for part in parts for origin in part]
     assert sorted(found) == sorted(origins(open_source(DataConfig(target=str(folder)))))
     assert all(8 <= len(part) <= 32 for part in parts)
+
+
+def test_what_belongs_together_stays_together(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {"image": {"path": None, "bytes": file.read_bytes()}, "scene": f"scene {number % 5}"}
+        for number, file in enumerate(sorted(folder.rglob("*.png")))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "scenes.parquet")
+    config = DataConfig(
+        target=str(tmp_path / "scenes.parquet"), group_column="scene", drift=DriftConfig(hue=90, stop=0.5)
+    )
+    found = open_target(config, 4, IdentityCodec(), tmp_path / "cache")
+    held, trained = (
+        {found.source.group(index) for index in part.indices.tolist()} for part in (found.heldout, found.train)
+    )
+    assert len(held) == 1
+    assert held.isdisjoint(trained)
 
 
 def test_at_full_mix_classes_arrive_one_after_the_other(folder: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from difftuning.backbones.codec import IdentityCodec
 from difftuning.data.sources import DataConfig, FurtherSet
 from difftuning.data.target import Target, open_target
+from difftuning.errors import DataError
 
 
 @pytest.fixture
@@ -64,6 +65,30 @@ def test_a_set_that_is_only_measured_on_is_held_out_as_ever_and_never_trained_on
     assert measured.class_names == both.class_names
     assert len(measured.parts.train) == len(one.train)
     assert measured.train.get(torch.arange(2), torch.ones(2, dtype=torch.bool)).shape == one.train.latents[:2].shape
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (False, False)])
+def test_images_of_a_set_without_flips_stay_as_they_are(tmp_path: Path, first: bool, second: bool) -> None:
+    for place, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        for index in range(4):
+            image = Image.new("RGB", (4, 4), (60 * index, 0, 0))
+            image.putpixel((0, 0), (0, 255, 100 * place))
+            image.save(tmp_path / name / f"{index}.png")
+    also = (FurtherSet(target=str(tmp_path / "two"), flip=second),)
+    config = DataConfig(target=str(tmp_path / "one"), flip=first, also=also)
+    assert config.flips == {first, second}
+    train = opened(config, tmp_path).train
+    every = torch.arange(len(train))
+    plain = train.get(every, torch.zeros(len(train), dtype=torch.bool))
+    if not any(config.flips):
+        with pytest.raises(DataError, match="none were encoded"):
+            train.get(every, torch.ones(len(train), dtype=torch.bool))
+        return
+    mirrored = train.get(every, torch.ones(len(train), dtype=torch.bool))
+    for label in range(2):
+        here, flips = train.classes(every) == label, (first, second)[label]
+        assert torch.equal(mirrored[here], plain[here].flip(-1) if flips else plain[here])
 
 
 def test_a_prefix_keeps_classes_apart(sets: tuple[Path, Path], tmp_path: Path) -> None:

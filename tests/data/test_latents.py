@@ -41,6 +41,18 @@ def images(folder: Path, count: int = 6) -> Path:
     return folder
 
 
+def test_a_stray_file_takes_the_place_of_no_image(tmp_path: Path) -> None:
+    # Which part a file falls to is told by its content, so it falls to each of them in some of these.
+    for number in range(12):
+        folder = tmp_path / str(number)
+        images(folder, 5)
+        wanted = open_target(DataConfig(target=str(folder / "a")), 8, Pooling(), tmp_path / "cache")
+        (folder / "a/README.md").write_text(f"About these images, {number}")
+        found = open_target(DataConfig(target=str(folder / "a")), 8, Pooling(), tmp_path / "cache")
+        assert (found.train.keys, found.heldout.keys) == (wanted.train.keys, wanted.heldout.keys)
+        assert [one.origin for one in found.skipped] == ["README.md"]
+
+
 def encoded(folder: Path, codec: Pooling, cache: Path | None, size: int = 8) -> LatentSet:
     return encode(FolderSource(folder, 10_000), Transform(size), codec, cache)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,37 @@ def test_class_folders(tmp_path: Path) -> None:
     assert source.read(4).getpixel((0, 0)) == (5, 0, 250)
     assert [(one.origin, "class" in one.reason) for one in source.skipped] == [("notes.txt", True), ("empty", True)]
     assert listing(folder) == before
+
+
+def test_what_lies_behind_links_is_there_once_with_its_captions(tmp_path: Path) -> None:
+    there = class_folders(tmp_path / "there")
+    (there / "dog/deep/3.txt").write_text("a dog")
+    folder = tmp_path / "links"
+    (folder / "cat").mkdir(parents=True)
+    (folder / "cat/own.png").write_bytes(png(9))
+    (folder / "cat/more").symlink_to(there / "cat")
+    (folder / "cat/again").symlink_to(folder / "cat")  # without an end
+    (folder / "dog").symlink_to(there / "dog")
+    source = open_source(DataConfig(target=str(folder)))
+    assert source.class_names == ("cat", "dog")
+    labels = [source.label(index) for index in range(len(source))]
+    assert labels == [0, 0, 0, 1, 1, 1]
+    assert {source.key(index) for index in range(3)} == {hashlib.sha256(png(k)).hexdigest() for k in (1, 2, 9)}
+    assert [source.caption(index) for index in range(3, 6)] == ["a dog", None, None]
+
+
+def test_names_that_are_no_utf8_can_be_told(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path / "set")
+    for name in (b"caf\xe9", b"th\xe9"):
+        os.makedirs(os.path.join(folder, name))
+        for value in range(3):
+            Path(os.fsdecode(os.path.join(folder, name, b"\xe9%d.png" % value))).write_bytes(png(value + 5 * len(name)))
+    Path(os.fsdecode(os.path.join(folder, b"\xe9.md"))).write_text("beside")
+    source = open_source(DataConfig(target=str(tmp_path / "set")))
+    assert source.class_names == ("caf\\xe9", "th\\xe9")
+    assert source.origin(0) == "caf\\xe9/\\xe90.png"
+    assert source.read(0).size == (8, 8)
+    assert [one.origin for one in source.skipped] == ["\\xe9.md"]
 
 
 def test_a_flat_folder_is_one_class_of_its_name(tmp_path: Path) -> None:

@@ -65,5 +65,15 @@ def test_what_belongs_together_stays_together() -> None:
     assert {scenes[index] for index in parts.train}.isdisjoint(scenes[index] for index in parts.heldout)
     assert abs(len(parts.heldout) - 12) <= 3
     assert {LABELS[index] for index in parts.train} == set(LABELS)
-    with pytest.raises(DataError, match="too few to hold any out"):
+    with pytest.raises(DataError, match=r"1 group\(s\), too few to hold any out; .* images of two groups at least"):
         split(KEYS, [0] * 60, 0.3, None, seed=0, groups=["one scene"] * 60)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_large_groups_do_not_keep_others_from_being_held_out(seed: int) -> None:
+    # Ten times as many as are wanted: the smallest.
+    halves = ["large"] * 31 + ["small"] * 29
+    assert len(split(KEYS, [0] * 60, 0.05, None, seed, groups=halves).heldout) == 29
+    # One that holds most, among small ones.
+    scenes = ["large"] * 40 + [f"scene {index}" for index in range(20)]
+    assert len(split(KEYS, [0] * 60, 0.2, None, seed, groups=scenes).heldout) == 12

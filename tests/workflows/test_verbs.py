@@ -122,6 +122,18 @@ def test_distances_while_training_end_in_the_one_of_the_run_and_change_nothing(
     assert "Each point draws its samples from the same seeds" in page
 
 
+def test_names_that_are_no_utf8_come_to_the_end(recipe_file: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    (images / "dark").rename(images / os.fsdecode(b"f\xe9e"))
+    (images / os.fsdecode(b"\xe9.md")).write_text("beside")
+    recipe = load(str(recipe_file), ["training.steps=2"])
+    train(recipe, judged=True)
+    evaluate(recipe.folder)
+    report([recipe.folder], tmp_path / "page.html")
+    assert {"f\\xe9e", "light"} <= {*load_model(str(recipe.folder / "model")).labels.names}
+    assert (recipe.folder / "set-aside.txt").read_text().startswith("\\xe9.md\t")
+
+
 def test_what_cannot_be_judged_is_refused_before_it_trains(recipe_file: Path, tmp_path: Path) -> None:
     for file in sorted((tmp_path / "images").rglob("*.png"))[3:]:
         file.unlink()

@@ -51,6 +51,10 @@ def decode(data: bytes, origin: str, max_pixels: int) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow warns of large images, for which we have a limit of our own, and of damaged tags, which do not change pixels.
             warnings.simplefilter("ignore")
+            if Image.MAX_IMAGE_PIXELS is not None and Image.MAX_IMAGE_PIXELS < max_pixels:
+                Image.MAX_IMAGE_PIXELS = (
+                    max_pixels  # Pillow's own limit, which ours takes the place of where it is higher
+                )
             Image.init()  # all kinds that Pillow knows; a list of some does not find those that are not there yet
             image = Image.open(_Timed(data), formats=FORMATS)
             if image.width * image.height > max_pixels:
@@ -66,7 +70,7 @@ def decode(data: bytes, origin: str, max_pixels: int) -> Image.Image:
     except UnidentifiedImageError:
         raise DataError(f"{origin}: not an image of a kind that is read ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as reason:
-        raise DataError(f"{origin}: {reason}") from reason
+        raise DataError(f"{origin}: {reason}; raise data.max_pixels") from reason
     except Exception as reason:  # Pillow's decoders answer damaged data with a dozen kinds of exceptions
         raise DataError(f"{origin}: truncated or damaged ({reason})") from reason
 

@@ -53,7 +53,7 @@ class Drifting(ImageSource):
     def __init__(self, source: ImageSource, config: DriftConfig) -> None:
         self._source, self._config = source, config
         self.name = f"{source.name} from {config.start:g} to {config.stop:g}"
-        self.class_names, self.notes = source.class_names, source.notes
+        self.class_names, self.notes, self.grouped = source.class_names, source.notes, source.grouped
         self._there: list[tuple[int, float]] = []
         unread = []
         for index in range(len(source)):
@@ -117,3 +117,11 @@ class Drifting(ImageSource):
     def caption(self, index: int) -> str | None:
         """Its caption."""
         return self._source.caption(self._there[index][0])
+
+    def group(self, index: int) -> str:
+        """The name of its group."""
+        return self._source.group(self._there[index][0])
+
+    def in_column(self, column: str, index: int) -> bytes:
+        """Another picture of its row, as it is at moment 0."""
+        return self._source.in_column(column, self._there[index][0])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from difftuning.data.base import EncodedSource, Skipped
@@ -15,16 +16,36 @@ CAPTION_BYTES = 65_536
 """The longest caption: text encoders read some hundred words."""
 
 
+def printable(text: str) -> str:
+    """A name of a file, with bytes that are no UTF-8, such as those out of an old archive, in hexadecimal."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """The files below a folder but for those in hidden ones; linked folders are entered, each one once.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+
+    def refuse(reason: OSError) -> None:
+        raise DataError(f"the folder {reason.filename} cannot be read ({reason.strerror})") from reason
+
+    entered: set[tuple[int, int]] = set()
+    for place, inner, names in os.walk(folder, onerror=refuse, followlinks=True):
+        own = os.stat(place)
+        if (own.st_dev, own.st_ino) in entered:
+            inner.clear()
+            continue
+        entered.add((own.st_dev, own.st_ino))
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        yield from (Path(place, name) for name in names)
+
+
 def files_of(folder: Path, deep: bool) -> list[Path]:
     """The files of a folder in a fixed order; hidden ones, the file manager's own and captions of others are left out."""
-    found = folder.rglob("*") if deep else folder.iterdir()
-    kept = [
-        path
-        for path in found
-        if not path.is_dir()
-        and path.name.lower() not in _NOT_MEANT
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    found = walk(folder) if deep else (path for path in folder.iterdir() if not path.is_dir())
+    kept = [path for path in found if path.name.lower() not in _NOT_MEANT and not path.name.startswith(".")]
     return _without_captions(sorted(kept, key=lambda path: path.relative_to(folder).as_posix()))
 
 
@@ -48,10 +69,11 @@ class FileSource(EncodedSource):
     def __init__(
         self, folder: Path, class_names: Sequence[str], paths: list[Path], labels: list[int], max_pixels: int
     ) -> None:
-        self.name = str(folder)
-        self.class_names, self.labels, self.max_pixels = tuple(class_names), labels, max_pixels
+        self.name = printable(str(folder))
+        self.class_names, self.labels, self.max_pixels = tuple(map(printable, class_names)), labels, max_pixels
         self._folder, self._paths = folder, paths
-        texts = (path for path in folder.rglob("*") if path.suffix.lower() == CAPTION and not path.is_dir())
+        beside = (path for place in dict.fromkeys(path.parent for path in paths) for path in place.iterdir())
+        texts = (path for path in beside if path.suffix.lower() == CAPTION and not path.is_dir())
         self._captions = {path.with_suffix(""): path for path in texts}
 
     def encoded(self, index: int) -> bytes:
@@ -81,7 +103,7 @@ class FileSource(EncodedSource):
 
     def origin(self, index: int) -> str:
         """The path within the folder."""
-        return self._paths[index].relative_to(self._folder).as_posix()
+        return printable(self._paths[index].relative_to(self._folder).as_posix())
 
 
 class FolderSource(FileSource):
@@ -116,8 +138,10 @@ class FolderSource(FileSource):
             paths = [path for files in classes.values() for path in files]
             labels = [label for label, files in enumerate(classes.values()) for _ in files]
             reason = "lies beside the class folders, so it has no class"
-            empty = [Skipped(path.name, "an empty class folder") for path in folders if path.name not in classes]
-            self.skipped = (*(Skipped(path.name, reason) for path in beside), *empty)
+            empty = [
+                Skipped(printable(path.name), "an empty class folder") for path in folders if path.name not in classes
+            ]
+            self.skipped = (*(Skipped(printable(path.name), reason) for path in beside), *empty)
         else:
             names, paths, labels = (folder.resolve().name or "images",), beside, [0] * len(beside)
         if not paths:

@@ -113,10 +113,11 @@ class LatentSet:
         """
         names = together([part.class_names for part in parts])
         rows = [torch.tensor([names.index(name) for name in part.class_names]) for part in parts]
-        mirrored = [part.mirrored for part in parts if part.mirrored is not None]
+        # Images of a part that was encoded without flips stay as they are where those of another are mirrored.
+        mirrored = [part.latents if part.mirrored is None else part.mirrored for part in parts]
         return LatentSet(
             latents=torch.cat([part.latents for part in parts]),
-            mirrored=torch.cat(mirrored) if len(mirrored) == len(parts) else None,
+            mirrored=None if all(part.mirrored is None for part in parts) else torch.cat(mirrored),
             labels=torch.cat([row[part.labels] for row, part in zip(rows, parts, strict=True)]),
             class_names=names,
             indices=torch.cat([part.indices + start for part, start in zip(parts, starts, strict=True)]),
@@ -124,6 +125,18 @@ class LatentSet:
             skipped=[one for part in parts for one in part.skipped],
             report="; ".join(part.report for part in parts if part.report),
         )
+
+
+class NothingUsableError(DataError):
+    """No image of those that were asked for can be used.
+
+    Attributes:
+        skipped: all of them, and why.
+    """
+
+    def __init__(self, message: str, skipped: Sequence[Skipped]) -> None:
+        super().__init__(message)
+        self.skipped = tuple(skipped)
 
 
 def together(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
@@ -155,7 +168,7 @@ def encode(
         progress: told after each image how many are done.
 
     Raises:
-        DataError: no image at all can be used.
+        NothingUsableError: no image at all can be used.
     """
     context = hashlib.sha256(f"{codec.digest()}/{transform.spec}/flips={flips}/{CACHE_VERSION}".encode()).hexdigest()
     cache = TensorCache(None if cache_dir is None else cache_dir / "latents" / context[:32])
@@ -186,7 +199,7 @@ def encode(
     cache.flush()
     if not items:
         first = "; ".join(f"{one.origin}: {one.reason}" for one in skipped[:3])
-        raise DataError(f"{source.name} has no image that can be used ({first or 'it is empty'})")
+        raise NothingUsableError(f"{source.name} has no image that can be used ({first or 'it is empty'})", skipped)
     stacked = torch.stack(items)
     return LatentSet(
         latents=stacked[:, 0].contiguous(),

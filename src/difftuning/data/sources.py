@@ -76,6 +76,11 @@ class DataConfig(SetConfig):
     """Further sets to train on and be judged by besides, each with the keys of `data` and split by itself; a class of the same name
     is shared. One with `measure_only: true` is judged by, and not trained on. Null for none."""
 
+    @property
+    def flips(self) -> set[bool]:
+        """Whether images are mirrored in training, of each set that is trained on."""
+        return {self.flip, *(one.flip for one in self.also or () if not one.measure_only)}
+
 
 def is_streamed(config: DataConfig) -> bool:
     """Whether a set is read once from beginning to end: where it is asked for, and where nothing else is possible."""

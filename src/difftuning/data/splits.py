@@ -86,10 +86,13 @@ def split(
         for part, chosen in zip(parts, (rest[:stop], held, rest[stop:]), strict=True):
             part.extend(index for key in chosen for index in copies[key])
     if not parts[1]:
-        raise DataError(
-            f"{name} holds {len(copies)} distinct image(s) in {len(classes)} class(es), too few to hold any out; "
-            "a class with two images at least is needed"
+        found, needed = (
+            f"{name} holds {len(copies)} distinct image(s) in {len(classes)} class(es)",
+            "two images at least",
         )
+        if groups is not None:
+            found, needed = f"{found} and {len({*groups})} group(s)", "images of two groups at least"
+        raise DataError(f"{found}, too few to hold any out; a class with {needed} is needed")
     train, held_out, test = (tuple(sorted(part)) for part in parts)
     return Split(train, held_out, test)
 
@@ -97,18 +100,23 @@ def split(
 def _held_groups(groups: Mapping[str, Sequence[int]], wanted: int) -> set[str]:
     """The first groups whose images come nearest to so many, but none that would leave a class without any to train on.
 
+    Where each group alone is too many, it is the smallest.
+
     Args:
         groups: name -> the class of each of its images, in the order in which they are taken.
         wanted: images to hold out.
     """
     left = Counter(label for labels in groups.values() for label in labels)
+
+    def to_spare(labels: Sequence[int]) -> bool:
+        return all(left[label] > taken for label, taken in Counter(labels).items())
+
+    spare = [name for name, labels in groups.items() if to_spare(labels)]
     held: set[str] = set()
     count = 0
     for name, labels in groups.items():
-        if abs(count + len(labels) - wanted) >= abs(count - wanted):
-            break
-        if all(left[label] > taken for label, taken in Counter(labels).items()):
+        if abs(count + len(labels) - wanted) < abs(count - wanted) and to_spare(labels):
             left -= Counter(labels)
             held.add(name)
             count += len(labels)
-    return held
+    return held or set(sorted(spare, key=lambda name: len(groups[name]))[:1])

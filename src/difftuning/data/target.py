@@ -16,7 +16,7 @@ from difftuning.data.base import ImageSource, Skipped
 from difftuning.data.cache import cache_folder
 from difftuning.data.joined import Joined
 from difftuning.data.latent_files import LatentFiles
-from difftuning.data.latents import Encoder, LatentSet, encode
+from difftuning.data.latents import Encoder, LatentSet, NothingUsableError, encode
 from difftuning.data.prompted import Prompted
 from difftuning.data.sources import DataConfig, is_streamed, needs_all, open_source
 from difftuning.data.splits import Split, split
@@ -218,13 +218,18 @@ def open_target(
         chosen = (found.train, found.heldout, found.test)
         parts = Split(*(tuple(readable[kept[place]] for place in part) for part in chosen))
         total = len(parts.train) + len(parts.heldout)
-        train = encoded(parts.train, config.flip, 0, total)
-        heldout = encoded(parts.heldout, False, len(parts.train), total)
-        missing = {*parts.train, *parts.heldout} - {*train.indices.tolist(), *heldout.indices.tolist()}
-        if not missing or not parts.test:
+        made: list[LatentSet] = []
+        for part, flips, before in ((parts.train, config.flip, 0), (parts.heldout, False, len(parts.train))):
+            try:
+                made.append(encoded(part, flips, before, total))
+                unread += made[-1].skipped
+            except NothingUsableError as nothing:
+                unread += nothing.skipped
+        missing = {*parts.train, *parts.heldout}.difference(*(part.indices.tolist() for part in made))
+        if not missing:
+            train, heldout = made
             return Target(config, source, parts, train, heldout, tuple(unread), transform, prompted, encoded)
-        # A few-shot split has images to spare: the next ones take the places of those that turned out damaged.
-        unread += [*train.skipped, *heldout.skipped]
+        # The next ones take the places of those that turned out to be no images.
         damaged |= missing
 
 

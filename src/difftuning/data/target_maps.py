@@ -15,6 +15,7 @@ from difftuning.data.base import ImageSource, Skipped
 from difftuning.data.control_maps import ControlConfig, ControlMaps, annotated, as_png, is_blank, required_annotator
 from difftuning.data.controls import CHANNELS, normals
 from difftuning.data.decoding import decode
+from difftuning.data.folder import printable, walk
 from difftuning.data.transforms import Transform
 from difftuning.errors import DataError
 
@@ -75,8 +76,8 @@ class GivenMaps:
                 raise DataError(
                     f"control.folder {config.folder!r} is no folder; name the one with the maps of {source.name}"
                 )
-            files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
-            self._files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+            files = (path for path in sorted(walk(folder)) if path.is_file() and not path.name.startswith("."))
+            self._files = {printable(path.relative_to(folder).with_suffix("").as_posix()): path for path in files}
         elif config.column is not None:
             source.in_column(config.column, 0)
 

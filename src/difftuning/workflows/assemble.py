@@ -193,10 +193,15 @@ def target_of(recipe: Recipe, backbone: Backbone, display: Display | None = None
     """The images of a recipe as this model takes them, and their control maps where it is told of any.
 
     Raises:
+        ConfigError: of some sets images are mirrored and of others not, which their maps cannot be.
         DataError: there are no usable ones.
     """
     if recipe.control is not None:
         needs_all(recipe.data, "control")
+        if len(recipe.data.flips) > 1:
+            raise ConfigError(
+                "data.flip differs between the sets of data.also, and control maps are mirrored in all or none; give all the same"
+            )
     with late(display or Silent(), "encode the images") as progress:
         target = open_target(recipe.data, backbone.image_size, backbone.codec, None, progress, backbone.by_prompt)
     return (target, None) if recipe.control is None else with_controls(recipe.control, target)
@@ -220,7 +225,7 @@ def assemble(prepared: Prepared) -> Assembly:
         null_label=backbone.labels.null,
         default_label=backbone.default_label,
         label_dropout=recipe.training.label_dropout,
-        flip=recipe.data.flip,
+        flip=any(recipe.data.flips),
         bank=items,
         bank_order=Order(recipe.seed * 4 + BANK_STREAM, len(items)) if items is not None else None,
         retention_labels=recipe.training.retention_labels or 0.0,
