@@ -38,7 +38,8 @@ def test_a_run_of_every_format_is_read(number: int) -> None:
     assert last == run / STEP
     groups, state = read(last)
     assert (state["format"], state["step"]) == (number, 4)
-    assert state["recipe_digest"] == recipe.digest(), "a later version takes the run for another one"
+    digests = (recipe.digest(), recipe.by_content().digest())
+    assert state["recipe_digest"] in digests, "a later version takes the run for another one"
     assert Bank(run / "bank").digest == state["bank_digest"]
     assert verify(run / "bank").ok
     check_sums(run / "tuner", "")

@@ -301,6 +301,34 @@ def test_another_recipe_in_the_same_folder_is_refused(recipe_file: Path) -> None
         train(load(str(recipe_file), ["training.steps=3", "optim.lr=1e-2"]))
 
 
+@pytest.mark.parametrize("kind", ["timestep", "weight"])
+def test_a_batch_that_cannot_be_split_is_refused_before_it_trains(recipe_file: Path, kind: str) -> None:
+    recipe = load(
+        str(recipe_file), ["coefficients.psi.kind=adaptive", f"realisation.kind={kind}", "training.batch_size=1"]
+    )
+    with pytest.raises(ConfigError, match="a batch of 1 cannot be split"):
+        train(recipe)
+    assert not recipe.folder.exists()
+
+
+def test_a_run_goes_on_where_model_and_images_have_moved(recipe_file: Path, tmp_path: Path) -> None:
+    whole = train(load(str(recipe_file), [f"out={tmp_path / 'whole'}"]))
+    recipe = load(str(recipe_file), [])
+    bank.build(recipe)
+    assemble(prepare(recipe)).trainer.run(until=5)
+    for name in ("model", "images"):
+        (tmp_path / name).rename(tmp_path / f"moved-{name}")
+    places = [f"model={tmp_path / 'moved-model'}", f"data.target={tmp_path / 'moved-images'}"]
+    moved = load(str(recipe_file), places)
+    with pytest.raises(CheckpointError, match="another recipe digest"):
+        train(load(str(recipe_file), [*places, "data.flip=false"]))
+    assert train(moved)["weights_digest"] == whole["weights_digest"]
+    # Something else in the same place is told by its content.
+    next((tmp_path / "moved-images").rglob("*.png")).unlink()
+    with pytest.raises(CheckpointError, match="another data digest"):
+        train(moved)
+
+
 def test_what_cannot_be_read_is_listed_in_the_run_folder_and_replaced(recipe_file: Path, tmp_path: Path) -> None:
     overrides = ["training.steps=3", "data.per_class=2", "data.heldout=2"]
     target = assemble_target(recipe_file, overrides)

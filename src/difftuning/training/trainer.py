@@ -65,6 +65,7 @@ class Trainer:
         ema_config: the average's settings.
         seed: of everything random inside the network.
         identity: digests and names that go into each checkpoint and must agree on resume.
+        formerly: what earlier versions wrote in the place of some of them, which does too.
         hooks: what happens at intervals; the metric `watch` of a hook decides which checkpoint is the best.
         watch: the name of that metric.
         kept: by name, what else the state of the run is made of.
@@ -84,6 +85,7 @@ class Trainer:
     ema_config: EMAConfig
     seed: int = 0
     identity: Mapping[str, str] = field(default_factory=dict)
+    formerly: Mapping[str, str] = field(default_factory=dict)
     hooks: Sequence[Hook] = ()
     watch: str = "heldout"
     kept: Mapping[str, Kept] = field(default_factory=dict)
@@ -251,7 +253,8 @@ class Trainer:
             return
         state = read_state(last)
         for key, value in self.identity.items():
-            if key in state and state[key] != value:  # format 1 does not name the model
+            # Format 1 does not name the model.
+            if key in state and state[key] not in (value, self.formerly.get(key)):
                 raise CheckpointError(
                     f"{last} was made with another {key.replace('_', ' ')} ({state[key]}, now {value}); "
                     "give the run another `out`, or go back to the recipe that is saved there"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
@@ -178,6 +179,9 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
     check_installed(recipe.trackers)
     feature_network(recipe.evaluation.network, recipe.evaluation.weights)
     build_tuner(recipe.tuner).attach(backbone.skeleton())
+    if chain.uses_bank and recipe.distillation is None:  # which a chain that is measured may come to late
+        both, generator = ChainOfForgetting(Constant(0.5), Constant(0.5)), torch.Generator()
+        build_realisation(recipe.realisation).draw(both, backbone.clock, recipe.training.batch_size, generator)
     target, controls = target_of(recipe, backbone, display)
     backbone.check_labels(recipe.labels, target.class_names)
     check_condition(recipe, backbone)
@@ -263,11 +267,12 @@ def assemble(prepared: Prepared) -> Assembly:
         ema_config=recipe.ema,
         seed=recipe.seed,
         identity={
-            "recipe_digest": recipe.digest(),
+            "recipe_digest": recipe.by_content().digest(),
             "model_digest": before.digest,
             "bank_digest": "" if items is None else items.digest,
             "data_digest": data_digest(prepared),
         },
+        formerly={"recipe_digest": recipe.digest()},
     )
     controls = prepared.controls
     return Assembly(

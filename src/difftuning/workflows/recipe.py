@@ -241,6 +241,11 @@ class Recipe(Section):
             text += f" {self.evaluation.heldout_draws} draws every {self.training.heldout_every}"
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def by_content(self) -> Recipe:
+        """The same without the places of the model and of the images, for who tells these by their content wherever they lie."""
+        also = self.data.also and tuple(one.model_copy(update={"target": ""}) for one in self.data.also)
+        return self.model_copy(update={"model": "", "data": self.data.model_copy(update={"target": "", "also": also})})
+
     def judged(self) -> str:
         """The identity of what `evaluate` and `diagnose` find: of the training, and of how it ends, is drawn and is judged."""
         ends = [part.model_dump_json(exclude_none=True) for part in (self.sampling, self.evaluation)]
