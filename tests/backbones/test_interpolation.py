@@ -55,11 +55,11 @@ def test_half_way_is_the_mean_of_the_weights() -> None:
 
 
 @torch.no_grad()
-def test_a_step_gives_little_noise_to_the_pretrained_weights() -> None:
+@pytest.mark.parametrize(("at", "times"), [(0.5, (950, 999)), (0.013, (950, 420, 15, 999))])
+def test_a_step_gives_little_noise_to_the_pretrained_weights(at: float, times: tuple[int, ...]) -> None:
     before, after = tiny_dit(seed=1), tiny_dit(seed=2)
-    answer = Interpolated(before, after, Step(0.5))(X, T, CONDITION)
-    high = after.clock.u(T) >= 0.5
-    assert high.tolist() == [False, True, False, False, True, False]
+    answer = Interpolated(before, after, Step(at))(X, T, CONDITION)
+    high = torch.tensor([t in times for t in T.tolist()])
     torch.testing.assert_close(answer[high], after(X, T, CONDITION)[high])
     torch.testing.assert_close(answer[~high], before(X, T, CONDITION)[~high])
 

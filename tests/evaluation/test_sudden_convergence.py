@@ -35,6 +35,7 @@ def test_a_slope_and_noise_are_no_leap() -> None:
     generator = torch.Generator().manual_seed(1)
     assert not any(find_leap(0.5 + 0.05 * torch.randn(len(STEPS), generator=generator)).sudden for _ in range(50))
     assert not find_leap(torch.full((8,), 0.3)).sudden
+    assert not find_leap(torch.linspace(0.2, 0.8, 5)).sudden
 
 
 def test_a_touch_is_no_crossing_unless_it_stays() -> None:
@@ -61,15 +62,32 @@ def test_the_earlier_training_is_earlier_by_what_it_is_and_the_spread_holds_it()
     assert convergence(STEPS, items(sigmoid(9000, 100)), leap).step is None
 
 
+def test_resamples_that_never_cross_are_the_latest() -> None:
+    steps, leap = torch.arange(5).double(), Leap(0, 1, 0.5, True)
+    # Without the one item that obeys late, or with too few of it, the mean stays below: as few as one resample in a hundred.
+    curves = torch.stack(
+        [torch.tensor([0.0, 0.0, 0.0, 0.45, 0.45])] * 14 + [torch.tensor([0.0, 0.0, 0.0, 0.0, 2.0])] * 6, 1
+    )
+    found = convergence(steps, curves, leap)
+    chosen = torch.randint(20, (500, 20), generator=torch.Generator().manual_seed(0))
+    crossings = sorted(
+        float("inf") if step is None else step
+        for step in (crossing(steps, curves[:, one].mean(1), leap) for one in chosen)
+    )
+    assert 0 < crossings.count(float("inf")) <= 25
+    assert found.high == pytest.approx(crossings[474])
+
+
 def test_a_training_obeys_where_its_items_change_by_more_than_they_scatter() -> None:
     noise = 0.1 * torch.randn(10, 400, generator=torch.Generator().manual_seed(0))
     # The standard error of the change is .1 sqrt(2 / 400) = .0071.
     rises = torch.linspace(0, 1, 10)[:, None]
-    assert not obeys(noise)
-    assert obeys(noise + 0.05 * rises)
-    assert obeys(noise - 0.05 * rises), "of depth and normals less is better"
+    assert not obeys(noise, higher=True)
+    assert obeys(noise + 0.05 * rises, higher=True)
+    assert not obeys(noise - 0.05 * rises, higher=True), "it has come to obey less"
+    assert obeys(noise - 0.05 * rises, higher=False), "of depth and normals less is better"
 
 
 def test_too_few_measurements_are_refused() -> None:
-    with pytest.raises(DataError, match="from 3 measurements"):
-        find_leap(torch.zeros(3))
+    with pytest.raises(DataError, match="from 4 measurements"):
+        find_leap(torch.zeros(4))

@@ -73,6 +73,21 @@ def test_seeds_of_a_target_are_not_independent() -> None:
     assert found.agrees is None
 
 
+def test_a_target_of_more_seeds_weighs_no_more() -> None:
+    def pair(target: str, seed: int, change: float) -> list[Row]:
+        return [
+            row("finetune", 1.0, target=target, seed=seed),
+            row("diff-tuning", 1 + change, target=target, seed=seed),
+        ]
+
+    rows = [one for seed in range(3) for one in pair("a", seed, -0.1)]
+    rows += [one for target in "bcdefgh" for one in pair(target, 0, 0.0)]
+    found = ahead("heldout").check(rows)
+    assert found is not None
+    assert found.number.startswith("\N{MINUS SIGN}1.2%")
+    assert found.agrees is None
+
+
 def test_only_equal_settings_are_compared() -> None:
     rows = [row("finetune", 2.0, steps=8.0), row("diff-tuning", 1.0, steps=16.0)]
     assert ahead("heldout").check(rows) is None
@@ -120,6 +135,7 @@ def test_claims_are_about_methods_of_their_study() -> None:
             )
         ]
         rows += [row(method, 1.0, "swap_kid", share=share) for method in methods for share in (0, 0.1, 0.5)]
+        rows += [row(method, 1.0, "frechet", bank=size) for method in methods for size in (50, 5000)]
         assert all(claim.check(rows) is not None for claim in study.claims), study.name
 
 

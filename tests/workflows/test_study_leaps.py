@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_both_runs_are_measured_by_the_threshold_of_the_standard_one(tmp_path: P
     standard, early, never = (
         logged(tmp_path / name, *at) for name, at in (("s", (600,)), ("e", (400,)), ("n", (400, 0.1)))
     )
-    rows = {row.metric: row for row in leap_rows(early, standard, LIKE)}
+    rows = {row.metric: row for row in leap_rows(early, standard, LIKE, higher=True)}
     assert rows["convergence"].value == pytest.approx(400, abs=25)
     assert rows["convergence_low"].value <= rows["convergence"].value <= rows["convergence_high"].value
     assert rows["convergence_threshold"].value == pytest.approx(0.5, abs=0.03)
@@ -43,14 +44,15 @@ def test_both_runs_are_measured_by_the_threshold_of_the_standard_one(tmp_path: P
     assert {(row.seed, row.target, row.method, row.network, row.n) for row in rows.values()} == {
         (3, "openmoji", "diff-tuning", None, 32)
     }
-    own = {row.metric: row.value for row in leap_rows(standard, standard, LIKE)}
+    own = {row.metric: row.value for row in leap_rows(standard, standard, LIKE, higher=True)}
     assert own["convergence"] == pytest.approx(600, abs=25)
     assert own["convergence_reached"] == 1
     # One that never obeys is no early one, and its seed is not left out of a mean.
-    found = {row.metric: row.value for row in leap_rows(never, standard, LIKE)}
+    found = {row.metric: row.value for row in leap_rows(never, standard, LIKE, higher=True)}
     assert (found["convergence"], found["convergence_reached"]) == (float(measured(never)[0][-1]), 0)
     assert "convergence_low" not in found
-    assert leap_rows(early, logged(tmp_path / "flat", 600, 0), LIKE) == [], "nothing to be earlier than"
+    assert leap_rows(early, logged(tmp_path / "flat", 600, 0), LIKE, higher=True) == [], "nothing to be earlier than"
+    assert leap_rows(early, standard, LIKE, higher=False) == [], "the standard one has come to obey less"
 
 
 def test_a_cell_keeps_its_own_name_where_a_measure_has_one_of_the_same_key() -> None:
@@ -92,4 +94,10 @@ def test_the_page_draws_the_curves_with_their_moments(tmp_path: Path) -> None:
     text = (tmp_path / "s.md").read_text()
     line = next(line for line in text.splitlines() if line.startswith("| edge"))
     assert [part.strip() for part in line.split("|")[1:5]] == ["edge", "800", "600 *", "\N{MINUS SIGN}25.0 %, better"]
-    assert b"<svg" in (tmp_path / "s.svg").read_bytes()
+    drawn = (tmp_path / "s.svg").read_bytes()
+    assert b"<svg" in drawn
+    # The last step stands for that of a run that never obeys, and is no moment of it.
+    never = rows("diff-tuning", "convergence", (1000, 1000)) + rows("diff-tuning", "convergence_reached", (1000, 0))
+    other = [row.model_copy(update={"seed": 4}) for row in never]
+    replace(page, rows=(*measured, *other)).write(tmp_path / "never.md")
+    assert (tmp_path / "never.svg").read_bytes() == drawn

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.labels import LabelChange
-from difftuning.coefficients.families import Family
+from difftuning.coefficients.families import Family, Step
 from difftuning.errors import ModelError
 from difftuning.types import Condition
 
 LEVELS = 10
-"""Equal bins of u, each with the weights of its middle: those that the held-out error is measured in."""
+"""Equal bins of u, each with the weights of its middle: those that the held-out error is measured in. A step is taken where it is."""
 
 
 class Interpolated(Backbone):
@@ -44,8 +44,7 @@ class Interpolated(Backbone):
         self.inner.codec = after.codec
         self.network = self.inner.network
         self.origins = (before.digest(), after.digest())
-        middles = (torch.arange(LEVELS, dtype=torch.float64) + 0.5) / LEVELS
-        self.shares = share(middles).tolist()
+        self.share = share
         self.start, self.stop = (
             {name: value.detach().clone() for name, value in model.network.named_parameters()}
             for model in (before, after)
@@ -53,29 +52,31 @@ class Interpolated(Backbone):
         shapes = [{name: value.shape for name, value in state.items()} for state in (self.start, self.stop)]
         if shapes[0] != shapes[1]:
             raise ModelError(f"{after.name} cannot be interpolated with {before.name}: they have other parameters")
-        self.level: int | None = None
+        self.at: float | None = None
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
-        """The answer of each sample's own weights; samples of one level are asked together."""
-        levels = (self.clock.u(t) * LEVELS).long().clamp(0, LEVELS - 1)
-        found = sorted(set(levels.tolist()))
+        """The answer of each sample's own weights; samples of one share are asked together."""
+        u = self.clock.u(t).double()
+        if not isinstance(self.share, Step):
+            u = ((u * LEVELS).long().clamp(0, LEVELS - 1) + 0.5) / LEVELS
+        shares = self.share(u)
+        found = sorted(set(shares.tolist()))
         if len(found) == 1:
             return self._at(found[0])(x_t, t, condition)
-        parts = [(levels == level).nonzero().squeeze(1) for level in found]
-        answers = [self._at(level)(x_t[at], t[at], condition[at]) for level, at in zip(found, parts, strict=True)]
+        parts = [(shares == share).nonzero().squeeze(1) for share in found]
+        answers = [self._at(share)(x_t[at], t[at], condition[at]) for share, at in zip(found, parts, strict=True)]
         answer = answers[0].new_empty(len(x_t), *answers[0].shape[1:])
         for at, one in zip(parts, answers, strict=True):
             answer[at] = one
         return answer
 
     @torch.no_grad()
-    def _at(self, level: int) -> Backbone:
-        """The model with the weights of a level."""
-        share = self.shares[level]
-        if self.level is None or share != self.shares[self.level]:
+    def _at(self, share: float) -> Backbone:
+        """The model with the weights of a share."""
+        if share != self.at:
             for name, value in self.network.named_parameters():
                 value.copy_(torch.lerp(self.start[name], self.stop[name], share))
-        self.level = level
+        self.at = share
         return self.inner
 
     @property
@@ -96,8 +97,8 @@ class Interpolated(Backbone):
         )
 
     def digest(self) -> str:
-        """Of both models and the shares."""
-        return hashlib.sha256(f"{self.origins}{self.shares}".encode()).hexdigest()
+        """Of both models and the curve."""
+        return hashlib.sha256(f"{self.origins}{self.share}".encode()).hexdigest()
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Refused: no single set of weights is this model."""

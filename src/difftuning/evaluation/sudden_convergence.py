@@ -7,6 +7,7 @@ crosses the threshold and stays beyond. The same threshold serves both trainings
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -53,27 +54,28 @@ class Convergence:
     high: float | None
 
 
-def obeys(items: Tensor) -> bool:
+def obeys(items: Tensor, higher: bool) -> bool:
     """Whether a training obeys more at its end than at its beginning.
 
     Args:
-        items: (n, m) the consistency of each of m validation items at n measurements; their mean has changed by `LEAP` of its
+        items: (n, m) the consistency of each of m validation items at n measurements; their mean has become better by `LEAP` of its
             standard errors.
+        higher: more of it is better.
     """
-    change = items[-1].double() - items[0].double()
-    return bool(change.mean().abs() > LEAP * change.std() / len(change) ** 0.5)
+    change = (items[-1].double() - items[0].double()) * (1 if higher else -1)
+    return bool(change.mean() > LEAP * change.std() / len(change) ** 0.5)
 
 
 def find_leap(curve: Tensor) -> Leap:
-    """The leap of a curve (n,) of at least 4 measurements, whichever way it goes.
+    """The leap of a curve (n,) of at least 5 measurements, whichever way it goes; a slope of 4 would fit a step as well.
 
     Raises:
         DataError: there are fewer measurements.
     """
     values = curve.double()
-    if len(values) < 4:
+    if len(values) < 5:
         raise DataError(
-            f"a leap cannot be told from {len(values)} measurements; measure more often than every quarter of the run"
+            f"a leap cannot be told from {len(values)} measurements; measure at least every quarter of the run"
         )
     fits = []
     for at in range(1, len(values)):
@@ -123,8 +125,10 @@ def convergence(steps: Tensor, items: Tensor, leap: Leap, seed: int = 0) -> Conv
     found = crossing(steps, items.mean(1), leap)
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randint(items.shape[1], (RESAMPLED, items.shape[1]), generator=generator)
-    resampled = sorted(step for one in chosen if (step := crossing(steps, items[:, one].mean(1), leap)) is not None)
-    if found is None or len(resampled) < 0.95 * RESAMPLED:
+    crossings = [crossing(steps, items[:, one].mean(1), leap) for one in chosen]
+    if found is None or crossings.count(None) > 0.05 * RESAMPLED:
         return Convergence(found, None, None)
-    quantiles = torch.quantile(torch.tensor(resampled), torch.tensor([0.05, 0.95]))
+    # Those that never cross are later than all that do.
+    resampled = torch.tensor([math.inf if step is None else step for step in crossings])
+    quantiles = torch.quantile(resampled, torch.tensor([0.05, 0.95]), interpolation="lower")
     return Convergence(found, *quantiles.tolist())

@@ -20,8 +20,8 @@ from difftuning.results import CURVE, Row
 
 CURVES = ("heldout", "frechet")
 """The measures that are drawn while training."""
-CONSISTENCY, LEAP = "consistency_curve", "convergence"
-"""The measures of how far a ControlNet obeys while it trains, and of the step at which it begins to."""
+CONSISTENCY, LEAP, REACHED = "consistency_curve", "convergence", "convergence_reached"
+"""The measures of how far a ControlNet obeys while it trains, of the step at which it begins to, and of whether it does."""
 FALLING = ("MSE",)
 """Measures of consistency that are lower the better it is."""
 MOST_SIGNS = 3
@@ -178,12 +178,17 @@ class StudyPage:
         curves: dict[tuple[str, str], dict[int, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
         moments: dict[tuple[str, str], list[float]] = defaultdict(list)
         titles: dict[str, str] = {}
+        never = {
+            (place(row, self.down), row.method, row.seed)
+            for row in self.rows
+            if row.metric == REACHED and not row.value
+        }
         for row in self.rows:
             if row.metric == CONSISTENCY:
                 line, measure = place(row, self.down), str(row.setting.get("measure", ""))
                 titles[line] = f"{line}, {measure} {'↓' if measure in FALLING else '↑'}" if measure else line
                 curves[line, row.method][row.seed].append((row.step, row.value))
-            elif row.metric == LEAP:
+            elif row.metric == LEAP and (place(row, self.down), row.method, row.seed) not in never:
                 moments[place(row, self.down), row.method].append(row.value)
         panels: dict[str, dict[str, study_figures.Leaping]] = defaultdict(dict)
         for (line, method), runs in curves.items():

@@ -189,7 +189,8 @@ def _finding(changes: Mapping[tuple[str, int], float], lower: bool, by: float) -
     """What changes by (target, seed) say of being better by a share."""
     if not changes:
         return None
-    mean = fmean(changes.values())
+    independent = _independent(changes)
+    mean = fmean(independent)
     targets, seeds = {target for target, _ in changes}, {seed for _, seed in changes}
     gains = [-change if lower else change for change in changes.values()]
     equal = sum(abs(gain) < EQUAL for gain in gains)
@@ -199,7 +200,7 @@ def _finding(changes: Mapping[tuple[str, int], float], lower: bool, by: float) -
         f"{better} of {len(changes)} ({_count(targets, 'target')}, {_count(seeds, 'seed')})"
     )
     gain = (-mean if lower else mean) - by
-    return Finding(number, None if abs(gain) <= _half_interval(changes) else gain > 0)
+    return Finding(number, None if abs(gain) <= _half_interval(independent) else gain > 0)
 
 
 def _changes(rows: Sequence[Row], metric: str, method: str, baseline: str) -> dict[tuple[str, int], float]:
@@ -223,16 +224,16 @@ def _changes(rows: Sequence[Row], metric: str, method: str, baseline: str) -> di
     }
 
 
-def _half_interval(changes: Mapping[tuple[str, int], float]) -> float:
-    """Half the 95 % confidence interval of the mean.
-
-    It is that over targets where these are three or more, else over all pairs, since seeds of a target are not independent.
-    Infinite for a single pair, which decides nothing.
-    """
+def _independent(changes: Mapping[tuple[str, int], float]) -> list[float]:
+    """The mean change of each target where these are three or more, else all pairs: seeds of a target are not independent."""
     by_target: dict[str, list[float]] = defaultdict(list)
     for (target, _), change in changes.items():
         by_target[target].append(change)
-    values = [fmean(found) for found in by_target.values()] if len(by_target) > 2 else list(changes.values())
+    return [fmean(found) for found in by_target.values()] if len(by_target) > 2 else list(changes.values())
+
+
+def _half_interval(values: Sequence[float]) -> float:
+    """Half the 95 % confidence interval of the mean; infinite for a single value, which decides nothing."""
     if len(values) < 2:
         return math.inf
     return T95[min(len(values) - 1, len(T95)) - 1] * stdev(values) / math.sqrt(len(values))

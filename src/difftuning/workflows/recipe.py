@@ -86,7 +86,8 @@ class SamplingConfig(Section):
     (domain guidance), with one pass of it more a step."""
     interpolation: Fixed | None = None
     """Draw a finished run from theta0 + a(u) (theta - theta0), a function of u like psi: `constant` for the same share of the
-    fine-tuning everywhere, `step` to leave little noise to the pretrained weights; null for theta itself."""
+    fine-tuning everywhere, `step` to leave little noise to the pretrained weights; null for theta itself. Other curves
+    are read in the middle of each tenth of u."""
     clip: float | None = Field(None, gt=0)
     """Keep the clean estimate within this range, for pixel models; null takes 1 for pixels and no limit for latents."""
     batch_size: int = Field(64, gt=0)

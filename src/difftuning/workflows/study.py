@@ -21,6 +21,7 @@ from typing import Any
 from difftuning.config.provenance import provenance
 from difftuning.continual.stream import Stream
 from difftuning.errors import BusyError, ConfigError, did_you_mean
+from difftuning.evaluation.control_consistency import MEASURES
 from difftuning.json_files import write_json
 from difftuning.lock import alone
 from difftuning.results import Row, read_rows, write_results
@@ -197,7 +198,9 @@ class Queue:
         if one.leaps:
             standard = self._placed(one, cell, *PROBE)
             self._finish(standard, wait)
-            rows += leap_rows(made.folder, standard.folder, rows[0])
+            assert made.control is not None
+            higher = MEASURES[made.control.kind].higher
+            rows += leap_rows(made.folder, standard.folder, rows[0], higher)
         return [placed(row, one, cell, key, row.setting) for row in rows]
 
     def pictures(self, one: Study, keys: Sequence[str], pages: Path, chosen: Sequence[int]) -> None:

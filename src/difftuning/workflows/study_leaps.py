@@ -14,7 +14,7 @@ from difftuning.run_folder import RunFolder
 from difftuning.workflows.consistency import ITEMS
 
 
-def leap_rows(run: Path, standard: Path, like: Row) -> list[Row]:
+def leap_rows(run: Path, standard: Path, like: Row, higher: bool) -> list[Row]:
     """The step at which the curve of a run crosses the threshold of the standard run, and its 5 and 95 % quantiles over the items.
 
     A run that never stays beyond it has the last step in the place of that step, which it is later than, and 0 as
@@ -25,10 +25,11 @@ def leap_rows(run: Path, standard: Path, like: Row) -> list[Row]:
         run: a run folder with measurements of control consistency.
         standard: that of the same run with tau = 0, which sets the threshold.
         like: a row of the run, for its names.
+        higher: more of the consistency is better.
     """
     steps, items = measured(run)
     _, before = measured(standard)
-    if not obeys(before):
+    if not obeys(before, higher):
         return []
     leap = find_leap(before.mean(1))
     found = convergence(steps, items, leap)
