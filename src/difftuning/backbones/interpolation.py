@@ -23,7 +23,7 @@ from difftuning.errors import ModelError
 from difftuning.types import Condition
 
 LEVELS = 10
-"""Equal bins of u, each with the weights of its middle: those that the held-out error is measured in. A step is taken where it is."""
+"""Equal bins of u, each with the weights of its middle: those of the held-out error. A step is taken where it is."""
 
 
 class Interpolated(Backbone):
