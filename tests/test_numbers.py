@@ -101,6 +101,13 @@ def test_what_is_told_of_32_pixels() -> None:
     assert re.findall(r"([\d.]+) %", told) == [*(f"{-100 * fmean(one):.1f}" for one in found), *behind]
 
 
+def test_how_the_targets_are_split() -> None:
+    page = (ROOT / "docs/how-to/studies.md").read_text(encoding="utf-8")
+    for target, one in json.loads((RESULTS / "splits.json").read_text())["targets"].items():
+        counts = (one[name] for name in ("images", "classes", "trained_on", "held_out", "left_over"))
+        assert f"| {target} | {' | '.join(f'{count:,}' for count in counts)} |" in page
+
+
 def test_the_costs_in_the_readme() -> None:
     steps = json.loads((RESULTS / "speed/step.json").read_text())["families"].values()
     keys = ("diff_tuning_over_standard", "our_loop_over_bare", "teacher_over_standard")

@@ -42,7 +42,7 @@ LABELS = {
     "convergence": "steps until the map is obeyed",
     "convergence_reached": "whether it begins to obey at all; where not, its step is the last one, and too early",
     "convergence_sudden": "whether the standard curve leaps (1) or climbs slowly (0)",
-    "consistency": "control consistency",
+    "consistency": "control consistency; of depth and normals a squared error, so lower is better",
     "drift": "weight drift",
     "drift_per_parameter": "weight drift by parameter",
     "drift_fisher": "weight drift, Fisher-weighted on the bank",
