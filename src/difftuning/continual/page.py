@@ -10,7 +10,7 @@ from difftuning.continual.measures import Measured
 from difftuning.continual.stream import Stream
 from difftuning.json_files import write_text
 from difftuning.reporting.heat_map import heat_map
-from difftuning.reporting.tables import DISTANCES, LABELS
+from difftuning.reporting.metrics import DISTANCES, LABELS
 from difftuning.reporting.text_table import TextTable, percent
 
 SHOWN = ("heldout", "frechet", "fid")

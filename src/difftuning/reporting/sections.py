@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from difftuning.reporting import figures, study_figures
 from difftuning.reporting.costs import costs
+from difftuning.reporting.metrics import DISTANCES, LABELS
 from difftuning.reporting.model import Picture, Report, ReportData, Section, Slides
-from difftuning.reporting.tables import DISTANCES, LABELS, pivot, verdict
+from difftuning.reporting.tables import pivot, verdict
 from difftuning.reporting.text_table import TextTable
 
 METRICS = tuple(LABELS)

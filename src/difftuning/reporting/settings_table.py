@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from difftuning.reporting.tables import Cell, gain, label, lower_is_better, pivot
+from difftuning.reporting.metrics import label, lower_is_better
+from difftuning.reporting.tables import Cell, gain, pivot
 from difftuning.reporting.text_table import TextTable
 from difftuning.results import Row
 

@@ -12,9 +12,9 @@ from difftuning.atomic import write_bytes
 from difftuning.json_files import write_text
 from difftuning.reporting import figures, study_figures
 from difftuning.reporting.heat_map import change_map
+from difftuning.reporting.metrics import LABELS, label
 from difftuning.reporting.settings_table import BASELINE, heading, place, settings_table
 from difftuning.reporting.svg import draw_svg
-from difftuning.reporting.tables import LABELS, label
 from difftuning.reporting.text_table import TextTable
 from difftuning.results import CURVE, Row
 

@@ -8,50 +8,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from difftuning.reporting.metrics import DISTANCES, LABELS, LOWER_IS_BETTER, counted, label, lower_is_better
 from difftuning.reporting.text_table import TextTable
-from difftuning.results import BEST, INNOCENT, SWAP, Row
-
-LOWER_IS_BETTER = {
-    "heldout": True,
-    "heldout_bank": True,
-    "frechet": True,
-    "fid": True,
-    "kid": True,
-    "precision": False,
-    "recall": False,
-    "memorised": True,
-    "convergence": True,
-}
-"""Which way a metric is read; one that is not here, such as the drift, is shown and not judged."""
-
-LABELS = {
-    "heldout": "held-out error, target",
-    "heldout_best": "held-out error, best checkpoint",
-    "heldout_bank": "error on the bank",
-    "frechet": "Frechet distance",
-    "fid": "FID",
-    "frechet_best": "lowest Frechet distance while training",
-    "fid_best": "lowest FID while training",
-    "kid": "KID",
-    "kid_best": "lowest KID while training",
-    "precision": "precision",
-    "recall": "recall",
-    "memorised": "memorised share, of real images 0.05",
-    "forgetting": "forgetting: rise of the held-out error of earlier phases",
-    "forward_transfer": "forward transfer: change of the held-out error before a phase",
-    "convergence": "steps until the map is obeyed",
-    "convergence_reached": "whether it begins to obey at all; where not, its step is the last one, and too early",
-    "convergence_sudden": "whether the standard curve leaps (1) or climbs slowly (0)",
-    "consistency": "control consistency; of depth and normals a squared error, so lower is better",
-    "drift": "weight drift",
-    "drift_per_parameter": "weight drift by parameter",
-    "drift_fisher": "weight drift, Fisher-weighted on the bank",
-}
-
-MEMORISED = "memorised"
-
-DISTANCES = ("frechet", "fid", "kid")
-"""Metrics that mean nothing without the name of their feature network."""
+from difftuning.results import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +100,6 @@ class Table:
         return TextTable(head, lines, best)
 
 
-def label(metric: str) -> str:
-    """A metric in words."""
-    name = metric.removeprefix(SWAP)
-    return LABELS.get(name, name) + ("" if name == metric else ", last steps swapped")
-
-
-def lower_is_better(metric: str) -> bool | None:
-    """Which way a metric is better; None where neither is."""
-    return LOWER_IS_BETTER.get(metric.removeprefix(SWAP).removesuffix(BEST))
-
-
 def pivot(
     rows: Sequence[Row], metrics: Sequence[str], method: str = "diff-tuning", baseline: str = "finetune"
 ) -> Table:
@@ -171,7 +119,7 @@ def pivot(
             continue
         lower = lower_is_better(metric)
         # The pretrained model is where both started, not a competitor.
-        competing = {name: _counted(metric, found) for name, found in values.items() if name != "pretrained"}
+        competing = {name: counted(metric, found) for name, found in values.items() if name != "pretrained"}
         best = set() if lower is None else _best(competing, lower)
         uneven = len({frozenset(found) for found in competing.values()}) > 1
         cells = tuple(
@@ -190,7 +138,7 @@ def pivot(
         name = label(metric) + arrow + (f" ({network})" if network else "")
         share = gain(rows, metric, method, baseline)
         ours, theirs = _paired(rows, metric, method, baseline)
-        ours, theirs = _counted(metric, ours), _counted(metric, theirs)
+        ours, theirs = counted(metric, ours), counted(metric, theirs)
         judgement = _judged(ours, theirs, lower) if lower is not None and ours and theirs else ""
         lines.append(Line(metric, name, cells, None if share is None else -100 * share, judgement))
     return Table(methods, tuple(lines), f"{method} against {baseline}")
@@ -205,7 +153,7 @@ def gain(rows: Sequence[Row], metric: str, method: str, baseline: str) -> float 
     ours, theirs = _paired(rows, metric, method, baseline)
     if not ours or not theirs:
         return None
-    ours, theirs = _counted(metric, ours), _counted(metric, theirs)
+    ours, theirs = counted(metric, ours), counted(metric, theirs)
     base = statistics.fmean(theirs.values())
     return (base - statistics.fmean(ours.values())) / base if base > 0 else None
 
@@ -221,7 +169,7 @@ def verdict(rows: Sequence[Row], method: str = "diff-tuning", baseline: str = "f
         if ours and theirs:
             mean, base = statistics.fmean(ours.values()), statistics.fmean(theirs.values())
             said = f"{LABELS.get(metric, metric)} ({mean:.4g} against {base:.4g})"
-            groups[_judged(_counted(metric, ours), _counted(metric, theirs), lower)].append(said)
+            groups[_judged(counted(metric, ours), counted(metric, theirs), lower)].append(said)
     words = {
         "better": "better in",
         "worse": "worse in",
@@ -259,11 +207,6 @@ def _paired(rows: Sequence[Row], metric: str, method: str, baseline: str) -> tup
     if common := ours.keys() & theirs.keys():
         ours, theirs = ({seed: values[seed] for seed in sorted(common)} for values in (ours, theirs))
     return ours, theirs
-
-
-def _counted(metric: str, values: Mapping[int, float]) -> dict[int, float]:
-    """What is compared of the values by seed: of memorised shares what real images have too is no fault, and less no merit."""
-    return {seed: max(value, INNOCENT) if metric == MEMORISED else value for seed, value in values.items()}
 
 
 def _best(values: Mapping[str, Mapping[int, float]], lower: bool) -> set[str]:

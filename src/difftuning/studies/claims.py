@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from difftuning.reporting.tables import label, lower_is_better
+from difftuning.reporting.metrics import label, lower_is_better
 from difftuning.reporting.text_table import percent
 from difftuning.results import CURVE, Row
 
