@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import BESIDE, METHODS, MICRO, RETENTION, TUNING_TARGETS, cells
+from difftuning.studies.axes import (
+    ADAPTING,
+    ADAPTIVE,
+    BESIDE,
+    DIFF_TUNING,
+    METHODS,
+    MICRO,
+    RETENTION,
+    TUNING_TARGETS,
+    cells,
+)
 from difftuning.studies.base import Study
-from difftuning.studies.claims import ahead
+from difftuning.studies.claims import ahead_at_best
 
 _SETTINGS = {
     f"lr {lr:g}, EMA {decay:g}": (f"optim.lr={lr}", f"ema.decay={decay}")
@@ -15,11 +25,15 @@ STUDY = Study(
     name="settings",
     title="Learning rate and average, the same sweep for all",
     source="",
-    claim="At which settings is each at its best, and does the order change with them?",
+    claim="At which settings is each at its best, for a target and a measure, and does the order change with them?",
     recipe=MICRO,
-    cells=cells(TUNING_TARGETS, {**METHODS, **BESIDE}, _SETTINGS, "optimiser", seeds=(0,)),
+    cells=cells(TUNING_TARGETS, {**METHODS, **BESIDE, **ADAPTING}, _SETTINGS, "optimiser", seeds=(0,)),
     down="optimiser",
     metrics=("heldout_best", "heldout", "frechet", "kid"),
-    claims=(ahead("heldout_best"), ahead("heldout_best", RETENTION), ahead("heldout", RETENTION)),
+    claims=tuple(
+        ahead_at_best(metric, method)
+        for method in (DIFF_TUNING, RETENTION, ADAPTIVE)
+        for metric in ("heldout_best", "heldout", "frechet", "kid")
+    ),
 )
 """The steps are part of the sweep by the checkpoint with the lowest held-out error, which the first table shows."""
