@@ -163,6 +163,11 @@ def _tried() -> str:
     lines = (
         line("nothing: the default, on photographs and OpenMoji ([runs](results/targets.md))", same, *default),
         line("twice the steps ([runs](results/convergence.md))", rows("convergence"), *default),
+        line(
+            "each at the learning rate and average that are best for it ([runs](results/settings.md))",
+            rows("settings"),
+            *(ahead_at_best(metric, ADAPTIVE) for metric in metrics),
+        ),
         line("nothing: the default, on photographs ([runs](results/targets.md))", near, *default),
         line("a quarter of the model ([runs](results/map.md))", smaller, *default),
         line("nothing: beside the whole target ([runs](results/targets.md))", unguided, *beside),
