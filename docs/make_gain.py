@@ -238,7 +238,7 @@ source, by little, and higher far from it:
 {_best()}
 ## At 32 pixels
 
-A larger model of latents, whose samples are drawn with trailing timesteps ([runs](results/headline.md), the pairs that are finished, one seed):
+A larger model of latents, whose samples are drawn with trailing timesteps ([runs](results/headline.md), the pairs that are finished, over one or two seeds):
 
 {_targets("headline", LARGER)}
 The change is {told(changes(values(rows("headline"), FRECHET), ADAPTIVE, TARGETS, ZERO))}, and in KID

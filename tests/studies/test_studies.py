@@ -63,7 +63,7 @@ def test_the_page_tells_enough_to_make_its_runs(study: Study) -> None:
 def test_the_page_of_streams_tells_what_their_phases_have() -> None:
     told, parts = dict(settings(KINDS["continual"])), dict(methods(KINDS["continual"]))
     assert told["training.steps"] == "500, 1000"
-    assert parts["joint"] == "`method.kind=joint` `coefficients.psi={kind: adaptive}`"
+    assert parts["joint"] == "`method.kind=joint` `coefficients.psi={kind: power, tau: 0.0}`"
     assert parts["adaptive under classes"] == "`coefficients.psi={kind: adaptive}`"
 
 

@@ -56,14 +56,14 @@ class Interpolated(Backbone):
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
         """The answer of each sample's own weights; samples of one share are asked together."""
-        u = self.clock.u(t).double()
+        u = self.clock.u(t).cpu().double()
         if not isinstance(self.share, Step):
             u = ((u * LEVELS).long().clamp(0, LEVELS - 1) + 0.5) / LEVELS
         shares = self.share(u)
         found = sorted(set(shares.tolist()))
         if len(found) == 1:
             return self._at(found[0])(x_t, t, condition)
-        parts = [(shares == share).nonzero().squeeze(1) for share in found]
+        parts = [(shares == share).nonzero().squeeze(1).to(x_t.device) for share in found]
         answers = [self._at(share)(x_t[at], t[at], condition[at]) for share, at in zip(found, parts, strict=True)]
         answer = answers[0].new_empty(len(x_t), *answers[0].shape[1:])
         for at, one in zip(parts, answers, strict=True):

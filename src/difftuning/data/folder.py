@@ -18,7 +18,7 @@ CAPTION_BYTES = 65_536
 
 def printable(text: str) -> str:
     """A name of a file, with bytes that are no UTF-8, such as those out of an old archive, in hexadecimal."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def walk(folder: Path) -> Iterator[Path]:
@@ -38,7 +38,7 @@ def walk(folder: Path) -> Iterator[Path]:
             inner.clear()
             continue
         entered.add((own.st_dev, own.st_ino))
-        inner[:] = [name for name in inner if not name.startswith(".")]
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
         yield from (Path(place, name) for name in names)
 
 

@@ -85,7 +85,7 @@ def trajectory(process: NoiseProcess, scheduler: Scheduler, steps: int) -> Sched
     if isinstance(process, VariancePreserving) and bool((ready.timesteps < 0).any()):
         # diffusers counts down in floating point, and for some numbers of trailing steps comes by one too far.
         raise ConfigError(
-            f"cannot sample in {steps} steps of spacing=trailing, of which rounding makes {steps + 1}; take one more or less"
+            f"cannot sample in {steps} trailing steps, of which rounding makes {steps + 1}; choose another number of steps"
         )
     return ready
 

@@ -174,8 +174,11 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
         )
     backbone = pretrained(recipe)
     chain = chain_of(recipe, backbone)
+    draws_bank = (chain.uses_bank and recipe.distillation is None) or recipe.anchor is not None
     for part in (recipe.bank, recipe.sampling):
-        trajectory(backbone.process, make_scheduler(part.solver, backbone.scheduler_config, part.spacing), part.steps)
+        scheduler = make_scheduler(part.solver, backbone.scheduler_config, part.spacing)
+        if part is recipe.sampling or draws_bank:
+            trajectory(backbone.process, scheduler, part.steps)
     check_installed(recipe.trackers)
     feature_network(recipe.evaluation.network, recipe.evaluation.weights)
     build_tuner(recipe.tuner).attach(backbone.skeleton())
@@ -271,6 +274,7 @@ def assemble(prepared: Prepared) -> Assembly:
             "model_digest": before.digest,
             "bank_digest": "" if items is None else items.digest,
             "data_digest": data_digest(prepared),
+            "heldout_digest": target.heldout.digest,
         },
         formerly={"recipe_digest": recipe.digest()},
     )

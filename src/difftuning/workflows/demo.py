@@ -74,7 +74,7 @@ def demo(out: Path, quick: bool, seed: int, overrides: list[str], display: Displ
     display.note(f"the recipe, yours to copy ({out / 'demo.yaml'}):\n{dump_recipe(ours.model_dump(mode='json'))}")
     runs = []
     for recipe in (ours, plain):
-        train(recipe, display)
+        train(recipe, display, judged=True)
         run = Path(recipe.out)
         evaluate(run, display)
         diagnose(run, display, samples=min(ours.evaluation.samples, 128), shares=(0, 0.1, 0.2, 0.3, 0.5, 0.7, 1))

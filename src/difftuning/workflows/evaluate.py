@@ -134,11 +134,13 @@ def judged_on(recipe: Recipe, target: Target) -> Target:
     return replace(target, heldout=target.test)
 
 
-def too_few(target: Target) -> str | None:
-    """Why samples cannot be judged by the held-out images of a target, as `judged_on` has it; None where they can."""
-    if (count := len(target.heldout)) >= LEAST:
+def too_few(recipe: Recipe, target: Target) -> str | None:
+    """Why samples cannot be judged by what a recipe holds out or leaves over of a target; None where they can."""
+    left_over = recipe.evaluation.part is not None
+    if (count := len(target.parts.test if left_over else target.heldout)) >= LEAST:
         return None
-    return f"{count} image of {target.source.name} is held out, and distances need {LEAST}; set data.heldout={LEAST}"
+    what, mend = ("left over", "lower data.per_class") if left_over else ("held out", f"set data.heldout={LEAST}")
+    return f"{count} image of {target.source.name} is {what}, and distances need {LEAST}; {mend}"
 
 
 @dataclass
@@ -161,9 +163,9 @@ class Judge:
     network: FeatureNetwork = field(init=False)
 
     def __post_init__(self) -> None:
-        self.target = judged_on(self.recipe, self.target)
-        if (why := too_few(self.target)) is not None:
+        if (why := too_few(self.recipe, self.target)) is not None:
             raise DataError(why)
+        self.target = judged_on(self.recipe, self.target)
         self.network = feature_network(self.recipe.evaluation.network, self.recipe.evaluation.weights)
         self.network.network.to(device_of(self.recipe.device))
 

@@ -273,7 +273,7 @@ class Queue:
     def _make(self, made: Recipe) -> None:
         bank.build(made, self.display)  # for standard fine-tuning too, which is measured on held-out items of it
         if not is_finished(made):
-            train(made, self.display)
+            train(made, self.display, judged=True)
         run, judged = open_run(made.folder), _judged(made)
         found = measure(run, made, self.display)
         judged.parent.mkdir(exist_ok=True)

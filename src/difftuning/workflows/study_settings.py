@@ -58,11 +58,19 @@ def methods(one: Study) -> tuple[tuple[str, str], ...]:
         own = [cell for cell in one.cells if cell.method == name]
         changes = [text for text in _common(own) if text not in everywhere and not text.startswith("data.target=")]
         if not any(text.startswith(PSI) for text in changes) and not any(PSI in text for text in own[0].overrides):
-            psi = recipe.load(one.recipe, [*_changes(own[0])]).coefficients.psi
+            psi = _recipe(one, own[0]).coefficients.psi
             changes.append(f"{PSI}={_text(psi.model_dump(mode='json'))}")
         told = " ".join(f"`{text}`" for text in changes)
         lines.append((name, f"{told} {ADVISED}" if all(cell.advised for cell in own) else told))
     return tuple(lines)
+
+
+def _recipe(one: Study, cell: Cell) -> recipe.Recipe:
+    """The recipe of a run, or of the last phase of a stream, whose method may set its psi."""
+    if not cell.stream:
+        return recipe.load(one.recipe, [*cell.overrides])
+    name, *overrides = cell.stream
+    return phases.recipes_of(phases.load(name, overrides, [*cell.overrides]))[-1]
 
 
 def _common(cells: Iterable[Cell]) -> list[str]:

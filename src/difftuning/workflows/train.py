@@ -29,7 +29,7 @@ from difftuning.workflows.assemble import Assembly, Prepared, assemble, prepare
 from difftuning.workflows.controls import ControlledBank, UnderMaps
 from difftuning.workflows.display import Display, Silent, sparkline, total
 from difftuning.workflows.drawing import Conditions, draw_images, spread
-from difftuning.workflows.evaluate import CURVED, Judge, judged_on, too_few
+from difftuning.workflows.evaluate import CURVED, Judge, too_few
 from difftuning.workflows.heldout import adapting, bank_heldout, by_u, measurement, target_heldout
 from difftuning.workflows.recipe import Recipe
 
@@ -126,7 +126,7 @@ def check(recipe: Recipe, display: Display | None = None, judged: bool = False) 
         display.note(line)
     if short := prepared.backbone.cut_short(prepared.target.class_names):
         display.note(f"{short} prompts are longer than what the text encoders read, which cut them")
-    if (why := too_few(judged_on(recipe, prepared.target))) is not None:
+    if (why := too_few(recipe, prepared.target)) is not None:
         if judged or recipe.evaluation.distance_every:
             raise DataError(why)
         display.note(why)
