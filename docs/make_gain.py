@@ -154,11 +154,8 @@ def _tried() -> str:
     metrics = ("heldout", FRECHET, KID)
     default, beside = ([ahead(metric, method) for metric in metrics] for method in (ADAPTIVE, RETENTION))
     guided = rows("guidance")
-    unguided = [
-        row
-        for row in rows("targets")
-        if row.target in TUNING_TARGETS and row.seed in {row.seed for row in guided if row.method == RETENTION}
-    ]
+    seeds = {row.seed for row in guided if row.method == RETENTION}
+    unguided = [row for row in rows("targets") if row.target in TUNING_TARGETS and row.seed in seeds]
     near = [row for row in same if row.target == TARGETS[0]]
     lines = (
         line("nothing: the default, on photographs and OpenMoji ([runs](results/targets.md))", same, *default),

@@ -6,6 +6,7 @@ import torch
 
 from difftuning.reporting import images
 from difftuning.reporting.page import ReportData
+from difftuning.reporting.study_page import StudyPage
 from difftuning.reporting.text_table import TextTable
 from difftuning.results import Row
 
@@ -29,6 +30,25 @@ ROWS = [
     for metric, value in metrics.items()
     for seed in range(3)
 ]
+
+
+STUDY = StudyPage(
+    name="s",
+    title="A study",
+    asked="Is it so?",
+    down="target",
+    metrics=("heldout",),
+    curves=False,
+    leaps=False,
+    pictures="",
+    recipe="studies/micro",
+    settings=(),
+    methods=(),
+    rows=(),
+    finished=2,
+    cells=2,
+)
+"""The page of a study in which nothing is measured."""
 
 
 def pictures(count: int) -> torch.Tensor:

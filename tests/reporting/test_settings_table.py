@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from difftuning.reporting.settings_table import WIDE, change, heading, settings_table
-from difftuning.reporting.study_page import StudyPage
 from difftuning.results import Row
+from report_data import STUDY
 
 
 def row(target: str, method: str, seed: int, value: float, metric: str = "kid", **setting: float) -> Row:
@@ -89,16 +90,12 @@ def test_a_page_says_what_is_still_to_be_measured_and_draws_what_is_there(tmp_pa
     rows = tuple(
         row("near", method, 0, 1.0 / n, steps=float(n)) for n in (8, 16) for method in ("finetune", "diff-tuning")
     )
-    page = StudyPage(
-        name="s",
+    page = replace(
+        STUDY,
         title="Steps",
         asked="The paper (Fig. 7b): More is better.",
         down="steps",
         metrics=("kid",),
-        curves=False,
-        leaps=False,
-        pictures="",
-        recipe="studies/micro",
         settings=(("training.steps", "8, 16"),),
         methods=(("finetune", "`coefficients.psi.tau=0`"),),
         rows=rows,

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from difftuning.json_files import MetricsLog
-from difftuning.reporting.study_page import StudyPage
 from difftuning.results import Row
 from difftuning.run_folder import RunFolder
 from difftuning.studies import KINDS
 from difftuning.workflows.consistency import ITEMS, MEAN
 from difftuning.workflows.study_leaps import leap_rows, measured
 from difftuning.workflows.study_rows import placed
+from report_data import STUDY
 
 STEPS = range(0, 1001, 50)
 LIKE = Row(study="control", target="openmoji", method="diff-tuning", seed=3, step=1000, metric="frechet", value=1, n=8)
@@ -74,21 +74,14 @@ def test_the_page_draws_the_curves_with_their_moments(tmp_path: Path) -> None:
         *rows("diff-tuning", "consistency_curve", *curve),
         *rows("diff-tuning", "convergence", (1000, 600)),
     )
-    page = StudyPage(
-        name="s",
+    page = replace(
+        STUDY,
         title="Control",
         asked="The paper (Fig. 4): Earlier.",
         down="control",
         metrics=("convergence",),
-        curves=False,
         leaps=True,
-        pictures="",
-        recipe="studies/control",
-        settings=(),
-        methods=(),
         rows=measured,
-        finished=2,
-        cells=2,
     )
     page.write(tmp_path / "s.md")
     text = (tmp_path / "s.md").read_text()

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.labels import LabelChange
+from difftuning.coefficients.chain import midpoints
 from difftuning.coefficients.families import Family, Step
 from difftuning.errors import ModelError
 from difftuning.types import Condition
@@ -98,7 +99,7 @@ class Interpolated(Backbone):
 
     def digest(self) -> str:
         """Of both models and the curve."""
-        return hashlib.sha256(f"{self.origins}{self.share}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.origins}{self.share(midpoints()).tolist()}".encode()).hexdigest()
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Refused: no single set of weights is this model."""

@@ -17,15 +17,15 @@ def differences(recipes: Sequence[Mapping[str, Any]]) -> list[Difference]:
     Args:
         recipes: resolved ones, as plain values.
     """
-    flat = [_flat(recipe) for recipe in recipes]
-    keys = dict.fromkeys(key for one in flat for key in one)
-    found = [(key, tuple(one.get(key) for one in flat)) for key in keys]
+    all_keys = [flat(recipe) for recipe in recipes]
+    keys = dict.fromkeys(key for one in all_keys for key in one)
+    found = [(key, tuple(one.get(key) for one in all_keys)) for key in keys]
     return [(key, values) for key, values in found if any(value != values[0] for value in values)]
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested sections under dotted keys."""
     found: dict[str, Any] = {}
     for key, entry in value.items():
-        found |= _flat(entry, f"{prefix}{key}.") if isinstance(entry, Mapping) else {prefix + key: entry}
+        found |= flat(entry, f"{prefix}{key}.") if isinstance(entry, Mapping) else {prefix + key: entry}
     return found

@@ -52,9 +52,7 @@ def decode(data: bytes, origin: str, max_pixels: int) -> Image.Image:
             # Pillow warns of large images, for which we have a limit of our own, and of damaged tags, which do not change pixels.
             warnings.simplefilter("ignore")
             if Image.MAX_IMAGE_PIXELS is not None and Image.MAX_IMAGE_PIXELS < max_pixels:
-                Image.MAX_IMAGE_PIXELS = (
-                    max_pixels  # Pillow's own limit, which ours takes the place of where it is higher
-                )
+                Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own, which ours replaces where it is higher
             Image.init()  # all kinds that Pillow knows; a list of some does not find those that are not there yet
             image = Image.open(_Timed(data), formats=FORMATS)
             if image.width * image.height > max_pixels:

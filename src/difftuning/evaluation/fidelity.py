@@ -27,6 +27,8 @@ NEIGHBOURS = 3
 """k of the manifold estimate (Kynkaanniemi et al. 2019, section 3)."""
 FEW = 2048
 """Below this many images a Frechet distance over a thousand features is mostly bias; say so beside it."""
+LEAST = 2
+"""Images that a distance needs on each side."""
 BLOCK = 2**23
 """Pairs of images in one block: 64 MiB of float64."""
 
@@ -152,7 +154,11 @@ def compare(samples: Tensor, real: Tensor, training: Tensor | None) -> Fidelity:
     Raises:
         DataError: a set has too few images, or they are features of different networks.
     """
-    for name, features, least in (("samples", samples, 2), ("real images", real, 2), ("training images", training, 1)):
+    for name, features, least in (
+        ("samples", samples, LEAST),
+        ("real images", real, LEAST),
+        ("training images", training, 1),
+    ):
         if features is None:
             continue
         if len(features) < least:

@@ -74,12 +74,12 @@ class Prepared:
     @property
     def needs_bank(self) -> bool:
         """Whether training reads the bank: for retention, or to weigh an anchor."""
-        return self.drawn.uses_bank or (self.recipe.anchor is not None and self.recipe.anchor.kind == "ewc")
+        return reads_bank(self.recipe, self.chain)
 
     @property
     def drawn(self) -> ChainOfForgetting | AdaptiveChain:
         """What batches are drawn by: the chain, without the bank's part where a teacher is in its place."""
-        return self.chain if self.recipe.distillation is None else replace(self.chain.at(0), xi=Constant(0.0))
+        return drawn_by(self.recipe, self.chain)
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,16 @@ def chain_of(recipe: Recipe, backbone: Backbone) -> ChainOfForgetting | Adaptive
     if isinstance(asked.psi, AdaptiveConfig):
         return AdaptiveChain(whole)
     return build_chain(asked.psi, asked.xi, backbone.process, backbone.clock, asked.any_direction, whole)
+
+
+def drawn_by(recipe: Recipe, chain: ChainOfForgetting | AdaptiveChain) -> ChainOfForgetting | AdaptiveChain:
+    """See `Prepared.drawn`."""
+    return chain if recipe.distillation is None else replace(chain.at(0), xi=Constant(0.0))
+
+
+def reads_bank(recipe: Recipe, chain: ChainOfForgetting | AdaptiveChain) -> bool:
+    """See `Prepared.needs_bank`."""
+    return drawn_by(recipe, chain).uses_bank or (recipe.anchor is not None and recipe.anchor.kind == "ewc")
 
 
 def _weight(recipe: Recipe, backbone: Backbone) -> Callable[[Tensor], Tensor] | None:
@@ -174,15 +184,14 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
         )
     backbone = pretrained(recipe)
     chain = chain_of(recipe, backbone)
-    draws_bank = (chain.uses_bank and recipe.distillation is None) or recipe.anchor is not None
     for part in (recipe.bank, recipe.sampling):
         scheduler = make_scheduler(part.solver, backbone.scheduler_config, part.spacing)
-        if part is recipe.sampling or draws_bank:
+        if part is recipe.sampling or reads_bank(recipe, chain):
             trajectory(backbone.process, scheduler, part.steps)
     check_installed(recipe.trackers)
     feature_network(recipe.evaluation.network, recipe.evaluation.weights)
     build_tuner(recipe.tuner).attach(backbone.skeleton())
-    if chain.uses_bank and recipe.distillation is None:  # which a chain that is measured may come to late
+    if drawn_by(recipe, chain).uses_bank:  # which a chain that is measured may come to late
         both, generator = ChainOfForgetting(Constant(0.5), Constant(0.5)), torch.Generator()
         build_realisation(recipe.realisation).draw(both, backbone.clock, recipe.training.batch_size, generator)
     target, controls = target_of(recipe, backbone, display)

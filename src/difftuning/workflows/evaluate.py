@@ -24,6 +24,7 @@ from difftuning.evaluation.features import FeatureNetwork, feature_network
 from difftuning.evaluation.fidelity import Measures, Reference
 from difftuning.json_files import MetricsLog
 from difftuning.processes import present
+from difftuning.reporting.metrics import DISTANCES
 from difftuning.results import BEST, CURVE, Row, write_results
 from difftuning.run_folder import RunFolder
 from difftuning.types import Condition
@@ -43,10 +44,6 @@ SAMPLES = "evaluated.safetensors"
 """In the samples folder of a run: the images that were judged."""
 LAYER_DRIFT = "drift_of_layer"
 """The metric of rows whose setting names a layer."""
-CURVED = ("frechet", "fid", "kid")
-"""The distances that are measured while training, if any are."""
-LEAST = 2
-"""Images that a distance needs on each side."""
 PASS = 64
 """Images between two movements of the bar."""
 
@@ -137,10 +134,12 @@ def judged_on(recipe: Recipe, target: Target) -> Target:
 def too_few(recipe: Recipe, target: Target) -> str | None:
     """Why samples cannot be judged by what a recipe holds out or leaves over of a target; None where they can."""
     left_over = recipe.evaluation.part is not None
-    if (count := len(target.parts.test if left_over else target.heldout)) >= LEAST:
+    if (count := len(target.parts.test if left_over else target.heldout)) >= fidelity.LEAST:
         return None
-    what, mend = ("left over", "lower data.per_class") if left_over else ("held out", f"set data.heldout={LEAST}")
-    return f"{count} image of {target.source.name} is {what}, and distances need {LEAST}; {mend}"
+    what, mend = (
+        ("left over", "lower data.per_class") if left_over else ("held out", f"set data.heldout={fidelity.LEAST}")
+    )
+    return f"{count} image of {target.source.name} is {what}, and distances need {fidelity.LEAST}; {mend}"
 
 
 @dataclass
@@ -250,7 +249,7 @@ def heldout_rows(judge: Judge, run: FinishedRun, step: int, log: MetricsLog | No
         for u, error in zip(curve.u.tolist(), curve.error.tolist(), strict=True):
             found.append(judge.row(method, f"{metric}_by_u", error, step, {"u": round(u, 4)}, n=draws))
     records = [] if log is None else log.read().records
-    for metric in ("heldout", *CURVED):
+    for metric in ("heldout", *DISTANCES):
         found += curve_rows(judge, records, metric, draws if metric == "heldout" else None)
     return found + consistency_rows(judge, records, step)
 

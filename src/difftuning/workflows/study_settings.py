@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import reduce
 from typing import Any
 
 import yaml
 
+from difftuning.config.difference import flat
 from difftuning.config.overrides import parse_override
 from difftuning.studies.base import Cell, Study
 from difftuning.workflows import phases, recipe
@@ -36,7 +36,7 @@ ADVISED = "psi as a probe advises"
 
 def settings(one: Study) -> tuple[tuple[str, str], ...]:
     """(key, its values): of `KEYS`, and of what all runs change in the recipe; a key that is null in all runs is left out."""
-    base = recipe.load(one.recipe, []).model_dump(mode="json")
+    base = flat(recipe.load(one.recipe, []).model_dump(mode="json"))
     runs = [
         {".".join(path): value for text in changes for path, value in (parse_override(text),)}
         for changes in {_changes(cell) for cell in one.cells}
@@ -44,7 +44,7 @@ def settings(one: Study) -> tuple[tuple[str, str], ...]:
     shared = [key for key in runs[0] if all(key in run for run in runs) and _told(key)]
     lines = []
     for key in dict.fromkeys((*KEYS, *shared)):
-        values = {_text(run[key] if key in run else _at(base, key)) for run in runs}
+        values = {_text(run[key] if key in run else base[key]) for run in runs}
         if values != {"null"}:
             lines.append((key, ", ".join(sorted(values, key=_order))))
     return tuple(lines)
@@ -57,7 +57,7 @@ def methods(one: Study) -> tuple[tuple[str, str], ...]:
     for name in dict.fromkeys(cell.method for cell in one.cells):
         own = [cell for cell in one.cells if cell.method == name]
         changes = [text for text in _common(own) if text not in everywhere and not text.startswith("data.target=")]
-        if not any(text.startswith(PSI) for text in changes) and not any(PSI in text for text in own[0].overrides):
+        if not any(text.startswith(PSI) for text in own[0].overrides):
             psi = _recipe(one, own[0]).coefficients.psi
             changes.append(f"{PSI}={_text(psi.model_dump(mode='json'))}")
         told = " ".join(f"`{text}`" for text in changes)
@@ -88,10 +88,6 @@ def _changes(cell: Cell) -> tuple[str, ...]:
     """What a run changes in the recipe of its study: what its stream does, and then what it does itself."""
     stream = phases.load(cell.stream[0], []).changes if cell.stream else ()
     return (*stream, *cell.overrides)
-
-
-def _at(values: dict[str, Any], key: str) -> Any:
-    return reduce(lambda section, name: section[name], key.split("."), values)
 
 
 def _text(value: Any) -> str:

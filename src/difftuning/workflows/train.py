@@ -16,6 +16,7 @@ from difftuning.errors import ConfigError, DataError
 from difftuning.json_files import MetricsLog, write_json, write_text
 from difftuning.processes import alone, present
 from difftuning.reporting.images import image_grid
+from difftuning.reporting.metrics import DISTANCES
 from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import read, tensors_digest
 from difftuning.training.hooks import Hook
@@ -29,7 +30,7 @@ from difftuning.workflows.assemble import Assembly, Prepared, assemble, prepare
 from difftuning.workflows.controls import ControlledBank, UnderMaps
 from difftuning.workflows.display import Display, Silent, sparkline, total
 from difftuning.workflows.drawing import Conditions, draw_images, spread
-from difftuning.workflows.evaluate import CURVED, Judge, too_few
+from difftuning.workflows.evaluate import Judge, too_few
 from difftuning.workflows.heldout import adapting, bank_heldout, by_u, measurement, target_heldout
 from difftuning.workflows.recipe import Recipe
 
@@ -182,7 +183,7 @@ def _hooks(run: Assembly) -> list[Hook]:
         def distances(step: int) -> dict[str, float]:
             images = judge.draw(backbone, run.rows, Silent())
             found = present().on_main(lambda: judge.distances(images, Silent()))
-            return {metric: value for metric, value in found.items() if metric in CURVED}
+            return {metric: value for metric, value in found.items() if metric in DISTANCES}
 
         hooks.append(Hook(every, distances, at_start=True))
     if (controls := run.controls) is not None and controls.config.measure_every:
