@@ -8,6 +8,7 @@ from types import MappingProxyType
 from difftuning.studies import (
     ablation,
     bank_steps,
+    closer,
     continual,
     control,
     convergence,
@@ -37,6 +38,7 @@ _ALL = (
     headline,
     unseen,
     convergence,
+    closer,
     ablation,
     sensitivity,
     memory,
