@@ -37,7 +37,7 @@ class RunFolder:
 
     @property
     def end(self) -> Path:
-        """The step and the digest of the average that a finished run ended with."""
+        """The step that a finished run ended with, and the digests of its average and of what it was trained on."""
         return self.path / "end.json"
 
     @property

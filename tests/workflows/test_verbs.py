@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from difftuning.backbones.loading import load as load_model
 from difftuning.bank.read import Bank
 from difftuning.data.target import Target, open_target
 from difftuning.errors import BankError, CheckpointError, ConfigError, DataError, DifftuningError
 from difftuning.evaluation.features import EfficientNetLite0
-from difftuning.json_files import MetricsLog
+from difftuning.json_files import MetricsLog, write_json
 from difftuning.results import Row
 from difftuning.training.checkpoints import Checkpoints, read, tensors_digest
 from difftuning.workflows import bank
@@ -33,7 +34,7 @@ from difftuning.workflows.info import info
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import load
 from difftuning.workflows.report import report
-from difftuning.workflows.runs import open_run
+from difftuning.workflows.runs import open_run, recipe_of, step_of
 from difftuning.workflows.sample import sample
 from difftuning.workflows.train import check, train
 
@@ -278,6 +279,26 @@ def test_what_a_few_shot_split_leaves_over_can_judge(recipe_file: Path, tmp_path
         check(load(str(recipe_file), ["evaluation.part=test"]))
     with pytest.raises(ConfigError, match="judges images without maps"):
         load(str(recipe_file), ["evaluation.part=test", "control={kind: edge}"])
+
+
+def test_a_run_is_not_judged_by_images_that_it_may_have_learned(recipe_file: Path, tmp_path: Path) -> None:
+    train(load(str(recipe_file), ["training.steps=3"]))
+    run = tmp_path / "run"
+    had = open_run(run).target.train.digest
+    for index in range(4):
+        Image.new("RGB", (8, 8), (9 * index, 0, 0)).save(tmp_path / f"images/dark/more-{index}.png")
+    for verb in (evaluate, diagnose, open_run):
+        with pytest.raises(DataError, match=r"images to train on now than when .*run was trained on it.*give it back"):
+            verb(run)
+    assert not (run / "results.json").exists()
+    assert len(sample(run, tmp_path / "drawn", count=2)["files"]) == 2
+    for more in (tmp_path / "images/dark").glob("more-*"):
+        more.unlink()
+    assert open_run(run).target.train.digest == had
+    # What an earlier version wrote says nothing of the images.
+    write_json(run / "end.json", {"step": 3})
+    assert step_of(recipe_of(run)) == 3
+    open_run(run)
 
 
 def test_standard_fine_tuning_needs_no_bank(recipe_file: Path, tmp_path: Path) -> None:

@@ -282,7 +282,7 @@ def assemble(prepared: Prepared) -> Assembly:
             "recipe_digest": recipe.by_content().digest(),
             "model_digest": before.digest,
             "bank_digest": "" if items is None else items.digest,
-            "data_digest": data_digest(prepared),
+            "data_digest": data_digest(target, prepared.controls),
             "heldout_digest": target.heldout.digest,
         },
         formerly={"recipe_digest": recipe.digest()},
@@ -293,7 +293,7 @@ def assemble(prepared: Prepared) -> Assembly:
     )
 
 
-def data_digest(prepared: Prepared) -> str:
+def data_digest(target: Target, controls: Controls | None) -> str:
     """The sha256 of what is trained on: of the images, and of their maps where there are any."""
-    images = prepared.target.train.digest
-    return images if prepared.controls is None else f"{images}/{prepared.controls.train.digest}"
+    images = target.train.digest
+    return images if controls is None else f"{images}/{controls.train.digest}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,13 +20,13 @@ from difftuning.coefficients.families import build
 from difftuning.config.loading import load_recipe
 from difftuning.config.validate import validate
 from difftuning.data.target import Target
-from difftuning.errors import CheckpointError, ModelError
+from difftuning.errors import CheckpointError, DataError, ModelError
 from difftuning.json_files import read_json
 from difftuning.run_folder import RunFolder
 from difftuning.tuning import Tuner
 from difftuning.tuning import build as build_tuner
 from difftuning.tuning.store import SETTINGS, read_tuner
-from difftuning.workflows.assemble import target_of, trained_besides
+from difftuning.workflows.assemble import data_digest, target_of, trained_besides
 from difftuning.workflows.controls import Controls
 from difftuning.workflows.pretrained import configured, pretrained
 from difftuning.workflows.recipe import Recipe, SamplingConfig
@@ -89,11 +90,17 @@ def open_run(run: Path) -> FinishedRun:
 
     Raises:
         CheckpointError: there is no such run, or its training has not finished.
+        DataError: its target has other images now, some of them trained on and held out, perhaps.
     """
     recipe = recipe_of(run)
     models = models_of(recipe)
     model = models.model
     target, controls = target_of(recipe, model)
+    if _ended(recipe).get("data_digest") not in (None, data_digest(target, controls)):
+        raise DataError(
+            f"{recipe.data.target} has other images to train on now than when {run} was trained on it, so what is held out now may "
+            "have been learned; give it back the images that it had, or train again with another `out`"
+        )
     rows = target_rows(recipe.labels, model.labels, target.class_names)
     return FinishedRun(**vars(models), folder=RunFolder(run), target=target, controls=controls, rows=rows)
 
@@ -107,8 +114,13 @@ def is_finished(recipe: Recipe) -> bool:
 
 def step_of(recipe: Recipe) -> int:
     """The step that the model of a finished run is of: the last, or the best where the recipe takes that."""
+    return int(_ended(recipe).get("step", recipe.training.steps))
+
+
+def _ended(recipe: Recipe) -> dict[str, Any]:
+    """How a finished run ended; an earlier version wrote nothing, or less."""
     end = RunFolder(recipe.folder).end
-    return int(read_json(end)["step"]) if end.is_file() else recipe.training.steps  # an earlier version wrote none
+    return dict(read_json(end)) if end.is_file() else {}
 
 
 def models_of(recipe: Recipe) -> Models:

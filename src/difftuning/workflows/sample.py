@@ -112,11 +112,12 @@ def _controlled(
     model: Controlled, run: Path | None, drawn: Tensor, labels: list[str] | None, control: Path | None
 ) -> Conditions:
     """The labels under maps from files, or else under those of a run's held-out images."""
-    opened = open_run(run) if run is not None else None
     if control is not None:
-        kind = KIND if opened is None or opened.controls is None else opened.controls.config.kind
+        told = None if run is None else recipe_of(run).control
+        kind = KIND if told is None else told.kind
         maps = read_maps(control, kind, model.image_size, DataConfig().max_pixels)
         return UnderMaps(drawn, maps, torch.arange(len(drawn)) % len(maps))
+    opened = open_run(run) if run is not None else None
     if opened is None or opened.controls is None:
         raise ModelError(
             f"{model.name} has a ControlNet; say what it is told: --control with a map or a folder of maps"

@@ -239,7 +239,8 @@ def _finish(run: Assembly) -> dict[str, Any]:
         if run.tuner.mergeable:
             run.tuner.merge()
             _whole(run.folder.model, run.backbone.save)
-    write_json(run.folder.end, {"step": step, "weights_digest": learned})
+    data = trainer.identity["data_digest"]
+    write_json(run.folder.end, {"step": step, "weights_digest": learned, "data_digest": data})
     records = MetricsLog(run.folder.metrics).read().records
     heldout = [record["heldout"] for record in records if "heldout" in record]
     target, bank = trainer.state.positions
