@@ -20,7 +20,7 @@ from difftuning.bank.read import Bank
 from difftuning.coefficients.families import AdaptiveConfig, PowerConfig
 from difftuning.config.loading import dump_recipe
 from difftuning.continual.measures import Matrix
-from difftuning.errors import BusyError, CheckpointError, ConfigError
+from difftuning.errors import BusyError, CheckpointError, ConfigError, DataError
 from difftuning.json_files import read_json
 from difftuning.lock import alone
 from difftuning.results import read_rows
@@ -375,6 +375,14 @@ def test_what_is_wrong_with_a_stream_is_found_at_once(stream_file: Path) -> None
         recipes_of(stream.model_copy(update={"phases": (stream.phases[0], second)}))
     with pytest.raises(ConfigError, match="'one' stands twice"):
         load(str(stream_file), [f"phases={[stream.phases[0].model_dump(mode='json')] * 2}"])
+
+
+def test_a_phase_that_cannot_be_judged_is_refused_before_any_is_trained(stream_file: Path, tmp_path: Path) -> None:
+    stream = load(str(stream_file), [f"out={tmp_path}"])
+    third = stream.phases[2].model_copy(update={"changes": (*stream.phases[2].changes, "data.heldout=1")})
+    with pytest.raises(DataError, match=r"tiny/three: 1 image of .*three is held out, and distances need 2"):
+        continual(stream.model_copy(update={"phases": (*stream.phases[:2], third)}))
+    assert not (tmp_path / "phase-1").exists()
 
 
 @pytest.mark.parametrize("name", [one["name"] for one in listing()["recipes"] if one["name"].startswith("streams/")])

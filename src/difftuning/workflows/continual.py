@@ -18,11 +18,12 @@ from difftuning.continual.page import write_page
 from difftuning.continual.stream import Stream
 from difftuning.data.sources import needs_all
 from difftuning.data.target import Target, open_target
-from difftuning.errors import CheckpointError, ConfigError
+from difftuning.errors import CheckpointError, ConfigError, DataError
 from difftuning.json_files import read_json, write_json, write_text
 from difftuning.lock import alone
 from difftuning.results import write_results
 from difftuning.workflows.display import Display, Silent
+from difftuning.workflows.evaluate import too_few
 from difftuning.workflows.phase_bank import compose_bank
 from difftuning.workflows.phases import recipes_of
 from difftuning.workflows.pretrained import pretrained
@@ -97,6 +98,9 @@ def phase_targets(recipes: list[Recipe]) -> list[Target]:
         )
         for recipe in recipes
     ]
+    for recipe, target in zip(recipes, targets, strict=True):
+        if (why := too_few(recipe, target)) is not None:
+            raise DataError(f"{recipe.name}: {why}")
     unknown = sorted({*targets[0].class_names} - {*model.labels.names})
     if recipes[0].labels.kind == "keep" and unknown and not model.by_prompt:
         raise ConfigError(
