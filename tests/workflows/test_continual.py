@@ -378,11 +378,13 @@ def test_what_is_wrong_with_a_stream_is_found_at_once(stream_file: Path) -> None
 
 
 def test_a_phase_that_cannot_be_judged_is_refused_before_any_is_trained(stream_file: Path, tmp_path: Path) -> None:
-    stream = load(str(stream_file), [f"out={tmp_path}"])
-    third = stream.phases[2].model_copy(update={"changes": (*stream.phases[2].changes, "data.heldout=1")})
-    with pytest.raises(DataError, match=r"tiny/three: 1 image of .*three is held out, and distances need 2"):
+    stream = load(str(stream_file), [f"out={tmp_path / 'out'}"])
+    shutil.copytree(stream_file.parent / "three/mid", tmp_path / "few/mid")
+    few = (f"data.target={tmp_path / 'few'}", "data.heldout=1")
+    third = stream.phases[2].model_copy(update={"changes": few})
+    with pytest.raises(DataError, match=r"tiny/three: 1 image of .*few is held out, and distances need 2"):
         continual(stream.model_copy(update={"phases": (*stream.phases[:2], third)}))
-    assert not (tmp_path / "phase-1").exists()
+    assert not (tmp_path / "out/phase-1").exists()
 
 
 @pytest.mark.parametrize("name", [one["name"] for one in listing()["recipes"] if one["name"].startswith("streams/")])
