@@ -9,9 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from difftuning.errors import ConfigError
+
 
 def compile_blocks(network: nn.Module) -> None:
-    """Compile the blocks that diffusers says repeat, else what stands in the network's lists; nothing else of it."""
+    """Compile the blocks that diffusers says repeat, else what stands in the network's lists; nothing else of it.
+
+    Raises:
+        ConfigError: it has neither.
+    """
     for block in _blocks(network):
         block.compile()
 
@@ -36,6 +42,17 @@ class CompiledBlocks:
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
+    # What trains may be a part of what runs: a ControlNet beside its UNet.
+    networks = getattr(network, "networks", (network,))
+    found = [block for one in networks for block in _of(one)]
+    if not found:
+        raise ConfigError(
+            f"nothing of a {type(network).__name__} can be compiled; set training.compile and bank.compile to null"
+        )
+    return found
+
+
+def _of(network: nn.Module) -> list[nn.Module]:
     repeated = getattr(network, "_repeated_blocks", None)
 
     def is_one(name: str, module: nn.Module) -> bool:

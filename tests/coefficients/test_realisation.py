@@ -162,7 +162,7 @@ def test_timestep_has_the_constants_of_the_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch", "share", "bank"), [(32, 0.2, 6), (4, 0.2, 1), (2, 0.01, 1), (10, 0.0, 0), (3, 0.9, 2)]
+    ("batch", "share", "bank"), [(32, 0.2, 6), (4, 0.2, 1), (2, 0.01, 1), (10, 0.0, 0), (3, 0.9, 2), (100, 0.29, 29)]
 )
 def test_timestep_splits_as_stated(batch: int, share: float, bank: int) -> None:
     draw = Timestep(TimestepConfig(bank_share=share)).draw(power(1.0), Uniform(), batch, generator())

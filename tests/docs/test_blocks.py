@@ -28,7 +28,8 @@ from difftuning.config.section import Section
 from difftuning.errors import ConfigError
 from difftuning.tuning.base import Tuner
 from difftuning.workflows import phases
-from difftuning.workflows.recipe import keys, load
+from difftuning.workflows.recipe import load
+from difftuning.workflows.recipe_keys import keys
 from doc_blocks import PAGES, ROOT, commands, python, words
 from tiny import save_tiny_dit
 

@@ -33,6 +33,14 @@ def test_the_models_own_errors_are_untouched_and_the_teacher_stands_beside() -> 
     torch.testing.assert_close(taught.loss(), own.loss() + expected.mean())
 
 
+def test_a_weight_over_time_is_of_the_teachers_term_too() -> None:
+    alone = Distillation(plain(), TEACHER, 4, Power(1.0), 0.05)(BATCH).beside
+    weighed = Distillation(plain(), TEACHER, 4, Power(1.0), 0.05, by_time=lambda t: t / 100)(BATCH).beside
+    assert alone is not None
+    assert weighed is not None
+    torch.testing.assert_close(weighed, alone * torch.tensor([0.1, 4.0, 9.0]))
+
+
 def test_a_student_that_is_its_teacher_is_left_alone_where_nothing_is_asked() -> None:
     nothing = Batch(BATCH.x0, BATCH.noise, Condition(torch.full((3,), 4)), DRAW)
     found = Distillation(plain(), STUDENT, 4, Constant(1.0), 0.05)(nothing)

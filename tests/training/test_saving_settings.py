@@ -11,10 +11,12 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.state import AcceleratorState
 
+from backbones.families import controlnet
 from difftuning.compiling import CompiledBlocks, compile_blocks
 from difftuning.errors import ConfigError
 from difftuning.training import optim
 from difftuning.training.optim import OptimConfig
+from networks import NETS, Net
 from tiny import tiny_dit
 from training.test_trainer import make, same
 
@@ -106,6 +108,28 @@ def test_blocks_are_compiled_and_nothing_else() -> None:
     compile_blocks(network)
     assert compiled(network) == blocks
     assert list(network.state_dict()) == names
+
+
+@pytest.mark.parametrize("net", NETS.values(), ids=NETS.keys())
+def test_there_is_something_to_compile_in_every_network(net: Net) -> None:
+    network = net.make()
+    compile_blocks(network)
+    assert compiled(network)
+
+
+@pytest.mark.parametrize("unlocked", [False, True])
+def test_a_controlnet_and_its_unet_are_compiled(tmp_path: Path, unlocked: bool) -> None:
+    model = controlnet("sd", tmp_path, unlocked)
+    compile_blocks(model.network)
+    assert compiled(model.network["controlnet"])
+    assert compiled(model.unet)
+
+
+def test_what_has_no_blocks_is_not_compiled_in_silence() -> None:
+    with pytest.raises(
+        ConfigError, match=r"nothing of a Linear can be compiled; set training\.compile and bank\.compile"
+    ):
+        compile_blocks(torch.nn.Linear(1, 1))
 
 
 @pytest.mark.slow

@@ -17,10 +17,11 @@ from difftuning.errors import CheckpointError, TrainingError
 from difftuning.json_files import MetricsLog
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.objectives.finetune import finetune_loss
-from difftuning.training.checkpoints import Checkpoints
+from difftuning.training.checkpoints import Checkpoints, read
 from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook
+from difftuning.training.identity import Identity
 from difftuning.training.optim import OptimConfig, learning_rate
 from difftuning.training.trainer import Trainer
 from difftuning.types import Batch, Condition
@@ -59,7 +60,7 @@ def make(folder: Path, streams: Streams | None = None, optim: OptimConfig | None
         config=TrainingConfig(**settings),
         optim=optim or OptimConfig(lr=1e-2, schedule="cosine", warmup_steps=2),
         ema_config=EMAConfig(decay=0.9),
-        identity={"recipe_digest": "a"},
+        identity=Identity({"recipe_digest": "a"}),
         hooks=[Hook(4, lambda step: {"heldout": 1 / (1 + step)}, at_start=True)],
     )
 
@@ -180,9 +181,37 @@ def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:
 def test_another_recipe_is_refused(tmp_path: Path) -> None:
     make(tmp_path).run(until=4)
     trainer = make(tmp_path)
-    trainer.identity = {"recipe_digest": "b"}
-    with pytest.raises(CheckpointError, match="another recipe digest"):
+    trainer.identity = Identity({"recipe_digest": "b"}, differs=lambda: "; optim.lr was 1 and is 2")
+    with pytest.raises(CheckpointError, match=r"another recipe digest \(a, now b; optim.lr was 1 and is 2\)"):
         trainer.run()
+    trainer.identity = Identity({"recipe_digest": "b"}, formerly={"recipe_digest": {"a", "c"}})
+    trainer.run()
+    assert make(tmp_path).checkpoints.last_step() == 12
+
+
+def heldout(*errors: float) -> list[Hook]:
+    """What is measured after steps 0, 4, 8 and 12."""
+    return [Hook(4, lambda step: {"heldout": errors[step // 4]}, at_start=True)]
+
+
+def test_the_model_as_it_was_can_be_the_best(tmp_path: Path) -> None:
+    trainer = make(tmp_path)
+    trainer.hooks = heldout(1, 5, 6, 7)
+    before = {name: value.detach().clone() for name, value in trainer.parameters.items()}
+    trainer.run()
+    assert (trainer.state.best, trainer.state.best_step) == (1, 0)
+    best = trainer.checkpoints.best()
+    assert best is not None
+    assert all(torch.equal(read(best)[0]["ema"][name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("stop", [None, 6])
+def test_an_error_that_is_not_a_number_is_no_best(tmp_path: Path, stop: int | None) -> None:
+    for until in dict.fromkeys((stop, None)):
+        trainer = make(tmp_path)
+        trainer.hooks = heldout(float("nan"), float("nan"), 2, 3)
+        trainer.run(until)
+    assert (trainer.state.best, trainer.state.best_step) == (2, 8)
 
 
 def test_state_is_json_and_names_its_digests(tmp_path: Path) -> None:

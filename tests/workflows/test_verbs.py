@@ -316,8 +316,36 @@ def test_a_bank_of_another_model_is_refused(recipe_file: Path, tmp_path: Path) -
         train(recipe)
 
 
+FRUGAL = (
+    "training.offload=true",
+    "training.gradient_checkpointing=true",
+    "ema.device=cpu",
+    "training.compile=false",
+    "optim.eight_bit=false",
+    "training.retention_labels=0",
+)
+"""What needs less memory or says what goes without saying, and trains the same."""
+
+
+def test_what_moves_no_weight_does_not_end_a_run(recipe_file: Path) -> None:
+    plain = load(str(recipe_file), [])
+    for key in FRUGAL:
+        frugal = load(str(recipe_file), [key])
+        assert frugal.digest() == plain.digest()
+        assert frugal.by_content().digest() == plain.by_content().digest()
+        assert len(frugal.former_digests()) == 3, "an earlier version took the key in"
+    for key in ("optim.lr=0.5", "training.compile=true", "training.retention_labels=0.5"):
+        assert load(str(recipe_file), [key]).digest() != plain.digest()
+    whole = train(load(str(recipe_file), ["out=" + str(recipe_file.parent / "whole")]))
+    bank.build(plain)
+    assemble(prepare(plain)).trainer.run(until=5)
+    assert train(load(str(recipe_file), list(FRUGAL)))["weights_digest"] == whole["weights_digest"]
+
+
 def test_another_recipe_in_the_same_folder_is_refused(recipe_file: Path) -> None:
     train(load(str(recipe_file), ["training.steps=3"]))
+    with pytest.raises(CheckpointError, match=r"another recipe digest .*; optim.lr was 0.001 and is 0.5\);"):
+        train(load(str(recipe_file), ["training.steps=3", "optim.lr=0.5", "training.log_every=1"]))
     with pytest.raises(CheckpointError, match="another recipe digest"):
         train(load(str(recipe_file), ["training.steps=3", "optim.lr=1e-2"]))
 

@@ -50,9 +50,14 @@ class Trained(nn.ModuleDict):
         super().__init__({"controlnet": controlnet, **decoder})
         self.unet = (unet,)  # in a tuple, so that it is no submodule
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Both: the way there and back leads through the frozen one too."""
+        return (self["controlnet"], *self.unet)
+
     def enable_gradient_checkpointing(self) -> None:
-        """Of both networks: the way back leads through the frozen one too."""
-        for network in (self["controlnet"], *self.unet):
+        """Of both networks."""
+        for network in self.networks:
             network.enable_gradient_checkpointing()  # type: ignore[operator]
 
 

@@ -40,6 +40,7 @@ class EDMUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """
 
     _supports_gradient_checkpointing = True
+    _repeated_blocks = ["Block"]  # noqa: RUF012 - as diffusers declares it
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(

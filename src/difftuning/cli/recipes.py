@@ -47,7 +47,7 @@ def recipes_diff(
     json: Json = False,
 ) -> None:
     """Say which keys of two recipes differ, with all the values that they do not set."""
-    from difftuning.workflows.recipe import diff
+    from difftuning.workflows.recipe_keys import diff
 
     found = diff(one, other)
     if json:
@@ -63,7 +63,7 @@ def recipes_keys(
     json: Json = False,
 ) -> None:
     """Say what every key of a recipe may be, what it is when it is not given, and what it means."""
-    from difftuning.workflows.recipe import keys
+    from difftuning.workflows.recipe_keys import keys
 
     found = keys(key)
     if json:

@@ -115,7 +115,8 @@ class Timestep(Realisation):
 
     def draw(self, chain: ChainOfForgetting, clock: Clock, batch_size: int, generator: torch.Generator) -> Draw:
         """See `Realisation.draw`."""
-        bank = max(1, int(batch_size * self.config.bank_share)) if self.config.bank_share else 0
+        # .29 of 100 is a little less than 29 in floating point.
+        bank = max(1, int(batch_size * self.config.bank_share + 1e-9)) if self.config.bank_share else 0
         counts = _split(chain, batch_size, bank)
         ranks, weights = [], []
         for count, family, constant in zip(counts, (chain.psi, chain.xi), (1.0, self.config.bank_weight), strict=True):

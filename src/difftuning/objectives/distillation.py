@@ -8,8 +8,11 @@ its null label. It costs a second model in memory and a forward pass more a step
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from difftuning.coefficients.families import Family
 from difftuning.config.section import Section
@@ -35,12 +38,20 @@ class Distillation:
             student is asked, as under prompts.
         xi: retention by u.
         weight: of the retention loss.
+        by_time: the weight of both losses at each time t, which the draw has for the other one; None for 1.
     """
 
     def __init__(
-        self, objective: DiffTuning, teacher: Network, null_label: int | None, xi: Family, weight: float
+        self,
+        objective: DiffTuning,
+        teacher: Network,
+        null_label: int | None,
+        xi: Family,
+        weight: float,
+        by_time: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.objective, self.teacher, self.null_label, self.xi, self.weight = objective, teacher, null_label, xi, weight
+        self.by_time = by_time
 
     def __call__(self, batch: Batch) -> Errors:
         """The error of each sample, and beside it what the teacher would have it do, with gradient."""
@@ -52,4 +63,7 @@ class Distillation:
         with torch.no_grad():
             taught = self.teacher(x_t, batch.draw.t, asked)
         apart = (y.float() - taught.float()).square().flatten(1).mean(1)
-        return Errors(errors.error, errors.draw, errors.extra, self.weight * self.xi(batch.draw.u) * apart)
+        weight = self.weight * self.xi(batch.draw.u)
+        if self.by_time is not None:
+            weight = weight * self.by_time(batch.draw.t)
+        return Errors(errors.error, errors.draw, errors.extra, weight * apart)

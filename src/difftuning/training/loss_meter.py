@@ -75,7 +75,7 @@ class LossMeter:
         for step, errors in unread:
             bad = ~errors.losses().isfinite()
             if bool(bad.any()):
-                source = "bank" if bool(errors.draw.from_bank[bad].any()) else "target"
+                source = "bank" if bool(errors.draw.from_bank[bad][0]) else "target"
                 raise TrainingError(
                     f"the loss of step {step} is not finite ({int(bad.sum())} of {len(bad)} samples, the first from the "
                     f"{source}, at u = {float(errors.draw.u[bad][0]):.3f}); the last good checkpoint is of step "

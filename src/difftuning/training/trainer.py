@@ -7,6 +7,7 @@ processes takes its part of the batch, and one of them writes.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from difftuning.training.checkpoints import Checkpoints, read, read_state, tenso
 from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook
+from difftuning.training.identity import Identity
 from difftuning.training.interfaces import Kept, Log, Objective, Streams
 from difftuning.training.loss_meter import LossMeter
 from difftuning.training.optim import OptimConfig, learning_rate, make_optimizer
@@ -64,8 +66,7 @@ class Trainer:
         optim: the optimiser's settings.
         ema_config: the average's settings.
         seed: of everything random inside the network.
-        identity: digests and names that go into each checkpoint and must agree on resume.
-        formerly: what earlier versions wrote in the place of some of them, which does too.
+        identity: digests that go into each checkpoint and must agree on resume.
         hooks: what happens at intervals; the metric `watch` of a hook decides which checkpoint is the best.
         watch: the name of that metric.
         kept: by name, what else the state of the run is made of.
@@ -84,8 +85,7 @@ class Trainer:
     optim: OptimConfig
     ema_config: EMAConfig
     seed: int = 0
-    identity: Mapping[str, str] = field(default_factory=dict)
-    formerly: Mapping[str, str] = field(default_factory=dict)
+    identity: Identity = field(default_factory=Identity)
     hooks: Sequence[Hook] = ()
     watch: str = "heldout"
     kept: Mapping[str, Kept] = field(default_factory=dict)
@@ -124,8 +124,9 @@ class Trainer:
             Preempted: `stop` said so; the state is saved.
         """
         self.resume()
-        if self.state.step == 0:
-            self._run_hooks()
+        # The model as it was can be the best of all.
+        if self.state.step == 0 and self._is_best(self._run_hooks()):
+            self.save()
         last = self.config.steps if until is None else min(until, self.config.steps)
         self.network.train()
         while self.state.step < last:
@@ -187,15 +188,20 @@ class Trainer:
             metrics["lr"] = self.optimizer.param_groups[0]["lr"]
             self.log.write(step, metrics)
         found = self._run_hooks()
-        best = self.watch in found and (self.state.best is None or found[self.watch] < self.state.best)
-        if best:
-            self.state.best, self.state.best_step = found[self.watch], step
-        if save or best:
+        if self._is_best(found) or save:
             # Steps since the last line are looked at before they are saved, and logged with it.
             self.log.write(step, self._losses.read(self.checkpoints.last_step()))
             self._check_weights()
             self.save()
         return {**metrics, **found}
+
+    def _is_best(self, found: Mapping[str, Any]) -> bool:
+        """Whether what hooks have found is better than all before; then it is noted."""
+        value = found.get(self.watch, math.nan)
+        if not math.isfinite(value) or (self.state.best is not None and value >= self.state.best):
+            return False
+        self.state.best, self.state.best_step = value, self.state.step
+        return True
 
     def _check_weights(self) -> None:
         """An update can be spoilt by a gradient though the error before it was finite; such weights are not saved."""
@@ -238,7 +244,7 @@ class Trainer:
             "scaler": scaler.state_dict() if scaler is not None else None,
             "weights_digest": tensors_digest(groups["ema"]),
             **{name: one.state() for name, one in self.kept.items()},
-            **self.identity,
+            **self.identity.digests,
         }
         self.checkpoints.save(self.state.step, groups, state)
 
@@ -251,14 +257,7 @@ class Trainer:
         last = self.checkpoints.last()
         if last is None:
             return
-        state = read_state(last)
-        for key, value in self.identity.items():
-            # Format 1 does not name the model.
-            if key in state and state[key] not in (value, self.formerly.get(key)):
-                raise CheckpointError(
-                    f"{last} was made with another {key.replace('_', ' ')} ({state[key]}, now {value}); "
-                    "give the run another `out`, or go back to the recipe that is saved there"
-                )
+        self.identity.check(last, read_state(last))
 
     def resume(self) -> bool:
         """Take up the last checkpoint; False when there is none.

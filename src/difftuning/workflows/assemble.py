@@ -45,6 +45,7 @@ from difftuning.workflows.display import Display, Silent, late
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.retention_condition import bank_rows, check_condition
+from difftuning.workflows.run_identity import identity_of
 from difftuning.workflows.teaching import Before
 
 WHOLE = ("control", "distillation", "anchor")
@@ -268,7 +269,7 @@ def assemble(prepared: Prepared) -> Assembly:
     trainer = Trainer(
         network=backbone.network,
         parameters=parameters,
-        objective=before.objective(plain, backbone, chain.at(0).xi),
+        objective=before.objective(plain, backbone, chain.at(0).xi, _weight(recipe, backbone)),
         kept={"heldout_by_u": chain} if isinstance(chain, AdaptiveChain) else {},
         penalty=anchor_of(recipe, plain, parameters, backbone, items),
         streams=for_device(drawn, backbone.device),
@@ -278,22 +279,9 @@ def assemble(prepared: Prepared) -> Assembly:
         optim=recipe.optim,
         ema_config=recipe.ema,
         seed=recipe.seed,
-        identity={
-            "recipe_digest": recipe.by_content().digest(),
-            "model_digest": before.digest,
-            "bank_digest": "" if items is None else items.digest,
-            "data_digest": data_digest(target, prepared.controls),
-            "heldout_digest": target.heldout.digest,
-        },
-        formerly={"recipe_digest": recipe.digest()},
+        identity=identity_of(recipe, before.digest, items, target, prepared.controls),
     )
     controls = prepared.controls
     return Assembly(
         recipe, folder, backbone, tuner, before.digest, target, controls, rows, chain, items, heldout_bank, log, trainer
     )
-
-
-def data_digest(target: Target, controls: Controls | None) -> str:
-    """The sha256 of what is trained on: of the images, and of their maps where there are any."""
-    images = target.train.digest
-    return images if controls is None else f"{images}/{controls.train.digest}"

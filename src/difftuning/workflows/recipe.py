@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,11 +14,9 @@ from difftuning.bank.card import BankConfig
 from difftuning.coefficients.families import AdaptiveConfig, Fixed, Psi, Xi
 from difftuning.coefficients.realisation import RealisationConfig, SourceConfig
 from difftuning.coefficients.weighting import Weighting
-from difftuning.config.difference import differences
 from difftuning.config.loading import load_recipe
 from difftuning.config.overrides import apply_overrides
 from difftuning.config.precision import Precision
-from difftuning.config.reference import reference
 from difftuning.config.section import Section
 from difftuning.config.validate import validate
 from difftuning.data.control_maps import ControlConfig
@@ -35,6 +32,11 @@ from difftuning.training.optim import OptimConfig
 from difftuning.training.trackers import NAMES, TrackerName
 from difftuning.tuning import FullConfig, TunerConfig
 from difftuning.workflows.recipes import locate
+
+LEFT_OUT = {"name", "out", "bank", "bank_folder", "device", "threads", "trackers", "evaluation", "sampling"}
+"""Keys that do not decide a training."""
+TELLS = {"log_every", "heldout_every", "sample_every", "save_every", "keep", "use_best"}
+"""Those of the section `training`."""
 
 
 class CoefficientsConfig(Section):
@@ -228,16 +230,25 @@ class Recipe(Section):
     def digest(self) -> str:
         """The identity of the training: what moves the weights, not where it is, how it is judged, how often it tells, how it ends.
 
-        The bank is left out: a checkpoint names the digest of the one that was read. So are keys that are null, which change
-        nothing: a new one of a later version leaves the digests of earlier runs as they are.
+        Neither is it what a training does to need less memory. The bank is left out: a checkpoint names the digest of the one that
+        was read. So are keys that are null, which change nothing: a new one of a later version leaves the digests of earlier runs
+        as they are.
         """
-        told = {"log_every", "heldout_every", "sample_every", "save_every", "keep", "use_best"}
-        left_out = {"name", "out", "bank", "bank_folder", "device", "threads", "trackers", "evaluation", "sampling"}
-        exclude: dict[str, Any] = {**dict.fromkeys(left_out, True), "training": told}
         # One training, one digest: what is said and what follows from saying nothing are the same.
+        unsaid = {key: getattr(self.training, key) or None for key in ("compile", "retention_labels")}
+        training = self.training.model_copy(update={"offload": None, "gradient_checkpointing": False, **unsaid})
+        optim = self.optim.model_copy(update={"eight_bit": self.optim.eight_bit or None})
+        ema = self.ema.model_copy(update={"device": None})
+        return self.model_copy(update={"training": training, "optim": optim, "ema": ema})._as_said()
+
+    def former_digests(self) -> set[str]:
+        """What earlier versions called this training: by its places too, and by all that is said."""
+        return {self.digest(), self._as_said(), self.by_content()._as_said()}
+
+    def _as_said(self) -> str:
+        exclude: dict[str, Any] = {**dict.fromkeys(LEFT_OUT, True), "training": TELLS}
         kept = self.coefficients.model_copy(update={"whole_target": self.coefficients.keeps_target or None})
-        same = self.model_copy(update={"coefficients": kept})
-        text = same.model_dump_json(exclude=exclude, exclude_none=True)
+        text = self.model_copy(update={"coefficients": kept}).model_dump_json(exclude=exclude, exclude_none=True)
         if self.coefficients.psi.kind == "adaptive":  # which is made from what is measured, and when
             text += f" {self.evaluation.heldout_draws} draws every {self.training.heldout_every}"
         return hashlib.sha256(text.encode()).hexdigest()
@@ -273,23 +284,3 @@ def read(path_or_name: str, overrides: list[str]) -> dict[str, Any]:
     if "recipe" in given and ("phases" in given or "windows" in given):
         raise ConfigError(f"{path_or_name} is a stream and no recipe; run `difftuning continual {path_or_name}`")
     return apply_overrides(given, overrides, Recipe)
-
-
-def diff(one: str, other: str) -> dict[str, Any]:
-    """The keys in which two recipes differ, resolved: `{"differences": [{"key", "one", "other"}, ...]}`.
-
-    Raises:
-        ConfigError: one of them cannot be read.
-    """
-    resolved = [load(name, []).model_dump(mode="json") for name in (one, other)]
-    found = differences(resolved)
-    return {"differences": [{"key": key, "one": values[0], "other": values[1]} for key, values in found]}
-
-
-def keys(prefix: str = "") -> dict[str, Any]:
-    """The keys of a recipe, or those of one section: `{"keys": [{"path", "of", "values", "default", "about"}, ...]}`.
-
-    Raises:
-        ConfigError: a recipe has no such key.
-    """
-    return {"keys": [asdict(key) for key in reference(Recipe, prefix)]}

@@ -26,10 +26,11 @@ from difftuning.run_folder import RunFolder
 from difftuning.tuning import Tuner
 from difftuning.tuning import build as build_tuner
 from difftuning.tuning.store import SETTINGS, read_tuner
-from difftuning.workflows.assemble import data_digest, target_of, trained_besides
+from difftuning.workflows.assemble import target_of, trained_besides
 from difftuning.workflows.controls import Controls
 from difftuning.workflows.pretrained import configured, pretrained
 from difftuning.workflows.recipe import Recipe, SamplingConfig
+from difftuning.workflows.run_identity import DATA, data_digest
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def open_run(run: Path) -> FinishedRun:
     models = models_of(recipe)
     model = models.model
     target, controls = target_of(recipe, model)
-    if _ended(recipe).get("data_digest") not in (None, data_digest(target, controls)):
+    if _ended(recipe).get(DATA) not in (None, data_digest(target, controls)):
         raise DataError(
             f"{recipe.data.target} has other images to train on now than when {run} was trained on it, so what is held out now may "
             "have been learned; give it back the images that it had, or train again with another `out`"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+
+from torch import Tensor
 
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.switched_off import SwitchedOff
@@ -33,8 +36,10 @@ class Before:
         copied = recipe.distillation is not None and not tuner.reversible
         self._copy = copy.deepcopy(backbone) if copied else None
 
-    def objective(self, plain: DiffTuning, backbone: Backbone, xi: Family) -> Objective:
-        """The objective, for the changed model with its tuner attached; a teacher's weight over u is xi."""
+    def objective(
+        self, plain: DiffTuning, backbone: Backbone, xi: Family, by_time: Callable[[Tensor], Tensor] | None
+    ) -> Objective:
+        """The objective, for the changed model with its tuner attached; a teacher's weight is xi, times what that of all is."""
         config = self.recipe.distillation
         if config is None:
             return plain
@@ -48,4 +53,4 @@ class Before:
             teacher.labels = known
         # A teacher of prompts knows those of the target too.
         null = None if backbone.by_prompt else teacher.labels.null
-        return Distillation(plain, teacher, null, xi, config.weight)
+        return Distillation(plain, teacher, null, xi, config.weight, by_time)

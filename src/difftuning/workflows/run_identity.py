@@ -1,0 +1,46 @@
+"""What a run is made from: a checkpoint goes on with it and with nothing else, and what it ended with is judged by it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from difftuning.data.target import Target
+from difftuning.run_folder import RunFolder
+from difftuning.training.identity import Identity
+from difftuning.workflows.controls import BankItems, Controls
+from difftuning.workflows.recipe import Recipe
+from difftuning.workflows.recipe_keys import changed
+
+DATA = "data_digest"
+"""The name of the digest of what is trained on."""
+
+
+def identity_of(
+    recipe: Recipe, model_digest: str, items: BankItems | None, target: Target, controls: Controls | None
+) -> Identity:
+    """The identity of a run.
+
+    Args:
+        recipe: of it.
+        model_digest: of the pretrained model.
+        items: of its bank, if it reads one.
+        target: its images.
+        controls: their maps, if it has some.
+    """
+    return Identity(
+        {
+            "recipe_digest": recipe.by_content().digest(),
+            "model_digest": model_digest,
+            "bank_digest": "" if items is None else items.digest,
+            DATA: data_digest(target, controls),
+            "heldout_digest": target.heldout.digest,
+        },
+        formerly={"recipe_digest": recipe.former_digests()},
+        differs=partial(changed, RunFolder(recipe.folder).recipe, recipe),
+    )
+
+
+def data_digest(target: Target, controls: Controls | None) -> str:
+    """The sha256 of what is trained on: of the images, and of their maps where there are any."""
+    images = target.train.digest
+    return images if controls is None else f"{images}/{controls.train.digest}"
