@@ -135,7 +135,7 @@ def test_the_version_is_that_of_the_package() -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     folder = RunFolder(tmp_path / "run").make()
-    folder.recipe.write_text("training:\n  steps: 40\n")
+    folder.recipe.write_text("model: dit-icons-32\ndata: {target: images}\ntraining: {steps: 40}\n")
     step = folder.checkpoints / "step-00000020"
     step.mkdir(parents=True)
     write_json(
@@ -167,6 +167,14 @@ def test_info_as_json_is_one_object_and_changes_nothing(run: Path) -> None:
 def test_info_for_a_person_is_a_line_an_entry(run: Path) -> None:
     lines = difftuning("info", str(run)).stdout.splitlines()
     assert re.fullmatch(r"state +unfinished", lines[1])
+
+
+@pytest.mark.parametrize("model", ["dit-icons-32", "flow-icons-32", "edm-icons-32"])
+def test_every_kind_of_model_is_drawn_from_without_a_run(model: str, tmp_path: Path) -> None:
+    done = difftuning("sample", model, "--count", "1", "--steps", "2", "--out", str(tmp_path), "--json")
+    assert done.returncode == 0, done.stderr
+    (file,) = json.loads(done.stdout)["files"]
+    assert Path(file).is_file()
 
 
 def test_doctor_as_json_says_what_it_checked() -> None:

@@ -46,6 +46,18 @@ def test_change_in_percent_with_its_judgement() -> None:
     assert precision.change_text == "+0.0 %, equal"
 
 
+@pytest.mark.parametrize("changes", [{"network": "other"}, {"n": 7}])
+def test_what_was_measured_in_another_way_is_not_compared(changes: dict[str, str | int]) -> None:
+    rows = [one.model_copy(update=changes if one.method == "diff-tuning" else {}) for one in ROWS]
+    (line,) = pivot(rows, ("frechet",)).lines
+    assert line.change_text == "measured in other ways"
+    assert not any(cell.best for cell in line.cells if cell is not None)
+    told = verdict([one for one in rows if one.metric == "frechet"])
+    assert "not compared" in told
+    assert "Frechet distance" in told
+    assert "12" not in told
+
+
 def test_a_lower_recall_is_worse() -> None:
     (line,) = pivot([row("finetune", "recall", 0.5), row("diff-tuning", "recall", 0.4)], ("recall",)).lines
     assert line.change_text == "\N{MINUS SIGN}20.0 %, worse"

@@ -21,7 +21,7 @@ from difftuning.coefficients.families import AdaptiveConfig, PowerConfig
 from difftuning.config.loading import dump_recipe
 from difftuning.continual.measures import Matrix
 from difftuning.errors import BusyError, CheckpointError, ConfigError, DataError
-from difftuning.json_files import read_json
+from difftuning.json_files import read_json, write_json
 from difftuning.lock import alone
 from difftuning.results import read_rows
 from difftuning.studies.base import Cell, Study
@@ -191,6 +191,38 @@ def test_what_decided_a_finished_phase_cannot_change(out: Path, stream_file: Pat
         continual(load(str(stream_file), ["method.keep=0.5"]))
     with pytest.raises(CheckpointError, match="another recipe"):
         continual(load(str(stream_file), [], ["optim.lr=1"]))
+
+
+def test_a_stream_goes_on_where_it_and_its_images_have_moved(out: Path, stream_file: Path, tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        shutil.copytree(stream_file.parent / name, tmp_path / "images" / name)
+    shutil.copytree(out, tmp_path / "moved")
+    stream = load(str(stream_file), [f"out={tmp_path / 'moved'}"])
+    moved = [
+        one.model_copy(update={"changes": (f"data.target={tmp_path / 'images' / one.name}",)}) for one in stream.phases
+    ]
+    stream = stream.model_copy(update={"phases": tuple(moved)})
+    models = [tmp_path / f"moved/phase-{number}/model" for number in (1, 2, 3)]
+    before = mtimes(*models)
+    continual(stream)
+    assert mtimes(*models) == before
+    assert (tmp_path / "moved/matrices.json").read_bytes() == (out / "matrices.json").read_bytes()
+    assert evaluate(tmp_path / "moved/phase-2")["rows"], "it begins from the model of phase 1, which has moved"
+    # An earlier version told the images by their path.
+    begun = tmp_path / "moved/phase-1/phase.json"
+    recipe = recipes_of(stream)[0].model_copy(update={"model": ""})
+    known = {key: value for key, value in read_json(begun).items() if key != "images"}
+    write_json(begun, known | {"recipe": recipe.digest()})
+    continual(stream)
+    write_json(begun, known | {"recipe": recipe.model_copy(update={"seed": 9}).digest()})
+    with pytest.raises(CheckpointError, match="another recipe"):
+        continual(stream)
+    write_json(begun, known | {"recipe": recipe.digest()})
+    # Other images in the same place are others.
+    image = next((tmp_path / "images/two/dark").iterdir())
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(image)
+    with pytest.raises(CheckpointError, match=r"phase 2 in .* was begun with another images"):
+        continual(stream)
 
 
 def test_one_process_at_a_time(out: Path, stream_file: Path) -> None:
@@ -373,6 +405,10 @@ def test_what_is_wrong_with_a_stream_is_found_at_once(stream_file: Path) -> None
     second = stream.phases[1].model_copy(update={"changes": ("model=dit-photo-16",)})
     with pytest.raises(ConfigError, match=r"phase 'two' .* sets model='dit-photo-16'"):
         recipes_of(stream.model_copy(update={"phases": (stream.phases[0], second)}))
+    for key, change in (("evaluation", "evaluation.samples=9"), ("sampling", "sampling.guidance=3")):
+        second = stream.phases[1].model_copy(update={"changes": (*stream.phases[1].changes, change)})
+        with pytest.raises(ConfigError, match=rf"phase 'two' .* changes {key}, and all phases are judged alike"):
+            recipes_of(stream.model_copy(update={"phases": (stream.phases[0], second)}))
     with pytest.raises(ConfigError, match="'one' stands twice"):
         load(str(stream_file), [f"phases={[stream.phases[0].model_dump(mode='json')] * 2}"])
 

@@ -11,9 +11,9 @@ import pytest
 from difftuning.config.loading import dump_recipe
 from difftuning.errors import ConfigError
 from difftuning.run_folder import RunFolder
-from difftuning.workflows.diagnose import diagnose
+from difftuning.workflows.diagnose import STRIP, diagnose
 from difftuning.workflows.display import Silent
-from difftuning.workflows.evaluate import evaluate
+from difftuning.workflows.evaluate import SAMPLES, evaluate
 from difftuning.workflows.recipe import load
 from difftuning.workflows.report import report, watch
 from difftuning.workflows.run_columns import column_names, compared
@@ -72,8 +72,21 @@ def test_a_run_whose_images_are_elsewhere_is_reported_without_its_pictures(recip
     evaluate(recipe.folder)
     (tmp_path / "images").rename(tmp_path / "moved")
     page = report([recipe.folder], tmp_path / "page.html").read_text()
-    assert "for which target and pretrained model are opened" in page
+    assert "Without samples and bank: " in page
     assert "What was measured" in page
+
+
+def test_what_was_drawn_and_is_missing_leaves_the_rest_of_the_page(recipe_file: Path, tmp_path: Path) -> None:
+    run = load(str(recipe_file), []).folder
+    train(load(str(recipe_file), []))
+    evaluate(run)
+    diagnose(run, samples=4, shares=(0, 1))
+    for file in (run / STRIP, *(run / "bank").glob("items-*"), run / "samples" / SAMPLES):
+        file.unlink()
+        page = report([run], tmp_path / "page.html").read_text()
+        assert "Without samples and bank: " in page
+        assert str(file) in page
+        assert "What was measured" in page
 
 
 def test_watching_follows_a_run_to_its_end(recipe_file: Path, tmp_path: Path) -> None:
@@ -120,6 +133,9 @@ def test_a_report_does_not_believe_what_was_found_of_another_model(recipe_file: 
         (["diff-tuning", "diff-tuning b"], ("diff-tuning b", "diff-tuning")),
         (["diff-tuning", "finetune + ewc"], ("diff-tuning", "finetune + ewc")),
         (["finetune", "diff-tuning"], ("diff-tuning", "finetune")),
+        (["diff-tuning", "diff-tuning b", "diff-tuning c"], ("diff-tuning b", "diff-tuning")),
+        (["diff-tuning", "finetune + ewc", "finetune + l2-sp"], ("diff-tuning", "finetune + ewc")),
+        (["finetune + ewc", "diff-tuning", "finetune"], ("diff-tuning", "finetune")),
     ],
 )
 def test_two_columns_are_compared_whatever_they_are(columns: list[str], found: tuple[str, str]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from PIL import Image
 
 from difftuning.backbones.loading import load as load_model
 from difftuning.bank.read import Bank
+from difftuning.cli.main import main
 from difftuning.data.target import Target, open_target
 from difftuning.errors import BankError, CheckpointError, ConfigError, DataError, DifftuningError
 from difftuning.evaluation.features import EfficientNetLite0
@@ -471,6 +473,33 @@ def test_info_of_a_model_names_its_classes(tmp_path: Path, recipe_file: Path) ->
     model = load_model(str(tmp_path / "model"))
     assert found["labels"] == list(model.labels.names)
     assert found["parameters"] == sum(parameter.numel() for parameter in model.network.parameters())
+
+
+def test_what_was_measured_is_told_in_numbers(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train(load(str(recipe_file), ["training.steps=2"]))
+    assert main(["evaluate", str(run), "--quiet"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^Frechet distance +[\d.]+$", told, re.MULTILINE)
+    assert re.search(rf"^results +{re.escape(str(run / 'results.json'))}$", told, re.MULTILINE)
+    assert "layer" not in told
+    assert main(["diagnose", str(run), "--quiet"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^last 40 % of the steps swapped +Frechet distance [\d.]+, KID ", told, re.MULTILINE)
+    assert re.search(r"^error on the target by u, run +[\d.]+(, [\d.]+){9}$", told, re.MULTILINE)
+
+
+def test_a_run_is_finished_once_its_model_is_written(recipe_file: Path, tmp_path: Path) -> None:
+    done = train(load(str(recipe_file), ["training.steps=3"]))
+    run = tmp_path / "run"
+    shutil.copytree(run, tmp_path / "killed")
+    shutil.rmtree(tmp_path / "killed/model")
+    assert info(tmp_path / "killed")["state"] == "unfinished"
+    shutil.rmtree(run / "checkpoints")
+    told = {name: info(run)[name] for name in ("state", "step", "weights_digest")}
+    assert told == {"state": "finished", "step": 3, "weights_digest": done["weights_digest"]}
 
 
 def test_few_images_that_are_none_are_named(recipe_file: Path, tmp_path: Path) -> None:

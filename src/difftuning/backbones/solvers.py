@@ -37,7 +37,7 @@ from diffusers import (
 from difftuning.errors import ConfigError, ModelError, did_you_mean
 from difftuning.noise.process import EDM, NoiseProcess, StraightFlow, VariancePreserving, from_scheduler_config
 from difftuning.sampling.edm_heun import EDMHeunScheduler
-from difftuning.sampling.loop import Spacing
+from difftuning.sampling.loop import SolverName, Spacing
 
 EVEN = "even_sigmas"
 """The key of a scheduler's config, ours: `FluxPipeline` hands its scheduler the levels 1 ... 1/n in even steps, to be shifted."""
@@ -98,6 +98,15 @@ _TABLE: dict[str, Any] = {
 }
 
 SOLVERS = tuple(_CLASSES[VariancePreserving])
+
+
+def usual_solver(scheduler_config: Mapping[str, Any]) -> SolverName:
+    """What a model with this scheduler config is drawn with where nobody chooses: DDIM, or DPM-Solver++ where that is not for it.
+
+    Raises:
+        ModelError: the config describes no known process.
+    """
+    return "ddim" if "ddim" in _CLASSES[type(from_scheduler_config(scheduler_config))] else "dpm++"
 
 
 def make_scheduler(name: str, scheduler_config: Mapping[str, Any], spacing: Spacing | None = None) -> Any:

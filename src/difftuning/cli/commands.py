@@ -151,9 +151,10 @@ def sample(
 )
 def evaluate(run: Run, json: Json = False, quiet: Quiet = False) -> None:
     """Measure a run: distances, precision, recall, memorisation, held-out error, drift."""
+    from difftuning.cli.told import evaluation
     from difftuning.workflows.evaluate import evaluate as work
 
-    perform(lambda display: work(run, display), json, quiet)
+    perform(lambda display: work(run, display), json, quiet, evaluation)
 
 
 @app.command(short_help="Measure where a run has forgotten.", epilog="Example: difftuning diagnose runs/mine")
@@ -166,9 +167,10 @@ def diagnose(
     quiet: Quiet = False,
 ) -> None:
     """Measure the chain of forgetting of a run: held-out error by u, and the denoiser swap."""
+    from difftuning.cli.told import diagnosis
     from difftuning.workflows.diagnose import diagnose as work
 
-    perform(lambda display: work(run, display, advise=advise), json, quiet)
+    perform(lambda display: work(run, display, advise=advise), json, quiet, diagnosis)
 
 
 @app.command(

@@ -28,15 +28,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
-def perform(work: Callable[[Display], Mapping[str, Any]], json: bool, quiet: bool) -> Mapping[str, Any]:
-    """Do the work and print its result: JSON, or its plain entries a line each. Only results reach stdout, and those once."""
+def perform(
+    work: Callable[[Display], Mapping[str, Any]],
+    json: bool,
+    quiet: bool,
+    told: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> Mapping[str, Any]:
+    """Do the work and print its result: JSON, or the plain entries of what is told of it a line each.
+
+    Only results reach stdout, and those once.
+    """
     result = on_stderr(work, json or quiet)
     if not present().main:
         return result
     if json:
         print(to_json(result, indent=1))
     else:
-        entries = _entries(result)
+        entries = _entries(told(result))
         width = max((len(name) for name, _ in entries), default=0)
         for name, value in entries:
             print(f"{name.ljust(width)}  {value}")

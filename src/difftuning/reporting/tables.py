@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -45,7 +45,8 @@ class Line:
         cells: one a method, None where nothing was measured.
         change: the method's mean against the baseline's in percent of it, over the seeds that both have; None where there is
             no such share.
-        judged: "better", "worse", "equal", "unclear" where the seeds disagree, or empty where nothing is judged.
+        judged: "better", "worse", "equal", "unclear" where the seeds disagree, that they were measured in other ways, or empty
+            where nothing is judged.
     """
 
     metric: str
@@ -120,7 +121,8 @@ def pivot(
         lower = lower_is_better(metric)
         # The pretrained model is where both started, not a competitor.
         competing = {name: counted(metric, found) for name, found in values.items() if name != "pretrained"}
-        best = set() if lower is None else _best(competing, lower)
+        alike = _alike(rows, metric, competing)
+        best = set() if lower is None or not alike else _best(competing, lower)
         uneven = len({frozenset(found) for found in competing.values()}) > 1
         cells = tuple(
             Cell(
@@ -140,6 +142,8 @@ def pivot(
         ours, theirs = _paired(rows, metric, method, baseline)
         ours, theirs = counted(metric, ours), counted(metric, theirs)
         judgement = _judged(ours, theirs, lower) if lower is not None and ours and theirs else ""
+        if ours and theirs and not _alike(rows, metric, (method, baseline)):
+            share, judgement = None, "measured in other ways"
         lines.append(Line(metric, name, cells, None if share is None else -100 * share, judgement))
     return Table(methods, tuple(lines), f"{method} against {baseline}")
 
@@ -163,10 +167,12 @@ def verdict(rows: Sequence[Row], method: str = "diff-tuning", baseline: str = "f
     both = [row for row in rows if row.method in (method, baseline)]
     if len({row.method for row in both}) < 2:
         return "There is one method here, so nothing is compared."
-    groups: dict[str, list[str]] = {"better": [], "worse": [], "equal": [], "unclear": []}
+    groups: dict[str, list[str]] = {"better": [], "worse": [], "equal": [], "unclear": [], "other": []}
     for metric, lower in LOWER_IS_BETTER.items():
         ours, theirs = _paired(both, metric, method, baseline)
-        if ours and theirs:
+        if ours and theirs and not _alike(both, metric, (method, baseline)):
+            groups["other"].append(LABELS.get(metric, metric))
+        elif ours and theirs:
             mean, base = statistics.fmean(ours.values()), statistics.fmean(theirs.values())
             said = f"{LABELS.get(metric, metric)} ({mean:.4g} against {base:.4g})"
             groups[_judged(counted(metric, ours), counted(metric, theirs), lower)].append(said)
@@ -175,6 +181,7 @@ def verdict(rows: Sequence[Row], method: str = "diff-tuning", baseline: str = "f
         "worse": "worse in",
         "equal": "equal in",
         "unclear": "not clearly different, because the seeds disagree, in",
+        "other": "not compared, because they were measured by other networks or on other numbers of samples, in",
     }
     parts = [f"{words[kind]} {', '.join(said)}" for kind, said in groups.items() if said]
     if not parts:
@@ -217,6 +224,12 @@ def _best(values: Mapping[str, Mapping[int, float]], lower: bool) -> set[str]:
         return set()
     winner = min(means.values()) if lower else max(means.values())
     return {name for name, mean in means.items() if mean == winner}
+
+
+def _alike(rows: Sequence[Row], metric: str, methods: Iterable[str]) -> bool:
+    """Whether a metric of some methods was measured by one network on one number of samples."""
+    chosen = {*methods}
+    return len({(row.network, row.n) for row in rows if row.metric == metric and row.method in chosen}) < 2
 
 
 def _network(rows: Sequence[Row], metric: str) -> str:

@@ -22,6 +22,7 @@ from difftuning.errors import CheckpointError, ConfigError, DataError
 from difftuning.json_files import read_json, write_json, write_text
 from difftuning.lock import alone
 from difftuning.results import write_results
+from difftuning.run_folder import RunFolder
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import too_few
 from difftuning.workflows.phase_bank import compose_bank
@@ -113,8 +114,12 @@ def phase_targets(recipes: list[Recipe]) -> list[Target]:
 def _phase(stream: Stream, recipes: list[Recipe], targets: list[Target], display: Display) -> None:
     """Compose the bank of the last one of these phases and train it, as far as that is not done."""
     recipe = recipes[-1]
-    _begin(stream, recipe, number=len(recipes))
+    _begin(stream, recipe, targets[-1], number=len(recipes))
     if is_finished(recipe):
+        # Where the stream or its images have been moved, the verbs for a run find them here.
+        file, now = RunFolder(recipe.folder).recipe, dump_recipe(recipe.model_dump(mode="json"))
+        if file.read_text(encoding="utf-8") != now:
+            write_text(file, now)
         display.note(f"{recipe.name} is finished")
         return
     if isinstance(stream.method, Static | Refresh) and len(recipes) > 1:
@@ -122,17 +127,18 @@ def _phase(stream: Stream, recipes: list[Recipe], targets: list[Target], display
     train(recipe, display)
 
 
-def _begin(stream: Stream, recipe: Recipe, number: int) -> None:
-    """Note what decides a phase, or see that it is what decided it when it began.
+def _begin(stream: Stream, recipe: Recipe, target: Target, number: int) -> None:
+    """Note what decides a phase, or see that it is what decided it when it began; `target` are its images.
 
     Raises:
         CheckpointError: it is not.
     """
     file = recipe.folder / BEGUN
-    # The model by its content, since its path goes wherever the stream's folder is moved.
+    # Model and images by their content, since their paths go wherever they are moved.
     decides = {
         "model": pretrained(recipe).digest(),
-        "recipe": recipe.model_copy(update={"model": ""}).digest(),
+        "images": f"{target.train.digest}/{target.heldout.digest}",
+        "recipe": recipe.by_content().digest(),
         "bank": recipe.bank.model_dump(mode="json", exclude_none=True),
         "method": stream.method.model_dump(mode="json"),
         **({"end": "use_best"} if recipe.training.use_best else {}),
@@ -142,6 +148,10 @@ def _begin(stream: Stream, recipe: Recipe, number: int) -> None:
         write_json(file, decides)
         return
     begun = read_json(file)
+    if "images" not in begun:  # an earlier version told them by their path, in the recipe
+        decides.pop("images")
+        former = recipe.model_copy(update={"model": ""}).former_digests()
+        decides["recipe"] = begun["recipe"] if begun.get("recipe") in former else decides["recipe"]
     if changed := [name for name in {**begun, **decides} if begun.get(name) != decides.get(name)]:
         raise CheckpointError(
             f"phase {number} in {recipe.folder} was begun with another {' and '.join(changed)}; use another `out`, or remove "

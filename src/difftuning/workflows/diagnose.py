@@ -48,7 +48,7 @@ def diagnose(
 
     Returns:
         `swap`: a list of {"share", "frechet", "kid"}; `target` and `bank`: {"pretrained": [...], "run": [...]} errors by u;
-        `network` and `samples` behind the distances. The same is written to `diagnosis.json`. With `advise`, also `advice`: the
+        `network` and `samples` behind the distances. The same is written to the file `diagnosis`. With `advise`, also `advice`: the
         override of a measured psi.
 
     Raises:
@@ -109,7 +109,7 @@ def _diagnose(
         found["advice"] = advice
     write_tensors(run.folder.path / STRIP, {"strip": curve.strip.contiguous()})
     write_json(run.folder.path / FILE, {**found, "judged": recipe.judged()})
-    return found
+    return {**found, "diagnosis": str(run.folder.path / FILE)}
 
 
 def advice_of(probe: Recipe) -> str:

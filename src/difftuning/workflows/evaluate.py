@@ -60,7 +60,7 @@ def evaluate(path: Path, display: Display | None = None) -> dict[str, Any]:
     """Draw samples from a run, compare them with held-out images, and write `results.json`.
 
     Returns:
-        `{"rows": [...], "warning": ...}`.
+        `{"rows": [...], "results": the file of them, "warning": ...}`.
 
     Raises:
         CheckpointError: the run is not finished, or its model is not what was written.
@@ -72,7 +72,11 @@ def evaluate(path: Path, display: Display | None = None) -> dict[str, Any]:
             found = measure(run, run.recipe, display or Silent())
         present().on_main(lambda: _write(run, found))
     rows = [*found.rows, *found.layers]
-    return {"rows": [row.model_dump(mode="json") for row in rows], "warning": found.warning}
+    return {
+        "rows": [row.model_dump(mode="json") for row in rows],
+        "results": str(run.folder.results),
+        "warning": found.warning,
+    }
 
 
 def _write(run: FinishedRun, found: Measured) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from difftuning.backbones.loading import load
-from difftuning.config.loading import load_recipe
 from difftuning.errors import CheckpointError, DifftuningError
 from difftuning.json_files import MetricsLog, read_json
 from difftuning.results import read_rows
 from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints
+from difftuning.workflows.runs import is_finished, recipe_of
 
 DIGESTS = ("weights_digest", "bank_digest", "recipe_digest")
 """What the state of a checkpoint identifies its run by."""
@@ -24,10 +24,10 @@ def info(run: Path) -> dict[str, Any]:
         run: a run folder, which is not changed, or a model as a recipe names it.
 
     Returns:
-        `run`; `state`, one of "new" (no checkpoint yet), "unfinished" and "finished"; `step` of the checkpoint that
-        training would go on from and `steps` in all; the three digests (None where the run has none);
-        `best_step` (None before the first held-out error); how many `metrics` records, `torn` ones and result `rows`
-        there are; `report`, its path when there is one.
+        `run`; `state`, one of "new" (no checkpoint yet), "unfinished" and "finished" (its model is written); `step` of the
+        checkpoint that training would go on from, or of the model where none is left, and `steps` in all; the three digests
+        (None where the run has none); `best_step` (None before the first held-out error); how many `metrics` records, `torn`
+        ones and result `rows` there are; `report`, its path when there is one.
 
     Raises:
         CheckpointError: the folder is not a run, or something in it cannot be read.
@@ -44,12 +44,16 @@ def info(run: Path) -> dict[str, Any]:
     checkpoints = Checkpoints(folder.checkpoints)
     last, best = checkpoints.last(), checkpoints.best()
     state = {} if last is None else read_json(last / "state.json")
-    training = load_recipe(folder.recipe).get("training") or {}
-    step, steps = int(state.get("step", 0)), training.get("steps")
+    recipe = recipe_of(run)
+    steps = recipe.training.steps
+    finished = is_finished(recipe) and (last is None or state["step"] == steps)
+    if finished and last is None:  # checkpoints take room, and may be removed
+        state = read_json(folder.end) if folder.end.is_file() else {"step": steps}
+    step = int(state.get("step", 0))
     metrics = MetricsLog(folder.metrics).read()
     return {
         "run": str(run),
-        "state": "new" if last is None else "finished" if step == steps else "unfinished",
+        "state": "finished" if finished else "new" if last is None else "unfinished",
         "step": step,
         "steps": steps,
         **{digest: state.get(digest) for digest in DIGESTS},

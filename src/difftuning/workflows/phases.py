@@ -48,11 +48,11 @@ def recipes_of(stream: Stream) -> list[Recipe]:
     """
     sets: list[DataConfig] = []
     found: list[Recipe] = []
-    source: str | None = None
+    first: Recipe | None = None
     for number, phase in enumerate(stream.spans(), start=1):
         own = validate(Recipe, read(stream.recipe, [*stream.changes, *phase.changes]))
-        source = source or own.model
-        _check(own, source, stream.method, f"phase {phase.name!r} of the stream {stream.name!r}")
+        first = first or own
+        _check(own, first, stream.method, f"phase {phase.name!r} of the stream {stream.name!r}")
         data = own.data
         if stream.labels == "apart":
             data = data.model_copy(update={"class_prefix": f"{phase.name}/{data.class_prefix or ''}"})
@@ -66,9 +66,14 @@ def recipes_of(stream: Stream) -> list[Recipe]:
     return found
 
 
-def _check(own: Recipe, model: str, method: Method, where: str) -> None:
-    """Refuse what a stream decides by itself, or cannot go on from; `model` is that of the first phase."""
-    if own.model != model:
+def _check(own: Recipe, first: Recipe, method: Method, where: str) -> None:
+    """Refuse what a stream decides by itself, or cannot go on from; `first` is of the first phase."""
+    for key in ("evaluation", "sampling"):
+        if getattr(own, key) != getattr(first, key):
+            raise ConfigError(
+                f"{where} changes {key}, and all phases are judged alike; set it for all phases, in `changes` of the stream"
+            )
+    if own.model != first.model:
         raise ConfigError(
             f"{where} sets model={own.model!r}, but goes on from the model of the phase before; "
             "set `model` for all phases, in `changes` of the stream"

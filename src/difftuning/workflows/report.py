@@ -16,7 +16,7 @@ from difftuning.bank.card import CARD
 from difftuning.coefficients.chain import ChainOfForgetting
 from difftuning.config.loading import dump_recipe
 from difftuning.diagnosis.adaptive_chain import AdaptiveChain
-from difftuning.errors import ConfigError, DataError, ModelError
+from difftuning.errors import BankError, ConfigError, DataError, ModelError
 from difftuning.evaluation.control_consistency import MEASURES
 from difftuning.json_files import write_text
 from difftuning.processes import leave
@@ -215,11 +215,20 @@ def _data(
         swap_distance=_swap_distance(diagnoses),
     )
     try:
-        opened = open_run(judged[0].path)
-    except (DataError, ModelError) as reason:
-        note = f"Without samples and bank, for which target and pretrained model are opened: {reason}"
+        return _with_pictures(data, judged, columns, diagnoses)
+    except (BankError, DataError, ModelError) as reason:
+        note = f"Without samples and bank: {reason}"
         hint = "Where paths are meant, run `difftuning report` in the folder where the run was started."
         return replace(data, notes=[*data.notes, note, hint])
+
+
+def _with_pictures(
+    data: ReportData,
+    judged: Sequence[RunHistory],
+    columns: Mapping[str, RunHistory],
+    diagnoses: Mapping[str, Mapping[str, Any]],
+) -> ReportData:
+    opened = open_run(judged[0].path)
     pictures = RunPictures(opened, {name: one.path for name, one in columns.items()})
     banks = (one.recipe.bank_path for one in judged if (one.recipe.bank_path / CARD).is_file())
     bank_picture, bank_card = pictures.bank(next(banks, None))

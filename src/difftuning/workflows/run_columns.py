@@ -38,9 +38,12 @@ def first_of_each(histories: Sequence[RunHistory], names: Mapping[Path, str]) ->
 
 
 def compared(names: Iterable[str]) -> tuple[str, str]:
-    """Which column is compared with which: Diff-Tuning with standard fine-tuning where both are there, else the second of two."""
+    """Which column is compared with which: Diff-Tuning with standard fine-tuning where both are there.
+
+    Else the first other one with the first that is standard fine-tuning, or with the first of all.
+    """
     columns = list(dict.fromkeys(names))
-    if len(columns) != 2 or {*columns} == {"diff-tuning", "finetune"}:
+    if len(columns) < 2 or {"diff-tuning", "finetune"} <= {*columns}:
         return "diff-tuning", "finetune"
     plain = [name for name in ("finetune", *columns) if name in columns and name.startswith("finetune")]
     baseline = next(iter(plain), columns[0])

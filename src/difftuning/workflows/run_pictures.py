@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from difftuning.bank.read import Bank
+from difftuning.errors import DataError
 from difftuning.evaluation.features import extract
 from difftuning.evaluation.fidelity import nearest_training
 from difftuning.reporting.images import page_grid, page_strip
@@ -45,7 +46,10 @@ class RunPictures:
         self.judge = Judge(self.opened.recipe, self.opened.target)
         target, most = self.opened.target, self.opened.recipe.evaluation.references
         self.heldout, self.train = (target.pictures(part, most) for part in (target.heldout, target.train))
-        self.drawn = {name: load_file(RunFolder(run).samples / SAMPLES)["images"] for name, run in self.shown.items()}
+        self.drawn = {
+            name: _read(RunFolder(run).samples / SAMPLES, f"difftuning evaluate {run}")["images"]
+            for name, run in self.shown.items()
+        }
 
     def grids(self) -> dict[str, bytes]:
         """Samples of each run from the same seeds, and held-out images beside them."""
@@ -87,8 +91,12 @@ class RunPictures:
 
     def _swaps(self, diagnoses: Mapping[str, Any]) -> dict[str, tuple[list[float], Tensor]]:
         return {
-            name: ([point["share"] for point in found["swap"]], load_file(self.shown[name] / STRIP)["strip"])
+            name: (
+                [point["share"] for point in found["swap"]],
+                _read(run / STRIP, f"difftuning diagnose {run}")["strip"],
+            )
             for name, found in diagnoses.items()
+            for run in (self.shown[name],)
         }
 
     def bank(self, folder: Path | None) -> tuple[bytes | None, list[tuple[str, str]]]:
@@ -108,6 +116,13 @@ class RunPictures:
             ("seed", str(config.seed)),
         ]
         return page_grid(images_of(self.opened.model, bank.get(places)), 2 * COLUMNS, SMALL), card
+
+
+def _read(file: Path, command: str) -> dict[str, Tensor]:
+    """The tensors of a file that a command writes."""
+    if not file.is_file():
+        raise DataError(f"{file} is missing; `{command}` makes it again")
+    return load_file(file)
 
 
 def _some(images: Tensor, count: int) -> Tensor:

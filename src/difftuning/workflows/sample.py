@@ -12,6 +12,7 @@ from torch import Tensor
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.controlnet import Controlled
 from difftuning.backbones.loading import load
+from difftuning.backbones.solvers import usual_solver
 from difftuning.data.sources import DataConfig
 from difftuning.data.target_maps import read_maps
 from difftuning.errors import ModelError
@@ -69,6 +70,7 @@ def sample(
     before = None
     if recipe is None:
         backbone = load(str(run))
+        config = config.model_copy(update={"solver": usual_solver(backbone.scheduler_config)})
     elif config.negative is None and config.interpolation is None:
         backbone = model_of(recipe)
     else:
