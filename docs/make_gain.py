@@ -122,7 +122,12 @@ def _closer() -> str:
             for metric in ("heldout_best", "heldout", FRECHET)
         )
         lines.append((group, *("" if one is None else one.number for one in checked)))
-    head = ("the default, measured every 50 steps, 1,000 in all", "best checkpoint", "last step", "Frechet distance, last step")
+    head = (
+        "the default, measured every 50 steps, 1,000 in all",
+        "best checkpoint",
+        "last step",
+        "Frechet distance, last step",
+    )
     return TextTable(head, tuple(lines), prose=True).markdown()
 
 
@@ -253,7 +258,7 @@ These runs measure every 250 steps, and near to the source an error has turned b
 {_closer()}
 ## At 32 pixels
 
-A larger model of latents, whose samples are drawn with trailing timesteps ([runs](results/headline.md), the pairs that are finished, over one or two seeds):
+A larger model of latents, whose samples are drawn with trailing timesteps ([runs](results/headline.md), the pairs that are finished, over one to three seeds):
 
 {_targets("headline", LARGER)}
 The change is {told(changes(values(rows("headline"), FRECHET), ADAPTIVE, TARGETS, ZERO))}, and in KID
