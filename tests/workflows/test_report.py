@@ -66,6 +66,19 @@ def test_a_page_of_two_runs_has_the_bank_of_the_one_that_drew_it(recipe_file: Pa
     assert "Diff-Tuning against standard fine-tuning is" in page
 
 
+def test_runs_that_are_judged_on_other_images_are_told(recipe_file: Path, tmp_path: Path) -> None:
+    folders = []
+    for name, overrides in (("a", []), ("b", ["data.heldout=2"]), ("c", ["optim.lr=1e-4"])):
+        recipe = load(str(recipe_file), [f"out={tmp_path / name}", "training.steps=2", "data.heldout=1", *overrides])
+        train(recipe)
+        evaluate(recipe.folder)
+        folders.append(recipe.folder)
+    a, b, c = folders
+    told = f"{b} is judged on other held-out images than {a}, so their numbers do not compare"
+    assert told in report([a, b], tmp_path / "page.html").read_text()
+    assert "is judged on other held-out images" not in report([a, c], tmp_path / "page.html").read_text()
+
+
 def test_a_run_whose_images_are_elsewhere_is_reported_without_its_pictures(recipe_file: Path, tmp_path: Path) -> None:
     recipe = load(str(recipe_file), [])
     train(recipe)

@@ -168,7 +168,7 @@ def _history_data(
         seconds={stage: {name: found[stage] for name, found in spent.items() if stage in found} for stage in stages},
         machine=histories[0].machine(),
         commands=list(commands or run_facts.commands(histories, out)),
-        notes=run_facts.missing(histories),
+        notes=[*run_facts.missing(histories), *run_facts.unlike(histories)],
         method=method,
         baseline=baseline,
     )

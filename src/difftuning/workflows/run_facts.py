@@ -111,3 +111,14 @@ def missing(histories: Sequence[RunHistory]) -> list[str]:
         elif one.diagnosis is None:
             notes.append(f"{one.path} has no chain of forgetting yet; run `difftuning diagnose {one.path}`")
     return notes
+
+
+def unlike(histories: Sequence[RunHistory]) -> list[str]:
+    """Which runs are judged on other images than the first one, so that their numbers do not compare with its."""
+    judged = [one for one in histories if one.evaluated and one.judged_on is not None]
+    return [
+        f"{one.path} is judged on other held-out images than {judged[0].path}, so their numbers do not compare; give both the same "
+        "data.heldout, data.seed and evaluation.part"
+        for one in judged[1:]
+        if one.judged_on != judged[0].judged_on
+    ]

@@ -20,6 +20,7 @@ from difftuning.workflows import costs
 from difftuning.workflows.diagnose import FILE as DIAGNOSIS
 from difftuning.workflows.evaluate import LAYER_DRIFT
 from difftuning.workflows.recipe import Recipe
+from difftuning.workflows.run_identity import HELDOUT
 from difftuning.workflows.runs import is_finished, recipe_of
 
 WIDEST = 1100
@@ -64,6 +65,12 @@ class RunHistory:
         if not self.finished or not self.folder.results.is_file():
             return False
         return self._is_of_now(lambda: Recipe.model_validate(read_json(self.folder.results)["recipe"]).judged())
+
+    @property
+    def judged_on(self) -> str | None:
+        """What tells the images that it is judged on from others; None where an earlier version wrote no such thing."""
+        digest = read_json(self.folder.end).get(HELDOUT) if self.folder.end.is_file() else None
+        return None if digest is None else f"{digest}/{self.recipe.evaluation.part}"
 
     @cached_property
     def diagnosis(self) -> dict[str, Any] | None:

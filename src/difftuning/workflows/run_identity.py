@@ -13,6 +13,8 @@ from difftuning.workflows.recipe_keys import changed
 
 DATA = "data_digest"
 """The name of the digest of what is trained on."""
+HELDOUT = "heldout_digest"
+"""That of what is held out."""
 
 
 def identity_of(
@@ -33,7 +35,7 @@ def identity_of(
             "model_digest": model_digest,
             "bank_digest": "" if items is None else items.digest,
             DATA: data_digest(target, controls),
-            "heldout_digest": target.heldout.digest,
+            HELDOUT: target.heldout.digest,
         },
         formerly={"recipe_digest": recipe.former_digests()},
         differs=partial(changed, RunFolder(recipe.folder).recipe, recipe),
