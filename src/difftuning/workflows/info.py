@@ -11,7 +11,7 @@ from difftuning.json_files import MetricsLog, read_json
 from difftuning.results import read_rows
 from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints
-from difftuning.workflows.runs import is_finished, recipe_of
+from difftuning.workflows.runs import ended, is_finished, recipe_of
 
 DIGESTS = ("weights_digest", "bank_digest", "recipe_digest")
 """What the state of a checkpoint identifies its run by."""
@@ -48,7 +48,7 @@ def info(run: Path) -> dict[str, Any]:
     steps = recipe.training.steps
     finished = is_finished(recipe) and (last is None or state["step"] == steps)
     if finished and last is None:  # checkpoints take room, and may be removed
-        state = read_json(folder.end) if folder.end.is_file() else {"step": steps}
+        state = ended(recipe) or {"step": steps}
     step = int(state.get("step", 0))
     metrics = MetricsLog(folder.metrics).read()
     return {

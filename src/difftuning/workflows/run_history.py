@@ -21,7 +21,7 @@ from difftuning.workflows.diagnose import FILE as DIAGNOSIS
 from difftuning.workflows.evaluate import LAYER_DRIFT
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.run_identity import HELDOUT
-from difftuning.workflows.runs import is_finished, recipe_of
+from difftuning.workflows.runs import ended, is_finished, recipe_of
 
 WIDEST = 1100
 """Pixels of a grid of samples on the page; one of large images is made smaller."""
@@ -69,7 +69,7 @@ class RunHistory:
     @property
     def judged_on(self) -> str | None:
         """What tells the images that it is judged on from others; None where an earlier version wrote no such thing."""
-        digest = read_json(self.folder.end).get(HELDOUT) if self.folder.end.is_file() else None
+        digest = ended(self.recipe).get(HELDOUT)
         return None if digest is None else f"{digest}/{self.recipe.evaluation.part}"
 
     @cached_property

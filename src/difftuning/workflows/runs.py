@@ -97,7 +97,7 @@ def open_run(run: Path) -> FinishedRun:
     models = models_of(recipe)
     model = models.model
     target, controls = target_of(recipe, model)
-    if _ended(recipe).get(DATA) not in (None, data_digest(target, controls)):
+    if ended(recipe).get(DATA) not in (None, data_digest(target, controls)):
         raise DataError(
             f"{recipe.data.target} has other images to train on now than when {run} was trained on it, so what is held out now may "
             "have been learned; give it back the images that it had, or train again with another `out`"
@@ -115,10 +115,10 @@ def is_finished(recipe: Recipe) -> bool:
 
 def step_of(recipe: Recipe) -> int:
     """The step that the model of a finished run is of: the last, or the best where the recipe takes that."""
-    return int(_ended(recipe).get("step", recipe.training.steps))
+    return int(ended(recipe).get("step", recipe.training.steps))
 
 
-def _ended(recipe: Recipe) -> dict[str, Any]:
+def ended(recipe: Recipe) -> dict[str, Any]:
     """How a finished run ended; an earlier version wrote nothing, or less."""
     end = RunFolder(recipe.folder).end
     return dict(read_json(end)) if end.is_file() else {}
