@@ -50,8 +50,8 @@ class TrainingConfig(Section):
     """Newest checkpoints that stay; the best one stays besides."""
 
     use_best: bool | None = None
-    """End with the average where the held-out error was lowest, which may be the model as it was, and not with the last one. Null takes
-    the last."""
+    """End with the average where the held-out error was lowest, which may be the model as it was, and not with the last one. Null
+    takes the last."""
 
     @model_validator(mode="after")
     def _parts_of_a_batch(self) -> TrainingConfig:
