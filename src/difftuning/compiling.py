@@ -49,6 +49,9 @@ def _blocks(network: nn.Module) -> list[nn.Module]:
         raise ConfigError(
             f"nothing of a {type(network).__name__} can be compiled; set training.compile and bank.compile to null"
         )
+    # Blocks of one class share a limit, and each is compiled by its widths, with and without gradient, training and not.
+    limits = torch._dynamo.config
+    limits.recompile_limit = max(limits.recompile_limit, 4 * len(found))
     return found
 
 

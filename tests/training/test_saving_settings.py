@@ -117,6 +117,15 @@ def test_there_is_something_to_compile_in_every_network(net: Net) -> None:
     assert compiled(network)
 
 
+@pytest.mark.slow
+def test_blocks_of_many_widths_are_all_compiled_and_answer_the_same() -> None:
+    net = NETS["edm"]
+    plain, network = net.make(), net.make()
+    compile_blocks(network)
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        torch.testing.assert_close(net.ask(network), net.ask(plain), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("unlocked", [False, True])
 def test_a_controlnet_and_its_unet_are_compiled(tmp_path: Path, unlocked: bool) -> None:
     model = controlnet("sd", tmp_path, unlocked)
