@@ -118,6 +118,7 @@ def test_there_is_something_to_compile_in_every_network(net: Net) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo looks at it
 def test_blocks_of_many_widths_are_all_compiled_and_answer_the_same() -> None:
     net = NETS["edm"]
     plain, network = net.make(), net.make()
