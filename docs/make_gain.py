@@ -59,6 +59,12 @@ def told(found: Sequence[float]) -> str:
     return f"{percent(fmean(found))}, from {percent(min(found))} to {percent(max(found))}"
 
 
+def numbers(found: Sequence[Row], *claims: Claim) -> list[str]:
+    """What rows say of claims, in words; "" where they do not say anything."""
+    checked = (claim.check(found) for claim in claims)
+    return ["" if one is None else one.number for one in checked]
+
+
 ZERO = dict.fromkeys(TARGETS, 0.0)
 
 
@@ -106,8 +112,8 @@ def _best() -> str:
     lines = []
     for group, targets in GROUPS.items():
         for shown, method in SHOWN.items():
-            checked = ahead("heldout_best", method).check([row for row in found if row.target in targets])
-            lines.append((f"{group}: {shown}", "" if checked is None else checked.number))
+            of_group = [row for row in found if row.target in targets]
+            lines.append((f"{group}: {shown}", *numbers(of_group, ahead("heldout_best", method))))
     head = ("against standard fine-tuning", "held-out error of the best checkpoint")
     return TextTable(head, tuple(lines), prose=True).markdown()
 
@@ -117,11 +123,10 @@ def _closer() -> str:
     found = rows("closer")
     lines = []
     for group, targets in GROUPS.items():
-        checked = (
-            ahead(metric, ADAPTIVE).check([row for row in found if row.target in targets])
-            for metric in ("heldout_best", "heldout", FRECHET)
+        of_group = [row for row in found if row.target in targets]
+        lines.append(
+            (group, *numbers(of_group, *(ahead(metric, ADAPTIVE) for metric in ("heldout_best", "heldout", FRECHET))))
         )
-        lines.append((group, *("" if one is None else one.number for one in checked)))
     head = (
         "the default, measured every 50 steps, 1,000 in all",
         "best checkpoint",
@@ -133,9 +138,9 @@ def _closer() -> str:
 
 def _of_targets(study: str, metric: str) -> str:
     """What the default changes, however many seeds a target has."""
-    found = ahead(metric, ADAPTIVE).check(rows(study))
-    assert found is not None
-    return found.number
+    (number,) = numbers(rows(study), ahead(metric, ADAPTIVE))
+    assert number
+    return number
 
 
 def _every_image() -> str:
@@ -172,8 +177,7 @@ def _images() -> str:
 
 def _tried() -> str:
     def line(text: str, found: Sequence[Row], *claims: Claim) -> tuple[str, ...]:
-        checked = (claim.check(found) for claim in claims)
-        return (text, *("" if one is None else one.number for one in checked))
+        return (text, *numbers(found, *claims))
 
     same = [row for row in rows("targets") if row.target in TUNING_TARGETS and row.seed == SEEDS[0]]
     smaller = [row for row in rows("map") if str(row.setting["regime"]).endswith("a quarter of the model")]

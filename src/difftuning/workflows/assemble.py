@@ -251,6 +251,7 @@ def assemble(prepared: Prepared) -> Assembly:
         bank_maps=items.maps if isinstance(items, ControlledBank) else None,
     )
     processes = present()
+    by_time = _weight(recipe, backbone)
     drawn = DrawnStreams(
         prepared.drawn,
         backbone.clock,
@@ -258,7 +259,7 @@ def assemble(prepared: Prepared) -> Assembly:
         streams,
         recipe.training.batch_size,
         recipe.seed,
-        _weight(recipe, backbone),
+        by_time,
         processes,
     )
     plain = DiffTuning(backbone, backbone.process, backbone.prediction, backbone.learned_variance)
@@ -269,7 +270,7 @@ def assemble(prepared: Prepared) -> Assembly:
     trainer = Trainer(
         network=backbone.network,
         parameters=parameters,
-        objective=before.objective(plain, backbone, chain.at(0).xi, _weight(recipe, backbone)),
+        objective=before.objective(plain, backbone, chain.at(0).xi, by_time),
         kept={"heldout_by_u": chain} if isinstance(chain, AdaptiveChain) else {},
         penalty=anchor_of(recipe, plain, parameters, backbone, items),
         streams=for_device(drawn, backbone.device),

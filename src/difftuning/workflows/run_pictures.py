@@ -92,11 +92,11 @@ class RunPictures:
     def _swaps(self, diagnoses: Mapping[str, Any]) -> dict[str, tuple[list[float], Tensor]]:
         return {
             name: (
-                [point["share"] for point in found["swap"]],
+                [point["share"] for point in diagnoses[name]["swap"]],
                 _read(run / STRIP, f"difftuning diagnose {run}")["strip"],
             )
-            for name, found in diagnoses.items()
-            for run in (self.shown[name],)
+            for name, run in self.shown.items()
+            if name in diagnoses
         }
 
     def bank(self, folder: Path | None) -> tuple[bytes | None, list[tuple[str, str]]]:
