@@ -81,6 +81,20 @@ def test_another_kind_drops_what_it_does_not_know_in_any_order(order: tuple[int,
     assert resolve(*(both[index] for index in order)).coefficients.psi == Ramp(start=0.15)
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        ("coefficients.psi={kind: power, tau: 2}",),
+        ("coefficients={psi: {kind: power, tau: 2}}",),
+        ("coefficients.psi.tau=2", "coefficients.psi.kind=power"),
+        ("coefficients.psi.kind=power", "coefficients.psi.tau=2"),
+    ],
+)
+def test_a_later_kind_takes_the_place_of_what_was_given_before(before: tuple[str, ...]) -> None:
+    given = apply_overrides(BASE, [*before, "coefficients.psi.kind=ramp", "coefficients.psi.start=0.15"], Recipe)
+    assert given["coefficients"]["psi"] == {"kind": "ramp", "start": 0.15}
+
+
 def test_a_section_left_to_its_default_keeps_the_defaults_kind() -> None:
     found = validate(Recipe, apply_overrides({"target": "a"}, ["coefficients.psi.tau=0.3"], Recipe))
     assert found.coefficients.psi == Power(tau=0.3)

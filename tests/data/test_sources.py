@@ -221,3 +221,30 @@ def test_a_hidden_folder_beside_tables_is_no_class(tmp_path: Path) -> None:
     parquet(tmp_path)
     (tmp_path / ".cache" / "huggingface").mkdir(parents=True)
     assert len(open_source(DataConfig(target=str(tmp_path)))) == 6
+
+
+def test_folders_named_by_splits_are_no_classes(tmp_path: Path) -> None:
+    class_folders(tmp_path / "train")
+    class_folders(tmp_path / "val")
+    (tmp_path / "val" / "cat" / "more.png").write_bytes(png(9))
+    (tmp_path / "README.md").write_text("beside")
+    source = open_source(DataConfig(target=str(tmp_path)))
+    assert (source.class_names, len(source)) == (("cat", "dog"), 5)
+    assert source.notes == ("of the splits train, val the one of data.split=train",)
+    assert [one.origin for one in source.skipped] == ["README.md"]
+    assert len(open_source(DataConfig(target=str(tmp_path), split="validation"))) == 6
+    with pytest.raises(DataError, match=r"the splits train, val, and data\.split is 'test'; set data\.split to one of"):
+        open_source(DataConfig(target=str(tmp_path), split="test"))
+    (tmp_path / "val").rename(tmp_path / "plane")  # a train is something to see, too
+    assert open_source(DataConfig(target=str(tmp_path))).class_names == ("plane", "train")
+
+
+def test_of_several_captions_the_first_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(png(1))
+    lines = [{"image": "0.png", "label": 3, "text": ["one", "two"]}, {"image": "0.png", "label": 3, "text": []}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    config = DataConfig(target=str(tmp_path / "rows.jsonl"), caption_column="text")
+    source = open_source(config)
+    assert [source.caption(row) for row in range(2)] == ["one", None]
+    with pytest.raises(DataError, match=r"the column 'label' of .* holds no text; set data.caption_column"):
+        open_source(config.model_copy(update={"caption_column": "label"}))

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import http.server
 import io
+import json
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -76,7 +77,7 @@ def shards(tmp_path: Path) -> Path:
 
 def opened(target: Path | str, cache: Path, codec: Pooling | None = None, **changes: object) -> Target:
     config = DataConfig(target=str(target), **{"heldout": 0.3, **changes})  # type: ignore[arg-type]
-    return open_target(config, 8, codec or Pooling(), cache, by_prompt=bool(changes.get("prompt")))
+    return open_target(config, 8, codec or Pooling(), cache, by_prompt=bool({"prompt", "caption_column"} & set(changes)))
 
 
 def everything(items: LatentFiles) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -212,7 +213,7 @@ def test_latents_that_were_damaged_are_made_again_or_refused(shards: Path, tmp_p
     aside.write_bytes(content)
     with pytest.raises(DataError, match=r"aside.*is damaged; remove it"):
         opened(shards, tmp_path / "cache")
-    mark = next((tmp_path / "cache").rglob("*.json"))
+    mark = next((tmp_path / "cache").rglob("*-000000.json"))
     mark.write_text(mark.read_text().replace('"rows": 20', '"rows": 21'))
     with pytest.raises(DataError, match=r"not what was written; remove it"):
         opened(shards, tmp_path / "cache")
@@ -294,7 +295,30 @@ def test_of_several_pictures_the_plain_one_is_taken_and_files_go_before_entries(
     wrong = target.transform.pixels(picture(100))
     assert not any(torch.equal(one, wrong) for one in shown)
     # An entry that is null is there, and says nothing.
-    assert opened(tmp_path / "set.tar", tmp_path / "cache", caption_column="title").class_names == ("right",)
+    with pytest.raises(DataError, match=r"the column 'title' of .*set.tar holds no text; set data.caption_column"):
+        opened(tmp_path / "set.tar", tmp_path / "cache", caption_column="title")
+
+
+def test_each_sample_may_have_a_caption_and_numbers_may_be_written_with_a_point(tmp_path: Path) -> None:
+    entries = [{"label": 0.0}, {"label": 1.0, "caption": ["first", "second"]}, {"label": 2.0, "caption": "only"}]
+    files: dict[str, bytes | str] = {}
+    for number in range(30):
+        files |= {f"{number}.png": encoded(picture(number)), f"{number}.json": json.dumps(entries[number % 3]).encode()}
+    target = opened(tarred(tmp_path / "set.tar", files), tmp_path / "cache", caption_column="caption")
+    assert target.class_names == ("0", "first", "only")
+    assert "prompts: 3, for instance '0', 'first', 'only'" in target.report()
+    with pytest.raises(DataError, match=r"no column 'captoin'.*did you mean 'caption'"):
+        opened(tmp_path / "set.tar", tmp_path / "cache", caption_column="captoin")
+
+
+def test_what_is_held_out_does_not_hang_on_what_was_encoded_before(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streamed, "MOST_HELDOUT", 20)
+    shard(tmp_path / "large.tar", range(100, 700))
+    alone = opened(shards, tmp_path / "alone", heldout=0.2)
+    opened(tmp_path / "large.tar", tmp_path / "cache", heldout=0.2)
+    assert opened(shards, tmp_path / "cache", heldout=0.2).heldout.keys == alone.heldout.keys
 
 
 def test_the_digest_tells_which_image_is_of_which_class(tmp_path: Path) -> None:
@@ -368,6 +392,11 @@ def test_what_is_streamed_without_being_asked(shards: Path, tmp_path: Path) -> N
     assert not is_streamed(DataConfig(target=str(shards), stream=False))
     assert not is_streamed(DataConfig(target=str(tmp_path)))
     assert not is_streamed(DataConfig(target="openmoji"))
+    (tmp_path / "pets" / "cats").mkdir(parents=True)
+    shard(tmp_path / "pets" / "pets.tar", range(3))
+    assert is_streamed(DataConfig(target=str(tmp_path / "pets")))
+    (tmp_path / "pets" / "cats" / "1.png").write_bytes(encoded(picture(1)))  # unpacked beside it
+    assert not is_streamed(DataConfig(target=str(tmp_path / "pets")))
     (shards / "table.parquet").write_bytes(b"")
     with pytest.raises(DataError, match="several kinds"):
         opened(shards, tmp_path / "cache")

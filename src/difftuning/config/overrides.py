@@ -43,9 +43,7 @@ def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str], model: 
         ConfigError: an override cannot be read, names an unknown key, or leads through something that is no section.
     """
     changed = copy.deepcopy(dict(recipe))
-    pairs = [(text, *parse_override(text)) for text in overrides]
-    # Kinds go first, so that the order of `kind=` and of the keys that belong to it does not matter.
-    pairs.sort(key=lambda pair: pair[1][-1] != KIND)
+    pairs = _kinds_first([(text, *parse_override(text)) for text in overrides])
     asked: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for _, path, _ in pairs:
         for depth in range(1, len(path)):
@@ -56,6 +54,22 @@ def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str], model: 
         if path[-1] == KIND:
             _drop_strangers(model, path[:-1], changed)
     return changed
+
+
+def _kinds_first(pairs: Sequence[tuple[str, list[str], Any]]) -> list[tuple[str, list[str], Any]]:
+    """Each `kind=` before the keys that belong to it, whose order does not matter then, but behind what it takes the place of."""
+    ordered: list[tuple[str, list[str], Any]] = []
+    for pair in pairs:
+        path = pair[1]
+        section, place = path[:-1], len(ordered)
+        if path[-1] == KIND:
+            # The section as a whole, one that it is in, or another kind of it.
+            before = [n for n, (_, other, _) in enumerate(ordered, 1) if other in (path, section[: len(other)])]
+            place = before[-1] if before else 0
+            if before and ordered[place - 1][1] == path:
+                place = len(ordered)
+        ordered.insert(place, pair)
+    return ordered
 
 
 def _check(model: type[BaseModel], path: Sequence[str], recipe: Mapping[str, Any], text: str) -> None:

@@ -128,7 +128,9 @@ class DatasetSource(EncodedSource):
         group = column_of(name, "group", group_column, features, [], ())
         self.grouped = group is not None
         self._groups = [str(value) for value in _values(name, rows, group)] if group else None
-        self._captions: list[Any] | None = _values(name, rows, caption) if caption else None
+        self._captions = [caption_of(value) for value in _values(name, rows, caption)] if caption else None
+        if caption_column is not None and not any(self._captions or ()):
+            raise DataError(no_text(name, caption_column))
         # Undecoded, so that one bad image does not end the reading of the others.
         for column in images:
             rows = rows.cast_column(column, ImageFeature(decode=False))
@@ -172,8 +174,21 @@ class DatasetSource(EncodedSource):
 
     def caption(self, index: int) -> str | None:
         """Its caption; None where there is none."""
-        value = self._captions[index] if self._captions is not None else None
-        return (value.strip() or None) if isinstance(value, str) else None
+        return None if self._captions is None else self._captions[index]
+
+
+def caption_of(value: object) -> str | None:
+    """A caption without the space around it, of several the first; None where there is no text."""
+    if isinstance(value, list | tuple):
+        return next(filter(None, map(caption_of, value)), None)
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    return (value.strip() or None) if isinstance(value, str) else None
+
+
+def no_text(name: str, column: str) -> str:
+    """What is said of a column of captions that was asked for and holds none."""
+    return f"the column {column!r} of {name} holds no text; set data.caption_column to one that does, or leave it out"
 
 
 def _values(name: str, rows: Dataset, column: str) -> list[Any]:

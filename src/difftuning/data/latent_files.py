@@ -21,7 +21,6 @@ from difftuning.errors import CheckpointError, DataError
 from difftuning.json_files import read_sealed, write_sealed
 from difftuning.row_files import Place, RowFiles, places
 
-SHARES = "shares.json"
 MEND = "remove it and run the same command again, which encodes that part anew"
 
 
@@ -67,8 +66,28 @@ class Shares:
     expected: int
 
 
+def read_shares(path: Path) -> Shares | None:
+    """The shares of a set that are kept besides; None where it was never read.
+
+    Raises:
+        DataError: they are not what was written.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return Shares(**read_sealed(path, MEND))
+    except (CheckpointError, TypeError) as reason:
+        raise DataError(f"{path} is not what was written ({reason}); {MEND}") from reason
+
+
+def write_shares(path: Path, shares: Shares) -> None:
+    """Keep them: they stay when the set grows, so that what was encoded before stays too."""
+    if not path.is_file():
+        write_sealed(path, asdict(shares))
+
+
 class PartFolder:
-    """The parts of one set, by the key of their file and their number in it.
+    """The parts of sets that are encoded alike, by the key of their file and their number in it.
 
     Of each there are latents to train on, what is kept besides, and a mark, written last, that it is whole.
     """
@@ -99,25 +118,6 @@ class PartFolder:
         some = [[one.origin, one.reason] for one in part.some]
         entries = {name: getattr(part, name) for name in Part.__slots__ if name != "some"}
         write_sealed(self._mark(place), {**entries, "some": some})
-
-    def shares(self) -> Shares | None:
-        """Which shares of the set are kept besides; None where it was never read.
-
-        Raises:
-            DataError: they are not what was written.
-        """
-        path = self.folder / SHARES
-        if not path.is_file():
-            return None
-        try:
-            return Shares(**read_sealed(path, MEND))
-        except (CheckpointError, TypeError) as reason:
-            raise DataError(f"{path} is not what was written ({reason}); {MEND}") from reason
-
-    def write_shares(self, shares: Shares) -> None:
-        """Keep them: they stay when the set grows, so that what was encoded before stays too."""
-        if not (self.folder / SHARES).is_file():
-            write_sealed(self.folder / SHARES, asdict(shares))
 
     def all(self, files: Iterable[str]) -> dict[str, list[Part]]:
         """The parts of each of some files."""

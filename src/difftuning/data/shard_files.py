@@ -19,7 +19,8 @@ TABLES = {".parquet": "parquet", ".arrow": "arrow"}
 KINDS = (".tar", *TABLES)
 _TIMES = ("ETag", "etag", "generation", "Last-Modified", "LastModified", "last_modified", "updated", "mtime")
 """Under which names storages tell that a file of the same size is another one; the first that is there counts."""
-_SPLITS = {word: str(split) for split, words in SPLIT_KEYWORDS.items() for word in words}
+SPLITS = {word: str(split) for split, words in SPLIT_KEYWORDS.items() for word in words}
+"""Words that name a split, such as `val` and `dev`, and the split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def _of_split(names: list[str], folder: str, split: str, target: str) -> list[st
 
 def _split(name: str) -> str | None:
     words = re.split(r"[-._ /\d]+", name.lower())
-    return next((_SPLITS[word] for word in words if word in _SPLITS), None)
+    return next((SPLITS[word] for word in words if word in SPLITS), None)
 
 
 def _file(address: str, info: Mapping[str, Any], storage: Any, path: str) -> ShardFile:

@@ -9,7 +9,7 @@ import fsspec  # type: ignore[import-untyped]
 from datasets import ClassLabel, Features, load_dataset
 from datasets import Image as ImageFeature
 
-from difftuning.data.hub import CAPTION_COLUMNS, IMAGE_COLUMNS, LABEL_COLUMNS, column_of
+from difftuning.data.hub import CAPTION_COLUMNS, IMAGE_COLUMNS, LABEL_COLUMNS, caption_of, column_of, no_text
 from difftuning.data.shard_files import TABLES, first_line, listed
 from difftuning.data.tar_shards import Sample, is_picture, samples
 from difftuning.errors import DataError
@@ -73,10 +73,15 @@ class Shards:
         """The rows of a file, in order.
 
         Raises:
-            DataError: it cannot be read to its end, or a column is missing.
+            DataError: it cannot be read to its end, a column is missing, or the one of captions that was asked for holds none.
         """
+        captioned = False
         try:
-            yield from self._of_tar(file) if self._kind == ".tar" else self._of_table(file)
+            for row in self._of_tar(file) if self._kind == ".tar" else self._of_table(file):
+                captioned |= row.caption is not None
+                yield row
+            if self.columns.caption is not None and not captioned:
+                raise DataError(no_text(file, self.columns.caption))
         except DataError:
             raise
         except Exception as reason:  # the library, pyarrow and each storage have kinds of their own
@@ -86,23 +91,23 @@ class Shards:
             ) from reason
 
     def _of_tar(self, file: str) -> Iterator[Row]:
-        asked, columns = self.columns, None
+        asked, label = self.columns, None
+        seen: set[str] = set()
         with fsspec.open(file, "rb") as stream:
             for number, sample in enumerate(samples(stream)):
                 origin = f"{file}, row {number}"
-                # Those of the first sample are those of all; pictures may be of several kinds.
-                columns = columns or (
-                    column_of(file, "label", asked.label, sample, [], _CLASSES),
-                    column_of(file, "caption", asked.caption, sample, [], ("txt", *CAPTION_COLUMNS)),
-                )
-                label, caption = columns
+                if number == 0:  # that of the first sample is that of all; pictures and captions may differ
+                    label = column_of(file, "label", asked.label, sample, [], _CLASSES)
+                seen.update(sample)
+                captions = ("txt", *CAPTION_COLUMNS) if asked.caption is None else (asked.caption,)
                 content = sample.get(_picture(sample, asked.image, origin))
                 yield Row(
                     content if isinstance(content, bytes) else b"",
                     _class(sample, label, origin),
-                    None if caption is None else _text(sample.get(caption)),
+                    next(filter(None, (caption_of(sample.get(field)) for field in captions)), None),
                     origin,
                 )
+        column_of(file, "caption", asked.caption, seen, [], ())
 
     def _of_table(self, file: str) -> Iterator[Row]:
         opened = load_dataset(TABLES[self._kind], data_files=[file], split="train", streaming=True)
@@ -125,7 +130,7 @@ class Shards:
             yield Row(
                 _content(row.get(image)),
                 "images" if label is None else _name(row.get(label), features, label, origin),
-                None if caption is None else _text(row.get(caption)),
+                None if caption is None else caption_of(row.get(caption)),
                 origin,
             )
 
@@ -145,18 +150,11 @@ def _picture(sample: Sample, asked: str | None, origin: str) -> str:
 
 def _class(sample: Sample, column: str | None, origin: str) -> str:
     """The class of a sample: all of a file have one, or none has."""
-    found = _text(sample.get(column or next((one for one in _CLASSES if one in sample), "")))
+    found = caption_of(sample.get(column or next((one for one in _CLASSES if one in sample), "")))
     if (column is None) == (found is None):
         return found or "images"
     here, there = ("no class", "one") if found is None else ("a class", "none")
     raise DataError(f"{origin} has {here}, and the first sample of its file has {there}; mend or drop it")
-
-
-def _text(value: object) -> str | None:
-    """Without the space around it; None where nothing is left."""
-    if isinstance(value, bytes):
-        value = value.decode(errors="replace")
-    return (value.strip() or None) if isinstance(value, str) else None
 
 
 def _content(value: object) -> bytes:

@@ -8,10 +8,11 @@ from pydantic import Field
 
 from difftuning.config.section import Section
 from difftuning.data import catalogue
-from difftuning.data.base import ImageSource
+from difftuning.data.base import ImageSource, Skipped
 from difftuning.data.drifting import DriftConfig, Drifting
-from difftuning.data.folder import FolderSource
+from difftuning.data.folder import FolderSource, files_of, printable, walk
 from difftuning.data.hub import BUILDERS, DatasetSource, load_rows
+from difftuning.data.shard_files import SPLITS
 from difftuning.errors import DataError, did_you_mean
 
 __all__ = ["DataConfig", "FurtherSet", "ImageSource", "SetConfig", "is_streamed", "open_source"]
@@ -29,13 +30,13 @@ class SetConfig(Section):
     subset: str | None = None
     """The configuration of a hub data set that has several."""
     split: str = "train"
-    """Which split of a data set is read; it is then split again as below."""
+    """Which split of a data set is read, or of a folder whose folders are named by splits; it is then split again as below."""
     image_column: str | None = None
     """The column of images; null finds it by kind or name."""
     label_column: str | None = None
     """The column of classes; null finds it by kind or name, and without any all images are of one class."""
     caption_column: str | None = None
-    """The column of captions; null finds it by name."""
+    """The column of captions; null finds it by name. Of several captions of an image the first is taken."""
     group_column: str | None = None
     """The column that says which images belong together, such as the frames of one scene: none of a group is held out while others
     of it are trained on. Null for each image by itself."""
@@ -45,7 +46,7 @@ class SetConfig(Section):
     per_class: int | None = Field(None, gt=0)
     """How many images of each class to train on (few-shot); null for all that are not held out."""
     heldout: float = Field(0.2, gt=0)
-    """What is held out of each class: a share below 1, or a count from 1 on."""
+    """What is held out of each class, and of a stream in all: a share below 1, or a count from 1 on."""
     seed: int = Field(0, ge=0)
     """Of the split alone, so that runs of different seeds see the same images."""
     flip: bool = True
@@ -88,7 +89,9 @@ def is_streamed(config: DataConfig) -> bool:
         return config.stream
     path = Path(config.target).expanduser()
     if path.is_dir():
-        return any(path.glob("*.tar")) and not any(file.suffix.lower() in _PICTURES for file in path.iterdir())
+        tars = any(file.is_file() and not file.name.startswith(".") for file in path.glob("*.tar"))
+        # An archive may lie beside the folders that were unpacked from it.
+        return tars and not any(file.suffix.lower() in _PICTURES for file in walk(path))
     return "://" in config.target or path.suffix.lower() == ".tar"
 
 
@@ -162,7 +165,26 @@ def _open_path(config: SetConfig, path: Path) -> ImageSource:
     pictures = any(file.is_dir() or file.suffix.lower() in _PICTURES for file in seen)
     if saved or described or (tables and not pictures):
         return _rows(config, path)
-    return FolderSource(path, config.max_pixels)
+    return _of_folder(config, path)
+
+
+def _of_folder(config: SetConfig, path: Path) -> FolderSource:
+    """A folder of images or of classes; where all its folders are named by splits, the one of `data.split`."""
+    folders = sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
+    splits = {SPLITS.get(one.name.lower()): one for one in folders}
+    if not folders or None in splits:
+        return FolderSource(path, config.max_pixels)
+    there = ", ".join(one.name for one in folders)
+    if config.split not in splits or len(splits) < len(folders):
+        raise DataError(
+            f"the folder {path} holds the splits {there}, and data.split is {config.split!r}; set data.split to one of "
+            f"{', '.join(sorted(map(str, splits)))}, or name one of the folders"
+        )
+    source = FolderSource(splits[config.split], config.max_pixels)
+    reason = "lies beside the folders of splits"
+    source.skipped = (*source.skipped, *(Skipped(printable(one.name), reason) for one in files_of(path, deep=False)))
+    source.notes = (f"of the splits {there} the one of data.split={config.split}",)
+    return source
 
 
 def _rows(config: SetConfig, path: Path | None) -> ImageSource:

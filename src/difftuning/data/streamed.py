@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from difftuning.data.kept_pictures import Pictures
-from difftuning.data.latent_files import MEND, LatentFiles, Part, PartFolder, Shares
+from difftuning.data.latent_files import MEND, LatentFiles, Part, PartFolder, Shares, read_shares, write_shares
 from difftuning.data.latents import CACHE_VERSION, Encoder, LatentSet, together
 from difftuning.data.part_writer import PART, TOGETHER, PartWriter
 from difftuning.data.prompted import fields
@@ -24,6 +24,8 @@ from difftuning.processes import on_this_machine, present
 
 MOST_HELDOUT = 2048
 """About as many images are held out at most, whatever the share: they are measured again and again."""
+_SHOWN = 3
+"""Prompts that a report names."""
 LEAST_SHOWN = 32
 """About as many pictures to train on are kept at least."""
 
@@ -80,10 +82,13 @@ def open_streamed(
     shards = Shards(config.target, config.split, config.subset, columns)
     transform, template = Transform(image_size), (by_prompt, config.prompt)
     asked = (codec.digest(), transform.spec, columns, config.flip, config.heldout, config.seed, config.max_pixels)
-    context = hashlib.sha256(repr((*asked, template, PART, TOGETHER, MOST_HELDOUT, CACHE_VERSION)).encode()).hexdigest()
-    folder, processes = PartFolder(cache / "streams" / context[:32]), present()
-    shares = processes.on_main(lambda: folder.shares() or _shares(config, shards.expected()))
-    folder.write_shares(shares)
+    context = (*asked, template, PART, TOGETHER, MOST_HELDOUT, CACHE_VERSION)
+    streams, processes = cache / "streams", present()
+    # Each set has its own: were they shared, what is held out of one would hang on which was encoded first.
+    kept = streams / f"shares-{_name_of(_place(config), config.split, config.subset, context)}.json"
+    shares = processes.on_main(lambda: read_shares(kept) or _shares(config, shards.expected()))
+    write_shares(kept, shares)
+    folder = PartFolder(streams / _name_of(context, shares.heldout, shares.shown))
     writer = PartWriter(folder, transform, codec, config, shares, by_prompt, progress)
     keys = {file: one.key for file, one in shards.files.items()}
     parts = folder.all(keys.values())
@@ -105,7 +110,21 @@ def open_streamed(
         todo = open_ends()
     if todo:
         raise DataError(f"{todo[0]} was encoded, and its parts in {folder.folder} are gone; run the same command again")
-    return _opened(config, folder, parts, reused)
+    found = _opened(config, folder, parts, reused)
+    if by_prompt:
+        names = found.source.class_names
+        found.source.notes = (f"prompts: {len(names)}, for instance {', '.join(map(repr, names[:_SHOWN]))}",)
+    return found
+
+
+def _name_of(*what: object) -> str:
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:32]
+
+
+def _place(config: DataConfig) -> str:
+    """The target, a path from the root, so that one set has one place wherever the command is run."""
+    path = Path(config.target).expanduser()
+    return str(path.resolve()) if path.exists() else config.target
 
 
 def _shares(config: DataConfig, expected: int) -> Shares:

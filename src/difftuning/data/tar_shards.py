@@ -92,10 +92,17 @@ def _with_entries(sample: dict[str, bytes]) -> Sample:
     except (ValueError, RecursionError):
         found = {}
     entries = found.items() if isinstance(found, dict) else ()
-    told = {
-        str(name): "" if value is None else str(value) for name, value in entries if isinstance(value, str | int | None)
-    }
+    told = {str(name): _told(value) for name, value in entries if isinstance(value, str | int | float | list | None)}
     return {**told, **sample}
+
+
+def _told(value: Any) -> str:
+    """An entry as text; of a list the first text."""
+    if isinstance(value, list):
+        value = next((one for one in value if isinstance(one, str) and one.strip()), None)
+    if isinstance(value, float) and value.is_integer():  # numbers beside missing ones are written so by tables
+        value = int(value)
+    return "" if value is None else str(value)
 
 
 def is_picture(field: str) -> bool:
