@@ -77,7 +77,9 @@ def shards(tmp_path: Path) -> Path:
 
 def opened(target: Path | str, cache: Path, codec: Pooling | None = None, **changes: object) -> Target:
     config = DataConfig(target=str(target), **{"heldout": 0.3, **changes})  # type: ignore[arg-type]
-    return open_target(config, 8, codec or Pooling(), cache, by_prompt=bool({"prompt", "caption_column"} & set(changes)))
+    return open_target(
+        config, 8, codec or Pooling(), cache, by_prompt=bool({"prompt", "caption_column"} & set(changes))
+    )
 
 
 def everything(items: LatentFiles) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

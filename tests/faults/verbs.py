@@ -15,7 +15,7 @@ from difftuning.json_files import MetricsLog, read_json
 from difftuning.studies.base import Cell, Study
 from difftuning.training.checkpoints import Checkpoints, read, tensors_digest
 from difftuning.workflows.display import Silent
-from difftuning.workflows.study import Queue
+from difftuning.workflows.study_queue import Queue
 from faults import forking
 from faults.miniature import write_miniature, write_stream
 

@@ -238,3 +238,27 @@ def test_sooner_compares_the_steps_to_the_lowest_of_the_other_curve() -> None:
     assert never is not None
     assert (never.number, never.agrees) == ("1 of 2 runs never come to it", False)
     assert sooner("heldout").check(base) is None
+
+
+def test_an_unfinished_setting_does_not_choose_the_seeds() -> None:
+    hard, rows = {0: 1.0, 1: 2.0}, []
+    for target in "ab":
+        for seed, level in hard.items():
+            rows += [row("finetune", level * at, target=target, seed=seed, at=at) for at in (1.0, 1.1)]
+            rows += [row("diff-tuning", 0.95 * level * at, target=target, seed=seed, at=at) for at in (1.0, 1.1)]
+    unfinished = [one for one in rows if (one.method, one.seed, one.setting["at"]) != ("finetune", 1, 1.1)]
+    found = ahead_at_best("heldout").check(unfinished)
+    assert found is not None
+    assert "\N{MINUS SIGN}5.0% in the mean" in found.number
+    assert "better in 2 of 2 (2 targets, 1 seed)" in found.number
+
+
+def test_what_has_no_share_confirms_nothing() -> None:
+    rows = [row("finetune", 0.1, "kid", target) for target in "abc"] + [row("finetune", -0.01, "kid", "d")]
+    rows += [row("diff-tuning", 0.09, "kid", target) for target in "abc"] + [row("diff-tuning", 0.04, "kid", "d")]
+    for claim in (ahead("kid"), nowhere_behind("kid", "diff-tuning")):
+        found, without = claim.check(rows), claim.check([one for one in rows if one.target != "d"])
+        assert found is not None
+        assert without is not None
+        assert (found.agrees, without.agrees) == (None, True)
+        assert "without 1 pair whose baseline is not above zero" in found.number

@@ -33,7 +33,7 @@ from difftuning.workflows.heldout import known_rows, target_heldout
 from difftuning.workflows.phases import identity_of, load, recipes_of
 from difftuning.workflows.recipes import listing
 from difftuning.workflows.retention_condition import bank_rows
-from difftuning.workflows.study import Queue
+from difftuning.workflows.study_queue import Queue
 from tiny import save_tiny_dit
 
 CLASSES = {"one": ("dark", "light"), "two": ("dark", "light"), "three": ("light", "mid"), "four": ("dark", "mid")}

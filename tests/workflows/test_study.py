@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from difftuning.config.loading import load_recipe
-from difftuning.errors import BusyError, ConfigError
+from difftuning.errors import BusyError, ConfigError, DataError
 from difftuning.json_files import write_json
 from difftuning.lock import alone
 from difftuning.results import Row, read_rows
@@ -26,7 +26,8 @@ from difftuning.studies.base import Cell, Study
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Silent
 from difftuning.workflows.runs import open_run
-from difftuning.workflows.study import Queue, study
+from difftuning.workflows.study import study
+from difftuning.workflows.study_queue import Queue
 
 TAUS = (0, 0.5, 1, 1.5)
 
@@ -263,6 +264,26 @@ def test_a_cell_in_other_hands_comes_last(recipe_file: Path, tmp_path: Path) -> 
         _, first = next(queue._each(one, ["a", "b", "c", "d"], [0, 1, 2, 3]))
         assert {row.cell for row in first} == {"b"}
     assert [index for index, _ in queue._each(one, ["a", "b", "c", "d"], [0, 1, 2, 3])] == [0, 1, 2, 3]
+
+
+def test_a_cell_that_cannot_be_run_does_not_keep_back_the_others(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = small(recipe_file)
+    gone = replace(whole.cells[0], overrides=("data.target=./gone", *whole.cells[0].overrides))
+    one = replace(whole, cells=(gone, *whole.cells[1:]))
+    monkeypatch.setattr("difftuning.workflows.study.KINDS", {"small": one})
+    for _ in range(2):
+        with pytest.raises(
+            DataError, match=r"1 cell\(s\) could not be run, all others are done; small, finetune .*\./gone"
+        ):
+            study("small", tmp_path / "out")
+    assert {row.method for row in read_rows(tmp_path / "out/results/small.json")} == {
+        "tau = 0.5",
+        "diff-tuning",
+        "tau = 1.5",
+    }
+    assert "3 of 4 runs" in (tmp_path / "out/pages/small.md").read_text()
 
 
 @pytest.mark.slow

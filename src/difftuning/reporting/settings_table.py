@@ -90,10 +90,13 @@ def _change_text(rows: Sequence[Row], metric: str, method: str) -> str:
 
 
 def _mean_change(rows: Sequence[Row], metric: str, method: str) -> str:
-    """The mean of the changes over the targets."""
+    """The mean of the changes over the targets that have both; empty where one of them has no share of its baseline."""
     targets = dict.fromkeys(row.target for row in rows)
-    found = [change([row for row in rows if row.target == target], metric, method) for target in targets]
+    parts = ([row for row in rows if row.target == target] for target in targets)
+    found = [change(part, metric, method) for part in parts if {method, BASELINE} <= {row.method for row in part}]
     known = [one for one in found if one is not None]
+    if len(known) < len(found):
+        return ""
     return f"{statistics.fmean(known):+.1f} %".replace("-", "\N{MINUS SIGN}") if known else ""
 
 

@@ -61,27 +61,32 @@ def ahead(
 
     def check(rows: Sequence[Row]) -> Finding | None:
         kept = [row for row in rows if not {*row.setting.values()} & {*without}]
-        return _finding(_changes(kept, metric, method, baseline), _is_lower(metric), by)
+        return _compared(kept, metric, method, baseline, by)
 
     least = f" by {by:.1%} or more" if by else ""
     return Claim(f"{method} is ahead of {baseline}{least} in: {label(metric)}", method, check)
 
 
 def ahead_at_best(metric: str, method: str = "diff-tuning", baseline: str = "finetune") -> Claim:
-    """`ahead`, each in the setting that is best for it on a target, in the mean over seeds: one may suit one and not the other."""
+    """`ahead`, each in the setting that is best for it on a target, in the mean over seeds: one may suit one and not the other.
+
+    Of an unfinished study, over the seeds that all settings of a method have on a target: some are easier than others.
+    """
     lower = _is_lower(metric)
 
     def check(rows: Sequence[Row]) -> Finding | None:
-        found: dict[tuple[str, str], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+        found: dict[tuple[str, str], dict[str, dict[int, Row]]] = defaultdict(lambda: defaultdict(dict))
         for row in rows:
             if row.metric == metric and row.method in (method, baseline):
-                found[row.target, row.method][str(sorted(row.setting.items()))].append(row)
-        best = [
-            row.model_copy(update={"setting": {}})
-            for settings in found.values()
-            for row in (min if lower else max)(settings.values(), key=lambda same: fmean(row.value for row in same))
-        ]
-        return _finding(_changes(best, metric, method, baseline), lower, 0.0)
+                found[row.target, row.method][str(sorted(row.setting.items()))][row.seed] = row
+        best: list[Row] = []
+        for settings in found.values():
+            seeds = set[int].intersection(*map(set, settings.values()))
+            means = {name: fmean(one[seed].value for seed in seeds) for name, one in settings.items() if seeds}
+            if means:
+                chosen = settings[(min if lower else max)(means, key=lambda name: means[name])]
+                best += (chosen[seed].model_copy(update={"setting": {}}) for seed in seeds)
+        return _compared(best, metric, method, baseline)
 
     text = f"{method} is ahead of {baseline}, each at its best setting, in: {label(metric)}"
     return Claim(text, method, check)
@@ -127,7 +132,7 @@ def ahead_of_itself(metric: str, key: str, value: float, base: float, method: st
             for row in rows
             if row.method == method and (here := row.setting.get(key)) in names
         ]
-        return _finding(_changes(found, metric, at, than), _is_lower(metric), 0.0)
+        return _compared(found, metric, at, than)
 
     return Claim(f"{at} is ahead of {than} in: {label(metric)}", method, check)
 
@@ -166,15 +171,14 @@ def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: flo
         places: dict[tuple[str, str], list[Row]] = defaultdict(list)
         for row in rows:
             places[row.target, ", ".join(map(str, row.setting.values()))].append(row)
-        found = {place: list(_changes(part, metric, method, baseline).values()) for place, part in places.items()}
-        worse = {place: fmean(changes) * (1 if lower else -1) for place, changes in found.items() if changes}
+        found = {place: _changes(part, metric, method, baseline) for place, part in places.items()}
+        worse = {place: fmean(shares.values()) * (1 if lower else -1) for place, (shares, _) in found.items() if shares}
         if not worse:
             return None
         (target, setting), most = max(worse.items(), key=lambda item: item[1])
         where = f"{target}, {setting}" if setting else target
-        return Finding(
-            f"at worst {percent(most if lower else -most)} ({where}), over {_count(worse, 'place')}", most <= by
-        )
+        number = f"at worst {percent(most if lower else -most)} ({where}), over {_count(worse, 'place')}"
+        return _but_for(sum(left for _, left in found.values()), Finding(number, most <= by))
 
     least = f" by more than {by:.0%}" if by else ""
     return Claim(f"{method} is nowhere behind {baseline}{least} in: {label(metric)}", method, check)
@@ -183,6 +187,23 @@ def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: flo
 def _is_lower(metric: str) -> bool:
     """Whether less of it is better."""
     return lower_is_better(metric) is not False
+
+
+def _compared(rows: Sequence[Row], metric: str, method: str, baseline: str, by: float = 0.0) -> Finding | None:
+    """What rows say of a method being better than another by a share."""
+    changes, left = _changes(rows, metric, method, baseline)
+    found = _finding(changes, _is_lower(metric), by)
+    return None if found is None else _but_for(left, found)
+
+
+def _but_for(left: int, found: Finding) -> Finding:
+    """A finding over all but some pairs. These are the baseline's best, so that nothing is confirmed without them."""
+    if not left:
+        return found
+    number = (
+        f"{found.number}; without {_count(range(left), 'pair')} whose baseline is not above zero, so no share of it is"
+    )
+    return Finding(number, None if found.agrees else found.agrees)
 
 
 def _finding(changes: Mapping[tuple[str, int], float], lower: bool, by: float) -> Finding | None:
@@ -203,25 +224,31 @@ def _finding(changes: Mapping[tuple[str, int], float], lower: bool, by: float) -
     return Finding(number, None if abs(gain) <= _half_interval(independent) else gain > 0)
 
 
-def _changes(rows: Sequence[Row], metric: str, method: str, baseline: str) -> dict[tuple[str, int], float]:
-    """The mean change of each (target, seed) over the settings that both methods have, with every seed of that target."""
+def _changes(rows: Sequence[Row], metric: str, method: str, baseline: str) -> tuple[dict[tuple[str, int], float], int]:
+    """The mean change of each (target, seed) over the settings that both methods have, with every seed of that target.
+
+    And how many pairs have none, since the baseline is not above zero there, as an unbiased KID may be.
+    """
     values: dict[str, dict[tuple[str, int, str], float]] = {method: {}, baseline: {}}
     for row in rows:
         if row.metric == metric and row.method in values:
             values[row.method][row.target, row.seed, str(sorted(row.setting.items()))] = row.value
     found: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
-    for (target, seed, setting), value in values[method].items():
-        base = values[baseline].get((target, seed, setting), 0.0)
+    pairs = values[method].keys() & values[baseline].keys()
+    for target, seed, setting in sorted(pairs):
+        own, base = (values[name][target, seed, setting] for name in (method, baseline))
         if base > 0:
-            found[target, seed][setting] = value / base - 1
+            found[target, seed][setting] = own / base - 1
+    left = sum(values[baseline][pair] <= 0 for pair in pairs)
     shared: dict[str, set[str]] = {}
     for (target, _), changes in found.items():
         shared[target] = shared.get(target, {*changes}) & {*changes}
-    return {
+    means = {
         (target, seed): fmean(changes[setting] for setting in shared[target])
         for (target, seed), changes in found.items()
         if shared[target]
     }
+    return means, left
 
 
 def _independent(changes: Mapping[tuple[str, int], float]) -> list[float]:
