@@ -81,6 +81,7 @@ def test_saved_and_loaded_it_is_the_same(model: Backbone, tmp_path: Path) -> Non
     model.save(tmp_path / "saved")
     again = load(str(tmp_path / "saved"))
     assert again.digest() == model.digest()
+    assert again.noise_digest() == model.noise_digest()
     assert again.labels == model.labels
     assert again.sample_shape == model.sample_shape
     again.network.eval()

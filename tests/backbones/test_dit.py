@@ -130,6 +130,32 @@ def test_an_unknown_class_gets_the_nearest() -> None:
         tiny_dit().change_labels(FromSource(start={"new": "clas-2"}), ("new",))
 
 
+def test_of_two_classes_of_one_name_the_first_is_meant() -> None:
+    source = tiny_dit()
+    model = DiT(source.network, source.scheduler, names=("cat", "crane", "dog", "crane"))
+    assert model.labels.indices(["crane", "dog"]).tolist() == [1, 2]
+    assert model.change_labels(Keep(), ("crane",)).tolist() == [1]
+
+
+def test_the_noise_digest_is_of_process_prediction_and_law_and_of_nothing_else() -> None:
+    network = tiny_dit().network
+
+    def digest(**config: Any) -> str:
+        return DiT(network, DDPMScheduler(**config)).noise_digest()
+
+    same = digest(clip_sample=False), digest(steps_offset=1, timestep_spacing="trailing")
+    assert same == (digest(), digest())
+    others = [{"prediction_type": "v_prediction"}, {"beta_end": 0.03}, {"num_train_timesteps": 500}]
+    assert len({digest(), *(digest(**other) for other in others)}) == 4
+
+
+def test_a_variance_that_is_not_between_the_bounds_is_refused() -> None:
+    network = tiny_dit(learned_variance=True).network
+    assert DiT(network, DDPMScheduler(variance_type="learned_range")).learned_variance
+    with pytest.raises(ModelError, match="variance_type 'learned'"):
+        DiT(network, DDPMScheduler(variance_type="learned"))
+
+
 def test_learned_variance_is_read_from_the_channels() -> None:
     assert tiny_dit(learned_variance=True).learned_variance
     assert answer(tiny_dit(learned_variance=True), [0]).shape == (1, 6, 8, 8)

@@ -45,7 +45,7 @@ def load_into(name: str, network: nn.Module, folder: Path) -> None:
 @pytest.mark.parametrize("name", ["unet", "sd3", "flux"])
 def test_diffusers_loads_what_was_learned(name: str, dora: bool, tmp_path: Path) -> None:
     tuner = trained(name, LoRAConfig(rank=2, alpha=6, dora=dora))
-    save_tuner(tuner, tmp_path, "base", ())
+    save_tuner(tuner, tmp_path, "base", "noise", ())
     loaded = NETS[name].make()
     plain = NETS[name].ask(loaded)
     load_into(name, loaded, tmp_path)
@@ -57,7 +57,7 @@ def test_diffusers_loads_what_was_learned(name: str, dora: bool, tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["sd3", "flux"])
 def test_names_of_transformers_are_those_that_comfyui_looks_for(name: str, tmp_path: Path) -> None:
-    save_tuner(trained(name, LoRAConfig(rank=2)), tmp_path, "base", ())
+    save_tuner(trained(name, LoRAConfig(rank=2)), tmp_path, "base", "noise", ())
     layers = {layer for layer, _ in NETS[name].make().named_modules()}
     for key in load_file(tmp_path / FILE):
         assert key.startswith("transformer.")
@@ -70,7 +70,7 @@ def test_names_of_transformers_are_those_that_comfyui_looks_for(name: str, tmp_p
 def test_the_file_of_kohya_says_the_same(tmp_path: Path) -> None:
     """Through diffusers' reader of that form, which finds the layers by their names and the factor in alpha."""
     tuner = trained("unet", LoRAConfig(rank=2, alpha=6))
-    save_tuner(tuner, tmp_path, "base", ())
+    save_tuner(tuner, tmp_path, "base", "noise", ())
     state, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(tmp_path, weight_name=KOHYA)
     loaded = NETS["unet"].make()
     StableDiffusionLoraLoaderMixin.load_lora_into_unet(state, alphas, loaded)
@@ -79,12 +79,12 @@ def test_the_file_of_kohya_says_the_same(tmp_path: Path) -> None:
 
 
 def test_dora_is_for_diffusers_alone(tmp_path: Path) -> None:
-    save_tuner(trained("unet", LoRAConfig(rank=2, dora=True)), tmp_path, "base", ())
+    save_tuner(trained("unet", LoRAConfig(rank=2, dora=True)), tmp_path, "base", "noise", ())
     assert (tmp_path / FILE).is_file()
     assert not (tmp_path / KOHYA).exists()
 
 
 def test_a_network_that_diffusers_cannot_load_one_into_gets_the_folder_of_peft_alone(tmp_path: Path) -> None:
-    save_tuner(trained("dit", LoRAConfig(rank=2)), tmp_path, "base", ())
+    save_tuner(trained("dit", LoRAConfig(rank=2)), tmp_path, "base", "noise", ())
     assert not (tmp_path / FILE).exists()
     assert (tmp_path / "adapter_model.safetensors").is_file()

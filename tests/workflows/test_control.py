@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from difftuning.backbones.controlnet import Controlled
 from difftuning.backbones.loading import load
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank.read import Bank
+from difftuning.config.loading import dump_recipe, parse_yaml
 from difftuning.data.controls import ANNOTATORS
 from difftuning.errors import ConfigError, DataError, ModelError
 from difftuning.json_files import MetricsLog
@@ -211,6 +213,14 @@ def test_drawing_under_maps_and_what_is_wrong_about_them(trained: tuple[Path, di
     # Image 0 has its map from 0.png in both, image 1 from another.
     assert np.array_equal(pixels[0][0], pixels[1][0])
     assert np.array_equal(pixels[2][1], pixels[1][1])
+    between = shutil.copytree(run, tmp_path / "between") / "recipe.yaml"
+    settings = parse_yaml(between.read_text(), "it")
+    settings["sampling"]["interpolation"] = {"kind": "constant", "value": 1}
+    between.write_text(dump_recipe(settings))
+    same = sample(between.parent, tmp_path / "f", count=3)  # weights between, at their end
+    for one, other in zip(heldout["files"], same["files"], strict=True):
+        assert Path(one).name == Path(other).name
+        np.testing.assert_allclose(np.array(Image.open(one), int), np.array(Image.open(other), int), atol=2)
     with pytest.raises(ModelError, match="has a ControlNet; say what it is told: --control"):
         sample(Path(done["model"]), tmp_path / "e")
     with pytest.raises(ModelError, match="has no ControlNet, so it takes no control"):
@@ -254,9 +264,11 @@ def test_a_trained_controlnet_goes_on_and_is_refused_without_a_control(
 
 
 def test_unlocking_trains_the_second_half_of_the_unet_too(tmp_path: Path) -> None:
-    made_recipe = made(tmp_path, "control={kind: edge, unlocked: true}", "training.gradient_checkpointing=true")
+    overrides = ("control={kind: edge, unlocked: true}", "training.gradient_checkpointing=true")
+    made_recipe = made(tmp_path, *overrides, "evaluation.fisher_draws=2")
     before = load(made_recipe.model).network.state_dict()
     after = load(train(made_recipe)["model"])
     assert isinstance(after, Controlled)
     moved = {name.split(".")[0] for name, one in after.unet.state_dict().items() if not torch.equal(one, before[name])}
     assert moved == {"up_blocks", "conv_norm_out", "conv_out"}
+    assert "drift_fisher" in {row["metric"] for row in evaluate(made_recipe.folder)["rows"]}

@@ -291,6 +291,14 @@ def test_the_bank_trains_under_what_it_was_drawn_under(name: str, tmp_path: Path
     assert {now[row] for row in batch.condition.labels[~from_bank].tolist()} <= set(run.target.class_names)
 
 
+def test_samples_that_are_not_square_are_refused(tmp_path: Path) -> None:
+    text("sd", tmp_path / "vocabulary").save(tmp_path / "wide")
+    file = tmp_path / "wide/unet/config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "sample_size": [8, 16]}))
+    with pytest.raises(ModelError, match="samples of 8 x 16, and only square ones are trained"):
+        load(str(tmp_path / "wide"))
+
+
 def test_a_condition_that_is_gone_or_never_was_is_refused(tmp_path: Path) -> None:
     drawn = "training.retention_condition=drawn"
     with pytest.raises(

@@ -121,3 +121,17 @@ def test_another_pretrained_model_under_the_same_name_is_refused(recipe_file: Pa
     save_tiny_dit(tmp_path / "model", seed=1)
     with pytest.raises(CheckpointError, match="made for another model"):
         models_of(recipe)
+
+
+def test_another_scheduler_of_the_pretrained_model_is_refused(recipe_file: Path, tmp_path: Path) -> None:
+    tuned = load(str(recipe_file), [TUNERS["bitfit"], *SHORT])
+    begun = load(str(recipe_file), [*SHORT, f"out={tmp_path / 'begun'}", "coefficients.psi={kind: power, tau: 0}"])
+    train(tuned)
+    assemble(prepare(begun)).trainer.run(until=4)
+    file = tmp_path / "model/scheduler/scheduler_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "prediction_type": "v_prediction"}))
+    with pytest.raises(CheckpointError, match=r"another noise process or prediction than .* has now \(v_prediction\)"):
+        models_of(tuned)
+    with pytest.raises(CheckpointError, match="another noise digest"):
+        train(begun)

@@ -686,6 +686,15 @@ def test_an_anchor_keeps_the_weights_near_and_resumes(recipe_file: Path, tmp_pat
     )
 
 
+def test_fisher_information_is_that_of_the_model_without_dropout(recipe_file: Path, tmp_path: Path) -> None:
+    overrides = ["tuner={kind: lora, rank: 2, dropout: 0.5}", "anchor={kind: ewc, strength: 1000, draws: 4}"]
+    digests = [
+        train(load(str(recipe_file), [*overrides, "training.steps=4", f"out={tmp_path / str(run)}"]))["weights_digest"]
+        for run in range(2)
+    ]
+    assert digests[0] == digests[1]
+
+
 def test_a_teacher_takes_the_place_of_the_bank_and_resumes(recipe_file: Path, tmp_path: Path) -> None:
     taught = ["distillation={weight: 10}", "training.steps=6"]
     whole = train(load(str(recipe_file), [*taught, f"out={tmp_path / 'whole'}"]))

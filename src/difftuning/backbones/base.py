@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ from difftuning.noise.process import from_scheduler_config as process_of
 from difftuning.processes import present
 from difftuning.types import Condition
 
+_NOISE_LEVELS = 8
+"""At so many t, evenly over u, is a noise process compared with another."""
+
 
 class Backbone(ABC):
     """A pretrained diffusion model with all that is needed to train and sample it. It is a `difftuning.types.Network`.
@@ -41,6 +45,7 @@ class Backbone(ABC):
         learned_variance: its answer carries C further channels with a variance.
         class_table: the name of the parameter whose rows are its classes; None where none trains.
         by_prompt: its labels are prompts, so that the target's captions are asked for.
+        takes_control: it is asked under a map too.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Backbone(ABC):
     learned_variance: bool
     class_table: str | None = None
     by_prompt: bool = False
+    takes_control: bool = False
 
     def __init__(
         self,
@@ -76,7 +82,8 @@ class Backbone(ABC):
             out_channels: of its answer.
 
         Raises:
-            ModelError: the channels fit neither an answer nor one with a learned variance, or the autoencoder has others.
+            ModelError: the channels fit neither an answer nor one with a learned variance of the kind that is trained, or the
+                autoencoder has others.
         """
         self.name, self.network, self.scheduler = name, network, scheduler
         self.scheduler_config = {**scheduler.config, "_class_name": type(scheduler).__name__}
@@ -89,6 +96,11 @@ class Backbone(ABC):
         if out_channels not in (channels, 2 * channels):
             raise ModelError(f"{name}: {out_channels} output channels fit neither {channels} nor a learned variance")
         self.learned_variance = out_channels == 2 * channels
+        if self.learned_variance and self.scheduler_config.get("variance_type") == "learned":
+            raise ModelError(
+                f"{name}: its further channels are the variance itself (variance_type 'learned'), and only a place between "
+                "the two bounds of Nichol and Dhariwal can be trained ('learned_range')"
+            )
         config: Any = None if vae is None else vae.config
         latent = None if config is None else config.get("latent_channels")
         if latent not in (None, channels):
@@ -110,7 +122,19 @@ class Backbone(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """The sha256 of all that decides its answers."""
+        """The sha256 of weights and config: of all that decides its answers."""
+
+    def noise_digest(self) -> str:
+        """The sha256 of what its answers mean and where they are asked for: of process, prediction and law of t.
+
+        By their values at a few t and not by the scheduler's config, to which versions of diffusers add entries.
+        """
+        t = self.clock.t((torch.arange(_NOISE_LEVELS, dtype=torch.float64) + 0.5) / _NOISE_LEVELS)
+        alpha, sigma = self.process.alpha(t), self.process.sigma(t)
+        of_input = self.process.network_input(torch.ones(len(t), 1, 1, 1, dtype=torch.float64), t).flatten()
+        found = (t, alpha, sigma, *self.prediction.row(alpha, sigma), of_input, self.process.network_time(t))
+        texts = [f"{value:.6g}" for values in found for value in values.tolist()]
+        return hashlib.sha256("/".join((type(self.process).__name__, *texts)).encode()).hexdigest()
 
     def source_digest(self) -> str:
         """The identity of what its bank is drawn from: of itself, unless something is put upon it that a bank does not see."""

@@ -90,6 +90,7 @@ class Controlled(TextToImage):
         self.unet = self.network.requires_grad_(False).eval()
         self.network = Trained(controlnet, self.unet, unlocked=False)
         self.unlocked = False
+        self.takes_control = True
 
     @property
     def base(self) -> Any:

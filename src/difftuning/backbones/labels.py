@@ -47,7 +47,9 @@ class LabelSpace:
         Raises:
             ModelError: there is no such class.
         """
-        rows = {name: row for row, name in enumerate(self.names)}
+        rows: dict[str, int] = {}
+        for row, name in enumerate(self.names):  # of two classes of one name the first, as `index` has it
+            rows.setdefault(name, row)
         return torch.tensor([rows[name] if name in rows else self.index(name) for name in names], dtype=torch.int64)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from difftuning.backbones.prompts import Embedding
+from difftuning.errors import ModelError
 from difftuning.noise.clock import Clock, LogitNormal
 
 
@@ -67,8 +68,10 @@ def _halvings(config: Mapping[str, Any]) -> int:
 
 def _square(config: Mapping[str, Any]) -> tuple[int, int, int]:
     size = config["sample_size"]
-    side = int(size if isinstance(size, int) else size[0])
-    return int(config["in_channels"]), side, side
+    height, width = (size, size) if isinstance(size, int) else size
+    if height != width:
+        raise ModelError(f"the network is for samples of {height} x {width}, and only square ones are trained")
+    return int(config["in_channels"]), int(height), int(width)
 
 
 def _sd_encode(pipe: Any, prompt: str) -> Embedding:

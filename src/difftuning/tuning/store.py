@@ -25,13 +25,14 @@ SETTINGS, LEARNED = "tuner.json", "tuner.safetensors"
 FORMAT = 1
 
 
-def save_tuner(tuner: Tuner, folder: Path, base: str, classes: Sequence[str]) -> None:
+def save_tuner(tuner: Tuner, folder: Path, base: str, noise: str, classes: Sequence[str]) -> None:
     """Write a tuner.
 
     Args:
         tuner: attached.
         folder: made when needed.
         base: the digest of the pretrained model.
+        noise: what that says of noise.
         classes: the target's, which the model had got when the tuner was attached.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +46,7 @@ def save_tuner(tuner: Tuner, folder: Path, base: str, classes: Sequence[str]) ->
         "format": FORMAT,
         "tuner": tuner.config.model_dump(mode="json"),
         "base": base,
+        "noise": noise,
         "classes": list(classes),
         "parameters": sum(value.numel() for value in state.values()),
     }

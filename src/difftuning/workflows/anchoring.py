@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from difftuning.backbones.base import Backbone
+from difftuning.backbones.evaluating import evaluating
 from difftuning.data.order import step_generator
 from difftuning.objectives.anchor import Anchor, fisher
 from difftuning.objectives.diff_tuning import DiffTuning
@@ -30,7 +31,9 @@ def anchor_of(
     if config.kind == "l2-sp":
         return Anchor(parameters, config.strength)
     assert bank is not None
-    return Anchor(parameters, config.strength, fisher(objective, parameters, bank_items(bank, backbone, config.draws)))
+    with evaluating(backbone.network):  # dropout would make another one each time
+        importance = fisher(objective, parameters, bank_items(bank, backbone, config.draws))
+    return Anchor(parameters, config.strength, importance)
 
 
 def bank_items(bank: BankItems, backbone: Backbone, draws: int) -> Iterator[Batch]:

@@ -280,7 +280,7 @@ def assemble(prepared: Prepared) -> Assembly:
         optim=recipe.optim,
         ema_config=recipe.ema,
         seed=recipe.seed,
-        identity=identity_of(recipe, before.digest, items, target, prepared.controls),
+        identity=identity_of(recipe, before.digest, backbone.noise_digest(), items, target, prepared.controls),
     )
     controls = prepared.controls
     return Assembly(

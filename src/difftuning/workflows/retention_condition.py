@@ -49,6 +49,7 @@ def bank_rows(recipe: Recipe, items: BankItems | None, before: LabelSpace, backb
     whole, kept = (items.bank, items.kept) if isinstance(items, ControlledBank) else (items, places)
     copied = kept < whole.card.copied
     labels = items.labels(places).masked_fill(copied, before.null)
-    rows = backbone.rows(before.names)  # before the null label is asked for, which new prompts move
+    # Classes stay in their rows, where two may have one name. New prompts move the null label, so they come first.
+    rows = backbone.rows(before.names) if backbone.by_prompt else torch.arange(len(before))
     rows = torch.cat([rows, torch.tensor([backbone.labels.null])])
     return torch.where(copied, backbone.default_label, rows[labels])

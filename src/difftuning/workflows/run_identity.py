@@ -18,13 +18,19 @@ HELDOUT = "heldout_digest"
 
 
 def identity_of(
-    recipe: Recipe, model_digest: str, items: BankItems | None, target: Target, controls: Controls | None
+    recipe: Recipe,
+    model_digest: str,
+    noise_digest: str,
+    items: BankItems | None,
+    target: Target,
+    controls: Controls | None,
 ) -> Identity:
     """The identity of a run.
 
     Args:
         recipe: of it.
         model_digest: of the pretrained model.
+        noise_digest: what that says of noise.
         items: of its bank, if it reads one.
         target: its images.
         controls: their maps, if it has some.
@@ -33,6 +39,7 @@ def identity_of(
         {
             "recipe_digest": recipe.by_content().digest(),
             "model_digest": model_digest,
+            "noise_digest": noise_digest,
             "bank_digest": "" if items is None else items.digest,
             DATA: data_digest(target, controls),
             HELDOUT: target.heldout.digest,

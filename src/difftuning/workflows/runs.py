@@ -168,6 +168,11 @@ def _tuned(recipe: Recipe) -> tuple[Backbone, Backbone, Tuner]:
             f"the tuner of {recipe.folder} was made for another model than {recipe.model} is now ({about['base'][:12]}, "
             f"now {digest[:12]}); set `model` in its recipe.yaml to the one that it was made for"
         )
+    if about.get("noise", noise := model.noise_digest()) != noise:
+        raise CheckpointError(
+            f"the tuner of {recipe.folder} was made for another noise process or prediction than the scheduler of {recipe.model} "
+            f"has now ({model.prediction.name}); give the model its scheduler config back"
+        )
     model.change_labels(recipe.labels, tuple(about["classes"]))
     tuner = build_tuner(recipe.tuner)
     tuner.attach(model.network, trained_besides(recipe, model), recipe.seed)

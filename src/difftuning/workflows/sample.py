@@ -10,7 +10,6 @@ from PIL import Image
 from torch import Tensor
 
 from difftuning.backbones.base import Backbone
-from difftuning.backbones.controlnet import Controlled
 from difftuning.backbones.loading import load
 from difftuning.backbones.solvers import usual_solver
 from difftuning.data.sources import DataConfig
@@ -83,7 +82,7 @@ def sample(
         drawn = (
             spread(len(backbone.labels), count) if len(backbone.labels) else torch.full((count,), backbone.labels.null)
         )
-    if isinstance(backbone, Controlled):
+    if backbone.takes_control:
         conditions: Conditions = _controlled(backbone, run if is_run else None, drawn, labels, control)
         drawn = conditions[0:count].labels
     elif control is not None:
@@ -111,7 +110,7 @@ def _save(images: Tensor, drawn: Tensor, backbone: Backbone, out: Path, seed: in
 
 
 def _controlled(
-    model: Controlled, run: Path | None, drawn: Tensor, labels: list[str] | None, control: Path | None
+    model: Backbone, run: Path | None, drawn: Tensor, labels: list[str] | None, control: Path | None
 ) -> Conditions:
     """The labels under maps from files, or else under those of a run's held-out images."""
     if control is not None:

@@ -236,7 +236,12 @@ def _finish(run: Assembly) -> dict[str, Any]:
     learned = tensors_digest(trainer.ema.average)  # folding it in multiplies some of it
     with trainer.ema.swapped():
         if run.recipe.tuner.kind != "full":
-            _whole(run.folder.tuner, lambda aside: save_tuner(run.tuner, aside, run.base, run.target.class_names))
+            _whole(
+                run.folder.tuner,
+                lambda aside: save_tuner(
+                    run.tuner, aside, run.base, run.backbone.noise_digest(), run.target.class_names
+                ),
+            )
         if run.tuner.mergeable:
             run.tuner.merge()
             _whole(run.folder.model, run.backbone.save)
