@@ -17,6 +17,7 @@ from difftuning.data.base import ImageSource
 from difftuning.data.control_maps import ControlConfig, ControlMaps, annotated, required_annotator
 from difftuning.data.controls import ANNOTATORS, Annotator, annotator_of, normals
 from difftuning.data.folder import FolderSource
+from difftuning.data.joined import Joined
 from difftuning.data.sources import DataConfig, open_source
 from difftuning.data.target_maps import target_maps
 from difftuning.data.transforms import Transform
@@ -137,12 +138,14 @@ def test_a_grey_map_of_normals_is_depth_and_a_coloured_one_stays_as_it_is(tmp_pa
     )
 
 
-def test_a_column_of_maps(tmp_path: Path) -> None:
-    def file(value: int) -> dict[str, bytes]:
-        out = io.BytesIO()
-        Image.fromarray(np.tile(np.arange(SIDE, dtype=np.uint8) * value, (SIDE, 1))).save(out, "PNG")
-        return {"bytes": out.getvalue()}
+def file(value: int) -> dict[str, bytes]:
+    """A ramp, as a data set holds it."""
+    out = io.BytesIO()
+    Image.fromarray(np.tile(np.arange(SIDE, dtype=np.uint8) * value, (SIDE, 1))).save(out, "PNG")
+    return {"bytes": out.getvalue()}
 
+
+def test_a_column_of_maps(tmp_path: Path) -> None:
     rows = {"image": [file(3), file(5)], "depth": [file(7), file(9)]}
     features = Features({"image": ImageFeature(), "depth": ImageFeature()})
     Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "rooms.parquet"))
@@ -153,6 +156,42 @@ def test_a_column_of_maps(tmp_path: Path) -> None:
         found(ControlConfig(kind="depth", column="dpeth"), source)
     with pytest.raises(DataError, match="is no data set, so it has no column 'depth'"):
         found(ControlConfig(kind="depth", column="depth"), squares(tmp_path / "images"))
+
+
+def test_depth_in_millimetres_keeps_its_steps(tmp_path: Path) -> None:
+    source = squares(tmp_path / "images", 2)
+    (tmp_path / "maps").mkdir()
+    slope = np.tile(np.linspace(500, 4500, SIDE), (SIDE, 1))
+    for index in range(2):
+        Image.fromarray(slope.astype(np.uint16)).save(tmp_path / f"maps/{index}.png")
+        (tmp_path / f"maps/{index}.txt").write_text("of a depth camera")
+    given = {
+        kind: found(ControlConfig(kind=kind, folder=str(tmp_path / "maps")), source)[0] for kind in ("depth", "normal")
+    }
+    depth = given["depth"].get(torch.tensor([0]))[0, 0]
+    torch.testing.assert_close(depth[0], torch.linspace(0, 1, SIDE), atol=1 / 255, rtol=0)
+    colours = given["normal"].get(torch.tensor([1]))[0].flatten(1).T
+    assert float((colours - colours[0]).abs().max()) <= 1 / 255  # a plane has one normal
+
+
+def test_maps_of_several_sets(tmp_path: Path) -> None:
+    (tmp_path / "maps").mkdir()
+    ramp = Image.fromarray(np.tile(np.arange(SIDE, dtype=np.uint8), (SIDE, 1)))
+    for name in ("a", "b"):
+        squares(tmp_path / name, 2)
+        for index in range(2):
+            (tmp_path / name / f"{index}.png").rename(tmp_path / name / f"{name}{index}.png")
+            ramp.save(tmp_path / f"maps/{name}{index}.png")
+    sets = [open_source(DataConfig(target=str(tmp_path / name))) for name in ("a", "b")]
+    config = ControlConfig(kind="depth", folder=str(tmp_path / "maps"))
+    assert found(config, Joined(sets))[1] == [0, 1, 2, 3]
+    with pytest.raises(DataError, match=r"has one place for a0\.png, and two sets of data\.also have such an image"):
+        found(config, Joined([sets[0], sets[0]]))
+    column = {"image": [file(3), file(5)], "depth": [file(7), file(9)]}
+    features = Features({"image": ImageFeature(), "depth": ImageFeature()})
+    Dataset.from_dict(column, features=features).to_parquet(str(tmp_path / "rooms.parquet"))
+    rooms = open_source(DataConfig(target=str(tmp_path / "rooms.parquet"), image_column="image"))
+    assert found(ControlConfig(kind="depth", column="depth"), Joined([rooms, rooms]))[1] == [0, 1, 2, 3]
 
 
 def test_an_annotator_of_ones_own(tmp_path: Path) -> None:

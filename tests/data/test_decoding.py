@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,26 @@ def test_16_bit_grey_keeps_its_range() -> None:
     found = np.asarray(picture)[..., 0]
     assert np.abs(found.astype(float) - values / 257).max() <= 1
     assert len(np.unique(found)) > 60
+
+
+def test_grey_can_be_stretched_over_its_own_range_without_losing_a_step() -> None:
+    millimetres = np.linspace(500, 4500, 4096).astype(np.uint16).reshape(64, 64)
+    found = np.asarray(decode(encoded(Image.fromarray(millimetres)), "a", 10000, stretched=True))
+    np.testing.assert_allclose(found, (millimetres - 500.0) * 255 / 4000, atol=1e-4)
+    flat = decode(encoded(Image.fromarray(np.full((8, 8), 700, np.uint16))), "a", 1000, stretched=True)
+    assert flat.getextrema() == (0, 0)
+    assert decode(encoded(Image.new("L", (8, 8), 7)), "a", 1000, stretched=True).getextrema() == ((7, 7),) * 3
+
+
+def test_of_12_bits_the_highest_value_is_white() -> None:
+    def entry(tag: int, kind: int, value: int) -> bytes:
+        return struct.pack("<HHI", tag, kind, 1) + struct.pack("<HH" if kind == 3 else "<I", *(value, 0)[: 5 - kind])
+
+    white = b"\xff" * 12  # 4x2 pixels
+    tags = {256: 4, 257: 2, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 2, 279: len(white)}
+    entries = b"".join(entry(tag, 4 if tag in (273, 279) else 3, value) for tag, value in tags.items())
+    file = b"II*\0" + struct.pack("<I", 8 + len(white)) + white + struct.pack("<H", len(tags)) + entries + bytes(4)
+    assert decode(file, "a", 1000).getextrema() == ((255, 255),) * 3
 
 
 def test_a_limit_above_that_of_pillow_is_the_one_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,6 +239,13 @@ def test_folders_named_by_splits_are_no_classes(tmp_path: Path) -> None:
     assert open_source(DataConfig(target=str(tmp_path))).class_names == ("plane", "train")
 
 
+def test_a_data_set_of_the_hub_as_it_is_cloned(tmp_path: Path) -> None:
+    parquet(tmp_path / "data").rename(tmp_path / "data" / "train-00000-of-00001.parquet")
+    (tmp_path / "README.md").write_text("the card")
+    source = open_source(DataConfig(target=str(tmp_path)))
+    assert (len(source), source.class_names) == (6, ("cat", "dog"))
+
+
 def test_of_several_captions_the_first_is_taken(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(png(1))
     lines = [{"image": "0.png", "label": 3, "text": ["one", "two"]}, {"image": "0.png", "label": 3, "text": []}]

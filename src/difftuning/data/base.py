@@ -70,6 +70,10 @@ class ImageSource(ABC):
     def origin(self, index: int) -> str:
         """The file or row, for messages."""
 
+    def place(self, index: int) -> str:
+        """The file or row within its set, by which something else belongs to it."""
+        return self.origin(index)
+
     def caption(self, index: int) -> str | None:
         """Its caption; None where there is none."""
         return None

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from difftuning.errors import DataError
 
@@ -15,6 +16,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "J
 """What is read. Pillow knows more, and hands one of them (EPS) to another program, which runs what is in the file."""
 SECONDS = 20.0
 """Of the processor for one image: the largest allowed takes a few, and a hostile one can take hours."""
+_BITS = 258
+"""The tag of a TIFF that says of how many bits a value is."""
 _BLOCK = 4096
 """Bytes between two looks at the clock."""
 
@@ -32,15 +35,18 @@ class _Timed(io.BytesIO):
         return super().read(size)
 
 
-def decode(data: bytes, origin: str, max_pixels: int) -> Image.Image:
+def decode(data: bytes, origin: str, max_pixels: int, stretched: bool = False) -> Image.Image:
     """Decode an image of one of `FORMATS` to RGB, or to RGBA where something is transparent.
 
-    The first frame of an animation is taken and the camera's orientation is applied. 16-bit grey keeps its whole range.
+    The first frame of an animation is taken and the camera's orientation is applied. Grey of more than 8 bits
+    keeps its whole range.
 
     Args:
         data: the content of the file.
         origin: named in messages.
         max_pixels: larger images are refused before a pixel is decoded.
+        stretched: grey of more than 8 bits comes from its own lowest to its highest value, as numbers from 0 to 255 (mode F): what
+            measures depth in millimetres ends far below the range of its file.
 
     Raises:
         DataError: it is empty, not an image, truncated, damaged, too large, of unbounded values, or takes more than `SECONDS`.
@@ -61,8 +67,14 @@ def decode(data: bytes, origin: str, max_pixels: int) -> Image.Image:
                 )
             if isinstance(image, ImageFile.ImageFile):
                 image.decodermaxblock = _BLOCK
+            bits = int(image.tag_v2.get(_BITS, (16,))[0]) if isinstance(image, TiffImageFile) else 16
             image.load()
-            return _as_rgb(ImageOps.exif_transpose(image), origin)
+            upright = ImageOps.exif_transpose(image)
+            return (
+                _of_wide_grey(upright, bits, stretched, origin)
+                if upright.mode.startswith("I")
+                else _as_rgb(upright, origin)
+            )
     except DataError as reason:
         raise DataError(f"{origin}: {str(reason).removeprefix(f'{origin}: ')}") from reason
     except UnidentifiedImageError:
@@ -77,10 +89,15 @@ def _as_rgb(image: Image.Image, origin: str) -> Image.Image:
     """Any mode to RGB or RGBA."""
     if image.mode == "F":
         raise DataError(f"{origin}: pixels are floating-point numbers of unknown range; store it as 8 or 16 bits")
-    if image.mode.startswith("I"):
-        # Pillow's own conversion clips at 255, which would make every 16-bit picture white.
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise DataError(f"{origin}: grey values from {values.min()} to {values.max()} do not fit 16 bits")
-        return Image.fromarray((values // 257).astype(np.uint8)).convert("RGB")
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _of_wide_grey(image: Image.Image, bits: int, stretched: bool, origin: str) -> Image.Image:
+    """Grey of more than 8 bits to RGB, or stretched; Pillow's own conversion clips at 255, which would make it white."""
+    values = np.asarray(image).astype(np.int64)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= 2**bits:
+        raise DataError(f"{origin}: grey values from {low} to {high} do not fit {bits} bits")
+    if stretched:
+        return Image.fromarray(((values - low) * (255 / max(high - low, 1))).astype(np.float32))
+    return Image.fromarray((values * 255 // (2**bits - 1)).astype(np.uint8)).convert("RGB")

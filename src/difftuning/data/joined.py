@@ -58,6 +58,16 @@ class Joined(ImageSource):
         source, within = self._at(index)
         return f"{source.name}: {source.origin(within)}"
 
+    def place(self, index: int) -> str:
+        """The file or row within its own set."""
+        source, within = self._at(index)
+        return source.place(within)
+
+    def in_column(self, column: str, index: int) -> bytes:
+        """Another picture of its row."""
+        source, within = self._at(index)
+        return source.in_column(column, within)
+
     def caption(self, index: int) -> str | None:
         """Its caption."""
         source, within = self._at(index)

@@ -83,6 +83,9 @@ class DataConfig(SetConfig):
         return {self.flip, *(one.flip for one in self.also or () if not one.measure_only)}
 
 
+_COLUMNAR = {".parquet", ".arrow"}
+
+
 def is_streamed(config: DataConfig) -> bool:
     """Whether a set is read once from beginning to end: where it is asked for, and where nothing else is possible."""
     if config.stream is not None:
@@ -163,6 +166,9 @@ def _open_path(config: SetConfig, path: Path) -> ImageSource:
     seen = [file for file in path.iterdir() if not file.name.startswith(".")]
     tables = any(file.suffix.lower() in BUILDERS for file in seen if file.is_file())
     pictures = any(file.is_dir() or file.suffix.lower() in _PICTURES for file in seen)
+    if not tables and not any(file.suffix.lower() in _PICTURES for file in walk(path)):
+        tables = any(file.suffix.lower() in _COLUMNAR for file in walk(path))  # a data set of the hub as it is cloned
+        pictures = pictures and not tables
     if saved or described or (tables and not pictures):
         return _rows(config, path)
     return _of_folder(config, path)

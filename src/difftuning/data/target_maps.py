@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from difftuning.data.base import ImageSource, Skipped
 from difftuning.data.control_maps import ControlConfig, ControlMaps, annotated, as_png, is_blank, required_annotator
 from difftuning.data.controls import CHANNELS, normals
 from difftuning.data.decoding import decode
-from difftuning.data.folder import printable, walk
+from difftuning.data.folder import files_of, printable
 from difftuning.data.transforms import Transform
 from difftuning.errors import DataError
 
+_OF_DEPTH = ("depth", "normal")
+"""Kinds whose grey maps measure something."""
 ASPECT = 0.01
 """By which share the sides of a map may be in another proportion than those of its image."""
 
@@ -29,11 +32,11 @@ def read_maps(path: Path, kind: str, size: int, max_pixels: int) -> ControlMaps:
     Raises:
         DataError: there is none, or one cannot be read.
     """
-    files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
+    files = files_of(path, deep=False) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path} holds no control maps")
     try:
-        read = [decode(one.read_bytes(), str(one), max_pixels) for one in files]
+        read = [decode(one.read_bytes(), str(one), max_pixels, kind in _OF_DEPTH) for one in files]
     except OSError as reason:
         raise DataError(f"the control map {path} cannot be read ({reason.strerror or reason})") from reason
     return ControlMaps(kind, tuple(as_png(fitted(one, kind, size)) for one in read))
@@ -45,9 +48,12 @@ def fitted(drawn: Image.Image, kind: str, size: int) -> Tensor:
     A grey map of normals is one of depth, whose normals are taken; no map of normals is grey.
     """
     if kind == "normal" and _is_grey(drawn):
-        depth = ImageOps.fit(drawn.convert("L").convert("F"), (size, size), Image.Resampling.BOX)
+        depth = ImageOps.fit(_numbers(drawn), (size, size), Image.Resampling.BOX)
         found = normals(torch.from_numpy(np.array(depth))[None, None] / 255)[0]
         return (found * 255).round().to(torch.uint8)
+    if drawn.mode == "F":
+        averaged = ImageOps.fit(drawn, (size, size), Image.Resampling.BOX)
+        return torch.from_numpy(np.array(averaged))[None].round().to(torch.uint8)
     # Classes must not be mixed; all else is averaged.
     how = Image.Resampling.NEAREST if kind == "segmentation" else Image.Resampling.BOX
     square = ImageOps.fit(drawn.convert("L" if CHANNELS[kind] == 1 else "RGB"), (size, size), how)
@@ -76,7 +82,13 @@ class GivenMaps:
                 raise DataError(
                     f"control.folder {config.folder!r} is no folder; name the one with the maps of {source.name}"
                 )
-            files = (path for path in sorted(walk(folder)) if path.is_file() and not path.name.startswith("."))
+            places = Counter(source.place(index) for index in range(len(source)))
+            if twice := [place for place, count in places.items() if count > 1]:
+                raise DataError(
+                    f"control.folder {config.folder!r} has one place for {twice[0]}, and two sets of data.also have such an image; "
+                    "give their images other names"
+                )
+            files = files_of(folder, deep=True)
             self._files = {printable(path.relative_to(folder).with_suffix("").as_posix()): path for path in files}
         elif config.column is not None:
             source.in_column(config.column, 0)
@@ -85,7 +97,7 @@ class GivenMaps:
         origin = self.source.origin(index)
         if self.config.column is not None:
             return self.source.in_column(self.config.column, index)
-        name = Path(origin).with_suffix("").as_posix()
+        name = Path(self.source.place(index)).with_suffix("").as_posix()
         if name not in self._files:
             raise DataError(f"{origin}: no map {name}.* in control.folder {self.config.folder}")
         return self._files[name].read_bytes()
@@ -97,7 +109,7 @@ class GivenMaps:
             DataError: it is missing, unreadable, or of another shape than its image.
         """
         origin, kind = self.source.origin(index), self.config.kind
-        drawn = decode(self._content(index), f"the map of {origin}", self.max_pixels)
+        drawn = decode(self._content(index), f"the map of {origin}", self.max_pixels, kind in _OF_DEPTH)
         image = self.source.read(index)
         if abs(drawn.width / drawn.height / (image.width / image.height) - 1) > ASPECT:
             raise DataError(
@@ -158,7 +170,14 @@ def _or_reason(get: Callable[[int], Tensor], index: int) -> Tensor | DataError:
         return reason if isinstance(reason, DataError) else DataError(str(reason))
 
 
+def _numbers(drawn: Image.Image) -> Image.Image:
+    """Grey as floating-point numbers from 0 to 255."""
+    return drawn if drawn.mode == "F" else drawn.convert("L").convert("F")
+
+
 def _is_grey(drawn: Image.Image) -> bool:
     """Whether all three colours are alike in every pixel."""
+    if drawn.mode == "F":
+        return True
     red, green, blue = drawn.convert("RGB").split()
     return red == green == blue
