@@ -27,6 +27,7 @@ from difftuning.json_files import MetricsLog, write_json
 from difftuning.results import Row
 from difftuning.training.checkpoints import Checkpoints, read, tensors_digest
 from difftuning.workflows import bank
+from difftuning.workflows.advise import advise
 from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Silent
@@ -741,9 +742,9 @@ def test_the_whole_target_is_psi_of_one_and_what_psi_leaves_as_xi(recipe_file: P
 
 def test_a_probe_advises_a_psi_that_a_recipe_takes(recipe_file: Path, tmp_path: Path) -> None:
     train(load(str(recipe_file), ["training.steps=8", "coefficients.psi.tau=0"]))
-    advice = diagnose(tmp_path / "run", samples=8, shares=(0, 1), advise=True)["advice"]
+    advice = advise(tmp_path / "run")["advice"]
     advised = load(str(recipe_file), [advice, f"out={tmp_path / 'advised'}", "training.steps=2"])
     assert advised.coefficients.psi.kind == "measured"
     train(advised)
     with pytest.raises(ConfigError, match="tau=0"):
-        diagnose(tmp_path / "advised", advise=True)
+        advise(tmp_path / "advised")

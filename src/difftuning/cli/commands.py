@@ -150,7 +150,10 @@ def sample(
     epilog="Example: difftuning evaluate runs/mine",
 )
 def evaluate(run: Run, json: Json = False, quiet: Quiet = False) -> None:
-    """Measure a run: distances, precision, recall, memorisation, held-out error, drift."""
+    """Measure a run: distances, precision, recall, memorisation, held-out error, drift.
+
+    To judge otherwise change the recipe of the run, which trains nothing: difftuning train RUN/recipe.yaml evaluation.samples=1000
+    """
     from difftuning.cli.told import evaluation
     from difftuning.workflows.evaluate import evaluate as work
 
@@ -161,16 +164,21 @@ def evaluate(run: Run, json: Json = False, quiet: Quiet = False) -> None:
 def diagnose(
     run: Run,
     advise: Annotated[
-        bool, typer.Option("--advise", help="Of a run of standard fine-tuning: which psi the target asks for.")
+        bool, typer.Option("--advise", help="Of a run of standard fine-tuning: only which psi the target asks for.")
     ] = False,
+    samples: Annotated[int, typer.Option(min=8, help="How many images the swap curve draws.")] = 256,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure the chain of forgetting of a run: held-out error by u, and the denoiser swap."""
     from difftuning.cli.told import diagnosis
+    from difftuning.workflows.advise import advise as advice
     from difftuning.workflows.diagnose import diagnose as work
 
-    perform(lambda display: work(run, display, advise=advise), json, quiet, diagnosis)
+    if advise:
+        perform(lambda display: advice(run), json, quiet)
+        return
+    perform(lambda display: work(run, display, samples), json, quiet, diagnosis)
 
 
 @app.command(

@@ -10,20 +10,18 @@ from torch import Tensor
 
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.data.tensors import write_tensors
-from difftuning.diagnosis.advise import measured_psi
 from difftuning.diagnosis.swap_curve import swap_curve
-from difftuning.errors import ConfigError
 from difftuning.evaluation.features import extract
 from difftuning.evaluation.fidelity import frechet, kid
-from difftuning.json_files import MetricsLog, write_json
+from difftuning.json_files import write_json
 from difftuning.run_folder import RunFolder
 from difftuning.sampling.denoiser import Unconditional
 from difftuning.workflows import costs
 from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.display import Display, Silent, total
 from difftuning.workflows.drawing import denoiser_of, images_of
-from difftuning.workflows.evaluate import Judge, method_of
-from difftuning.workflows.heldout import bank_heldout, by_u, target_heldout
+from difftuning.workflows.evaluate import Judge
+from difftuning.workflows.heldout import bank_heldout, target_heldout
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import drawn_from, open_run
 
@@ -36,7 +34,6 @@ def diagnose(
     display: Display | None = None,
     samples: int = 256,
     shares: tuple[float, ...] = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1),
-    advise: bool = False,
     recipe: Recipe | None = None,
 ) -> dict[str, Any]:
     """Measure where a run has forgotten.
@@ -48,23 +45,18 @@ def diagnose(
 
     Returns:
         `swap`: a list of {"share", "frechet", "kid"}; `target` and `bank`: {"pretrained": [...], "run": [...]} errors by u;
-        `network` and `samples` behind the distances. The same is written to the file `diagnosis`. With `advise`, also `advice`: the
-        override of a measured psi.
-
-    Raises:
-        ConfigError: `advise` for a run that is not standard fine-tuning.
+        `network` and `samples` behind the distances. The same is written to the file `diagnosis`.
     """
     with costs.timed(RunFolder(path).require(), costs.DIAGNOSIS):
-        return _diagnose(path, display or Silent(), samples, shares, advise, recipe)
+        return _diagnose(path, display or Silent(), samples, shares, recipe)
 
 
 def _diagnose(
-    path: Path, display: Display, samples: int, shares: tuple[float, ...], advise: bool, recipe: Recipe | None
+    path: Path, display: Display, samples: int, shares: tuple[float, ...], recipe: Recipe | None
 ) -> dict[str, Any]:
     run = open_run(path)
     recipe, before = recipe or run.recipe, run.before
     model = drawn_from(run, recipe.sampling)
-    advice = advice_of(recipe) if advise else None
     judge = Judge(recipe, run.target, run.controls)
 
     def distance(images: Tensor) -> dict[str, float]:
@@ -105,27 +97,6 @@ def _diagnose(
             "pretrained": bank_heldout(bank, before, recipe).curve(before).error.tolist(),
             "run": bank_heldout(bank, model, recipe).curve(model).error.tolist(),
         }
-    if advice is not None:
-        found["advice"] = advice
     write_tensors(run.folder.path / STRIP, {"strip": curve.strip.contiguous()})
     write_json(run.folder.path / FILE, {**found, "judged": recipe.judged()})
     return {**found, "diagnosis": str(run.folder.path / FILE)}
-
-
-def advice_of(probe: Recipe) -> str:
-    """A psi for a target, measured on a finished run of standard fine-tuning, as an override.
-
-    Raises:
-        ConfigError: the run is not one.
-        DataError: its held-out error was not measured while it trained.
-    """
-    if method_of(probe) != "finetune":
-        raise ConfigError(
-            f"--advise measures on standard fine-tuning, and {probe.folder} is not one; train a probe with "
-            "coefficients.psi.tau=0 and another `out`, a few hundred steps are enough"
-        )
-    records = [record for record in MetricsLog(RunFolder(probe.folder).metrics).read().records if "heldout" in record]
-    curves = [by_u(record) for record in records]
-    knots = measured_psi(curves[0] if curves else (), curves[1:])
-    texts = ", ".join(f"[{u:.2f}, {psi:.3f}]" for u, psi in knots)
-    return f"coefficients.psi={{kind: measured, knots: [{texts}]}}"

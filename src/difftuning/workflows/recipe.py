@@ -61,7 +61,7 @@ class CoefficientsConfig(Section):
         if self.psi.kind == "adaptive" and self.xi is not None:
             raise ValueError(
                 "an adaptive psi, the default, decides retention too, and xi is set besides; set coefficients.psi={kind: power, "
-                "tau: 1}, or leave xi out"
+                "tau: 1}, or coefficients.xi=null"
             )
         return self
 

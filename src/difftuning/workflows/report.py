@@ -60,8 +60,11 @@ def report(
 
     Raises:
         CheckpointError: one of the folders is no run.
-        ConfigError: they are of several models or targets.
+        ConfigError: they are of several models or targets, or one is named twice.
     """
+    for place, run in enumerate(runs):
+        if run.resolve() in {other.resolve() for other in runs[:place]}:
+            raise ConfigError(f"{run} is named twice, and a page compares different runs; name each once")
     histories = [RunHistory.of(run) for run in runs]
     for one in histories[1:]:
         for key in ("model", "data.target"):

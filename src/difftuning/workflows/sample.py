@@ -59,6 +59,8 @@ def sample(
         ModelError: a label is not in the model, there is no such model, or it takes no control or needs one.
     """
     display = display or Silent()
+    if not run.exists() and len(run.parts) > 1 and run.parent.is_dir():  # no name of the hub, which is not asked
+        raise ModelError(f"there is no run or model folder {run}; `difftuning train` makes a run")
     is_run = (run / "recipe.yaml").is_file()
     recipe = recipe_of(run) if is_run else None
     config = recipe.sampling if recipe is not None else SamplingConfig()

@@ -28,7 +28,7 @@ from difftuning.results import Row, read_rows, write_results
 from difftuning.studies import KINDS
 from difftuning.studies.base import Cell, Study
 from difftuning.workflows import bank, recipe
-from difftuning.workflows.diagnose import advice_of
+from difftuning.workflows.advise import advice_of
 from difftuning.workflows.display import Display
 from difftuning.workflows.evaluate import measure
 from difftuning.workflows.pretrained import pretrained

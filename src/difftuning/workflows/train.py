@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from difftuning.atomic import remove_left_over, write_bytes, write_folder
+from difftuning.bank.card import CARD
 from difftuning.bank.mix import coverage
 from difftuning.checksums import write_sums
 from difftuning.config.loading import dump_recipe
@@ -128,6 +129,8 @@ def check(recipe: Recipe, display: Display | None = None, judged: bool = False) 
         display.note(line)
     if short := prepared.backbone.cut_short(prepared.target.class_names):
         display.note(f"{short} prompts are longer than what the text encoders read, which cut them")
+    if recipe.data.prompt is not None and not prepared.backbone.by_prompt:
+        display.note(f"data.prompt does nothing: {recipe.model} reads classes; it is for text-to-image models")
     if (why := too_few(recipe, prepared.target)) is not None:
         if judged or recipe.evaluation.distance_every:
             raise DataError(why)
@@ -136,6 +139,11 @@ def check(recipe: Recipe, display: Display | None = None, judged: bool = False) 
     if recipe.coefficients.psi.kind == "adaptive" and recipe.training.steps <= first:
         display.note(
             f"an adaptive psi retains nothing before step {first}, and this is standard fine-tuning; lower training.heldout_every"
+        )
+    if recipe.bank_folder is not None and not prepared.needs_bank and not (recipe.heldout_bank_path / CARD).is_file():
+        display.note(
+            f"bank_folder={recipe.bank_folder}: no bank is there, and this run draws none, so no error on a bank is measured; "
+            "is the path right?"
         )
     asked = {recipe.training.precision, recipe.bank.precision, recipe.sampling.precision}
     if "bf16" in asked and not native_bf16(prepared.backbone.device.type):

@@ -1,0 +1,43 @@
+"""`diagnose --advise`: what a finished run of standard fine-tuning says of the psi that its target asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from difftuning.diagnosis.advise import measured_psi
+from difftuning.errors import ConfigError
+from difftuning.json_files import MetricsLog
+from difftuning.run_folder import RunFolder
+from difftuning.workflows.evaluate import method_of
+from difftuning.workflows.heldout import by_u
+from difftuning.workflows.recipe import Recipe
+from difftuning.workflows.runs import recipe_of
+
+
+def advise(run: Path) -> dict[str, str]:
+    """`{"advice": the override of a measured psi}`, from what a run has measured while it trained.
+
+    Raises:
+        ConfigError: the run is not standard fine-tuning.
+        DataError: its held-out error was not measured while it trained.
+    """
+    return {"advice": advice_of(recipe_of(run))}
+
+
+def advice_of(probe: Recipe) -> str:
+    """A psi for a target, measured on a finished run of standard fine-tuning, as an override.
+
+    Raises:
+        ConfigError: the run is not one.
+        DataError: its held-out error was not measured while it trained.
+    """
+    if method_of(probe) != "finetune":
+        raise ConfigError(
+            f"--advise measures on standard fine-tuning, and {probe.folder} is not one; train a probe with "
+            "coefficients.psi.tau=0 and another `out`, a few hundred steps are enough"
+        )
+    records = [record for record in MetricsLog(RunFolder(probe.folder).metrics).read().records if "heldout" in record]
+    curves = [by_u(record) for record in records]
+    knots = measured_psi(curves[0] if curves else (), curves[1:])
+    texts = ", ".join(f"[{u:.2f}, {psi:.3f}]" for u, psi in knots)
+    return f"coefficients.psi={{kind: measured, knots: [{texts}]}}"
