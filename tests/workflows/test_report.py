@@ -166,3 +166,5 @@ def test_runs_of_one_folder_name_have_columns_of_their_own(recipe_file: Path, tm
     train(load(str(recipe_file), [f"out={other}", "training.steps=1", "data.target=openmoji", "data.per_class=1"]))
     with pytest.raises(ConfigError, match=r"differ in data.target .* write a page for each"):
         report([runs[0], other], tmp_path / "page.html")
+    with pytest.raises(ConfigError, match="is named twice"):
+        report([other, runs[0].parent / ".." / "other"], tmp_path / "page.html")

@@ -21,7 +21,7 @@ from difftuning.backbones.loading import load as load_model
 from difftuning.bank.read import Bank
 from difftuning.cli.main import main
 from difftuning.data.target import Target, open_target
-from difftuning.errors import BankError, CheckpointError, ConfigError, DataError, DifftuningError
+from difftuning.errors import BankError, CheckpointError, ConfigError, DataError, DifftuningError, ModelError
 from difftuning.evaluation.features import EfficientNetLite0
 from difftuning.json_files import MetricsLog, write_json
 from difftuning.results import Row
@@ -307,6 +307,22 @@ def test_a_run_is_not_judged_by_images_that_it_may_have_learned(recipe_file: Pat
 def test_standard_fine_tuning_needs_no_bank(recipe_file: Path, tmp_path: Path) -> None:
     train(load(str(recipe_file), ["coefficients.psi.tau=0", "training.steps=3"]))
     assert not (tmp_path / "run/bank").exists()
+
+
+def test_what_a_recipe_names_in_vain_is_told(recipe_file: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    display = Silent()
+    display.note = lines.append  # type: ignore[method-assign]
+    plain, elsewhere = "coefficients.psi.tau=0", f"bank_folder={tmp_path / 'bnak'}"
+    check(load(str(recipe_file), [plain, elsewhere, "data.prompt='a {label}'"]), display)
+    told = [line for line in lines if "does nothing" in line or "no bank is there" in line]
+    assert [line.partition(":")[0] for line in told] == ["data.prompt does nothing", elsewhere]
+    bank.build(load(str(recipe_file), [elsewhere]))
+    lines.clear()
+    check(load(str(recipe_file), [plain, elsewhere]), display)
+    assert not any("no bank is there" in line for line in lines)
+    with pytest.raises(ModelError, match="there is no run or model folder"):
+        sample(tmp_path / "rnu", tmp_path / "drawn")
 
 
 def test_a_bank_of_another_model_is_refused(recipe_file: Path, tmp_path: Path) -> None:
