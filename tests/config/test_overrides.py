@@ -91,8 +91,10 @@ def test_another_kind_drops_what_it_does_not_know_in_any_order(order: tuple[int,
     ],
 )
 def test_a_later_kind_takes_the_place_of_what_was_given_before(before: tuple[str, ...]) -> None:
-    given = apply_overrides(BASE, [*before, "coefficients.psi.kind=ramp", "coefficients.psi.start=0.15"], Recipe)
-    assert given["coefficients"]["psi"] == {"kind": "ramp", "start": 0.15}
+    later = ("coefficients.psi.kind=ramp", "coefficients.psi.start=0.15")
+    for behind in (later, later[::-1]):
+        given = apply_overrides(BASE, [*before, *behind], Recipe)
+        assert given["coefficients"]["psi"] == {"kind": "ramp", "start": 0.15}
 
 
 def test_a_section_left_to_its_default_keeps_the_defaults_kind() -> None:

@@ -185,13 +185,15 @@ def test_maps_of_several_sets(tmp_path: Path) -> None:
     sets = [open_source(DataConfig(target=str(tmp_path / name))) for name in ("a", "b")]
     config = ControlConfig(kind="depth", folder=str(tmp_path / "maps"))
     assert found(config, Joined(sets))[1] == [0, 1, 2, 3]
-    with pytest.raises(DataError, match=r"has one place for a0\.png, and two sets of data\.also have such an image"):
+    with pytest.raises(DataError, match=r"has one place for a0\.png, and two of the sets"):
         found(config, Joined([sets[0], sets[0]]))
     column = {"image": [file(3), file(5)], "depth": [file(7), file(9)]}
     features = Features({"image": ImageFeature(), "depth": ImageFeature()})
     Dataset.from_dict(column, features=features).to_parquet(str(tmp_path / "rooms.parquet"))
     rooms = open_source(DataConfig(target=str(tmp_path / "rooms.parquet"), image_column="image"))
     assert found(ControlConfig(kind="depth", column="depth"), Joined([rooms, rooms]))[1] == [0, 1, 2, 3]
+    with pytest.raises(DataError, match="b is no data set, so it has no column 'depth'"):
+        found(ControlConfig(kind="depth", column="depth"), Joined([rooms, sets[1]]))
 
 
 def test_an_annotator_of_ones_own(tmp_path: Path) -> None:

@@ -76,6 +76,15 @@ def test_of_12_bits_the_highest_value_is_white() -> None:
     assert decode(file, "a", 1000).getextrema() == ((255, 255),) * 3
 
 
+def test_16_bit_grey_in_a_file_of_32_bits() -> None:
+    values = np.linspace(0, 65535, 64).astype(np.int32).reshape(8, 8)
+    assert decode(encoded(Image.fromarray(values), "TIFF"), "a", 1000).getextrema() == ((0, 255),) * 3
+    large = encoded(Image.fromarray(10 * values), "TIFF")
+    with pytest.raises(DataError, match="do not fit 16 bits"):
+        decode(large, "a", 1000)
+    assert decode(large, "a", 1000, stretched=True).getextrema() == (0, 255)
+
+
 def test_a_limit_above_that_of_pillow_is_the_one_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     large = encoded(Image.new("L", (200, 200), 255))

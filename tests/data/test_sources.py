@@ -232,9 +232,17 @@ def test_folders_named_by_splits_are_no_classes(tmp_path: Path) -> None:
     assert (source.class_names, len(source)) == (("cat", "dog"), 5)
     assert source.notes == ("of the splits train, val the one of data.split=train",)
     assert [one.origin for one in source.skipped] == ["README.md"]
-    assert len(open_source(DataConfig(target=str(tmp_path), split="validation"))) == 6
+    (tmp_path / "__MACOSX").mkdir()
+    for named in ("validation", "val"):
+        assert len(open_source(DataConfig(target=str(tmp_path), split=named))) == 6
     with pytest.raises(DataError, match=r"the splits train, val, and data\.split is 'test'; set data\.split to one of"):
         open_source(DataConfig(target=str(tmp_path), split="test"))
+    for index in range(7):
+        (tmp_path / f"{index}.png").write_bytes(png(index))
+    with pytest.raises(DataError, match=r"holds 8 files beside the 5 in train, which names a split"):
+        open_source(DataConfig(target=str(tmp_path)))
+    for index in range(7):
+        (tmp_path / f"{index}.png").unlink()
     (tmp_path / "val").rename(tmp_path / "plane")  # a train is something to see, too
     assert open_source(DataConfig(target=str(tmp_path))).class_names == ("plane", "train")
 
@@ -242,6 +250,8 @@ def test_folders_named_by_splits_are_no_classes(tmp_path: Path) -> None:
 def test_a_data_set_of_the_hub_as_it_is_cloned(tmp_path: Path) -> None:
     parquet(tmp_path / "data").rename(tmp_path / "data" / "train-00000-of-00001.parquet")
     (tmp_path / "README.md").write_text("the card")
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "card.png").write_bytes(png(1))
     source = open_source(DataConfig(target=str(tmp_path)))
     assert (len(source), source.class_names) == (6, ("cat", "dog"))
 

@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import io
 import json
+import math
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ def encoded(image: Image.Image) -> bytes:
 
 def tarred(path: Path, files: dict[str, bytes | str]) -> Path:
     """A tar of some members, each with its content; those with text are links to it."""
+    path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w") as tar:
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
@@ -302,13 +304,24 @@ def test_of_several_pictures_the_plain_one_is_taken_and_files_go_before_entries(
 
 
 def test_each_sample_may_have_a_caption_and_numbers_may_be_written_with_a_point(tmp_path: Path) -> None:
-    entries = [{"label": 0.0}, {"label": 1.0, "caption": ["first", "second"]}, {"label": 2.0, "caption": "only"}]
+    entries: list[dict[str, object]] = [
+        {"label": 0.0, "caption": math.nan},
+        {"label": 1.0},
+        {"label": 2.0, "caption": "only"},
+    ]
+    entries[1]["caption"] = ["first", "second"]
     files: dict[str, bytes | str] = {}
     for number in range(30):
         files |= {f"{number}.png": encoded(picture(number)), f"{number}.json": json.dumps(entries[number % 3]).encode()}
     target = opened(tarred(tmp_path / "set.tar", files), tmp_path / "cache", caption_column="caption")
-    assert target.class_names == ("0", "first", "only")
+    assert target.class_names == ("0", "first", "only")  # NaN is none
     assert "prompts: 3, for instance '0', 'first', 'only'" in target.report()
+    (
+        tarred(tmp_path / "more" / "a.tar", files),
+        tarred(tmp_path / "more" / "b.tar", {"1.png": PICTURE, "1.cls": b"bare"}),
+    )
+    more = opened(tmp_path / "more", tmp_path / "cache", caption_column="caption")
+    assert more.class_names == ("0", "bare", "first", "only")
     with pytest.raises(DataError, match=r"no column 'captoin'.*did you mean 'caption'"):
         opened(tmp_path / "set.tar", tmp_path / "cache", caption_column="captoin")
 
@@ -398,7 +411,8 @@ def test_what_is_streamed_without_being_asked(shards: Path, tmp_path: Path) -> N
     shard(tmp_path / "pets" / "pets.tar", range(3))
     assert is_streamed(DataConfig(target=str(tmp_path / "pets")))
     (tmp_path / "pets" / "cats" / "1.png").write_bytes(encoded(picture(1)))  # unpacked beside it
-    assert not is_streamed(DataConfig(target=str(tmp_path / "pets")))
+    with pytest.raises(DataError, match=r"holds 1 tar\(s\) and pictures, such as cats/1\.png; set data\.stream"):
+        is_streamed(DataConfig(target=str(tmp_path / "pets")))
     (shards / "table.parquet").write_bytes(b"")
     with pytest.raises(DataError, match="several kinds"):
         opened(shards, tmp_path / "cache")

@@ -262,3 +262,12 @@ def test_what_has_no_share_confirms_nothing() -> None:
         assert without is not None
         assert (found.agrees, without.agrees) == (None, True)
         assert "without 1 pair whose baseline is not above zero" in found.number
+    alone = ahead("kid").check([one for one in rows if one.target == "d"])
+    assert alone is not None
+    assert (alone.number, alone.agrees) == ("no share: 1 pair whose baseline is not above zero", None)
+    # Where more is better, a baseline of zero is its worst: a loss may be none with it, and a gain stays one.
+    recall = [row(method, value, "recall", target) for target in "abc" for method, value in PAIR]
+    recall += [row("finetune", 0.0, "recall", "d"), row("diff-tuning", 0.4, "recall", "d")]
+    gain = ahead("recall").check(recall)
+    assert gain is not None
+    assert gain.agrees is True

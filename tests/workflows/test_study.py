@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from difftuning.config.loading import load_recipe
-from difftuning.errors import BusyError, ConfigError, DataError
+from difftuning.errors import BusyError, ConfigError, DifftuningError
 from difftuning.json_files import write_json
 from difftuning.lock import alone
 from difftuning.results import Row, read_rows
@@ -266,18 +266,25 @@ def test_a_cell_in_other_hands_comes_last(recipe_file: Path, tmp_path: Path) -> 
     assert [index for index, _ in queue._each(one, ["a", "b", "c", "d"], [0, 1, 2, 3])] == [0, 1, 2, 3]
 
 
-def test_a_cell_that_cannot_be_run_does_not_keep_back_the_others(
+def test_what_cannot_be_run_does_not_keep_back_the_rest(
     recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = small(recipe_file)
-    gone = replace(whole.cells[0], overrides=("data.target=./gone", *whole.cells[0].overrides))
-    one = replace(whole, cells=(gone, *whole.cells[1:]))
-    monkeypatch.setattr("difftuning.workflows.study.KINDS", {"small": one})
-    for _ in range(2):
-        with pytest.raises(
-            DataError, match=r"1 cell\(s\) could not be run, all others are done; small, finetune .*\./gone"
-        ):
-            study("small", tmp_path / "out")
+    gone, modelless = (
+        replace(whole.cells[0], overrides=(f"{key}=./gone", *whole.cells[0].overrides))
+        for key in ("data.target", "model")
+    )
+    studies = {
+        "broken": replace(whole, name="broken", cells=(modelless,)),
+        "small": replace(whole, cells=(gone, *whole.cells[1:])),
+    }
+    monkeypatch.setattr("difftuning.workflows.study.KINDS", studies)
+    for name, message in (
+        ("small", "1 of .* all else is done; small, finetune, seed 0, .*./gone"),
+        ("all", "2 of .*broken"),
+    ):
+        with pytest.raises(DifftuningError, match=message):
+            study(name, tmp_path / "out")
     assert {row.method for row in read_rows(tmp_path / "out/results/small.json")} == {
         "tau = 0.5",
         "diff-tuning",

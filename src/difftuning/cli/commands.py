@@ -102,10 +102,7 @@ def train(
         from difftuning.workflows.report import judge_and_report
 
         perform(
-            lambda display: {
-                **work(resolved, display, profile, judged=True),
-                **judge_and_report(resolved.folder, display),
-            },
+            lambda display: work(resolved, display, profile, judged=True) | judge_and_report(resolved.folder, display),
             json,
             quiet,
         )
@@ -150,10 +147,7 @@ def sample(
     epilog="Example: difftuning evaluate runs/mine",
 )
 def evaluate(run: Run, json: Json = False, quiet: Quiet = False) -> None:
-    """Measure a run: distances, precision, recall, memorisation, held-out error, drift.
-
-    To judge otherwise change the recipe of the run, which trains nothing: difftuning train RUN/recipe.yaml evaluation.samples=1000
-    """
+    """Measure a run: distances, precision, recall, memorisation, held-out error, drift."""
     from difftuning.cli.told import evaluation
     from difftuning.workflows.evaluate import evaluate as work
 
@@ -166,7 +160,9 @@ def diagnose(
     advise: Annotated[
         bool, typer.Option("--advise", help="Of a run of standard fine-tuning: only which psi the target asks for.")
     ] = False,
-    samples: Annotated[int, typer.Option(min=8, help="How many images the swap curve draws.")] = 256,
+    samples: Annotated[
+        int, typer.Option(min=8, help="How many images the swap curve draws; --advise draws none.")
+    ] = 256,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -177,8 +173,8 @@ def diagnose(
 
     if advise:
         perform(lambda display: advice(run), json, quiet)
-        return
-    perform(lambda display: work(run, display, samples), json, quiet, diagnosis)
+    else:
+        perform(lambda display: work(run, display, samples), json, quiet, diagnosis)
 
 
 @app.command(

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from difftuning.config.loading import parse_yaml
-from difftuning.config.schema import KIND, at, kinds_knowing, names, unsaid_kind
+from difftuning.config.schema import KIND, at, is_model, kinds, kinds_knowing, names, unsaid_kind
 from difftuning.config.validate import short
 from difftuning.errors import ConfigError, did_you_mean
 
@@ -43,7 +43,7 @@ def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str], model: 
         ConfigError: an override cannot be read, names an unknown key, or leads through something that is no section.
     """
     changed = copy.deepcopy(dict(recipe))
-    pairs = _kinds_first([(text, *parse_override(text)) for text in overrides])
+    pairs = _kinds_first([(text, *parse_override(text)) for text in overrides], model)
     asked: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for _, path, _ in pairs:
         for depth in range(1, len(path)):
@@ -56,20 +56,35 @@ def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str], model: 
     return changed
 
 
-def _kinds_first(pairs: Sequence[tuple[str, list[str], Any]]) -> list[tuple[str, list[str], Any]]:
+def _kinds_first(
+    pairs: Sequence[tuple[str, list[str], Any]], model: type[BaseModel]
+) -> list[tuple[str, list[str], Any]]:
     """Each `kind=` before the keys that belong to it, whose order does not matter then, but behind what it takes the place of."""
     ordered: list[tuple[str, list[str], Any]] = []
     for pair in pairs:
         path = pair[1]
-        section, place = path[:-1], len(ordered)
-        if path[-1] == KIND:
-            # The section as a whole, one that it is in, or another kind of it.
-            before = [n for n, (_, other, _) in enumerate(ordered, 1) if other in (path, section[: len(other)])]
-            place = before[-1] if before else 0
-            if before and ordered[place - 1][1] == path:
-                place = len(ordered)
-        ordered.insert(place, pair)
+        section = path[:-1]
+        if path[-1] != KIND:
+            ordered.append(pair)
+            continue
+        # The section as a whole, one that it is in, or another kind of it.
+        before = [n for n, (_, other, _) in enumerate(ordered, 1) if other in (path, section[: len(other)])]
+        place = before[-1] if before else 0
+        if before and ordered[place - 1][1] == path:
+            gone = _known_to_one_alone(model, section, ordered[place - 1][2], pair[2])
+            ordered[place - 1 :] = [
+                pair,
+                *(one for one in ordered[place:] if one[1][: len(path)] not in [[*section, key] for key in gone]),
+            ]
+        else:
+            ordered.insert(place, pair)
     return ordered
+
+
+def _known_to_one_alone(model: type[BaseModel], section: Sequence[str], before: Any, now: Any) -> set[str]:
+    """The keys of a section that its kind before knows and that of now does not; they go with it."""
+    known = {kind: {*names((one,))} for one in at((model,), section, {}) if is_model(one) for kind in kinds(one)}
+    return known.get(str(before), set()) - known.get(str(now), set())
 
 
 def _check(model: type[BaseModel], path: Sequence[str], recipe: Mapping[str, Any], text: str) -> None:

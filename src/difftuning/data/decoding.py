@@ -67,7 +67,7 @@ def decode(data: bytes, origin: str, max_pixels: int, stretched: bool = False) -
                 )
             if isinstance(image, ImageFile.ImageFile):
                 image.decodermaxblock = _BLOCK
-            bits = int(image.tag_v2.get(_BITS, (16,))[0]) if isinstance(image, TiffImageFile) else 16
+            bits = min(16, int(image.tag_v2.get(_BITS, (16,))[0])) if isinstance(image, TiffImageFile) else 16
             image.load()
             upright = ImageOps.exif_transpose(image)
             return (
@@ -96,7 +96,7 @@ def _of_wide_grey(image: Image.Image, bits: int, stretched: bool, origin: str) -
     """Grey of more than 8 bits to RGB, or stretched; Pillow's own conversion clips at 255, which would make it white."""
     values = np.asarray(image).astype(np.int64)
     low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= 2**bits:
+    if low < 0 or (high >= 2**bits and not stretched):
         raise DataError(f"{origin}: grey values from {low} to {high} do not fit {bits} bits")
     if stretched:
         return Image.fromarray(((values - low) * (255 / max(high - low, 1))).astype(np.float32))

@@ -21,6 +21,7 @@ from difftuning.errors import CheckpointError, DataError
 from difftuning.json_files import read_sealed, write_sealed
 from difftuning.row_files import Place, RowFiles, places
 
+_ANEW = "remove it and run the same command again; of a set that has grown other images are held out then"
 MEND = "remove it and run the same command again, which encodes that part anew"
 
 
@@ -75,9 +76,9 @@ def read_shares(path: Path) -> Shares | None:
     if not path.is_file():
         return None
     try:
-        return Shares(**read_sealed(path, MEND))
+        return Shares(**read_sealed(path, _ANEW))
     except (CheckpointError, TypeError) as reason:
-        raise DataError(f"{path} is not what was written ({reason}); {MEND}") from reason
+        raise DataError(f"{path} is not what was written ({reason}); {_ANEW}") from reason
 
 
 def write_shares(path: Path, shares: Shares) -> None:

@@ -62,25 +62,25 @@ class Shards:
     def __init__(self, target: str, split: str, subset: str | None, columns: Columns) -> None:
         self.name, self.columns = target, columns
         self.files, self._kind = listed(target, split, subset)
+        self._first = next(iter(self.files))
 
     def expected(self) -> int:
         """How many rows there are, if the bytes of all files hold as much as those of the first, which is read for it."""
-        first, *_ = self.files
-        rows, sizes = sum(1 for _ in self.rows(first)), [one.size or 0 for one in self.files.values()]
+        rows, sizes = sum(1 for _ in self.rows(self._first)), [one.size or 0 for one in self.files.values()]
         return max(1, round(rows * (sum(sizes) / sizes[0] if all(sizes) else len(sizes))))
 
     def rows(self, file: str) -> Iterator[Row]:
         """The rows of a file, in order.
 
         Raises:
-            DataError: it cannot be read to its end, a column is missing, or the one of captions that was asked for holds none.
+            DataError: it cannot be read to its end, a column is missing, or the first file has no text in that of captions.
         """
         captioned = False
         try:
             for row in self._of_tar(file) if self._kind == ".tar" else self._of_table(file):
                 captioned |= row.caption is not None
                 yield row
-            if self.columns.caption is not None and not captioned:
+            if self.columns.caption is not None and not captioned and file == self._first:
                 raise DataError(no_text(file, self.columns.caption))
         except DataError:
             raise
@@ -107,7 +107,8 @@ class Shards:
                     next(filter(None, (caption_of(sample.get(field)) for field in captions)), None),
                     origin,
                 )
-        column_of(file, "caption", asked.caption, seen, [], ())
+        if file == self._first:  # which is read before anything is encoded; others may have no captions
+            column_of(file, "caption", asked.caption, seen, [], ())
 
     def _of_table(self, file: str) -> Iterator[Row]:
         opened = load_dataset(TABLES[self._kind], data_files=[file], split="train", streaming=True)

@@ -92,9 +92,14 @@ def is_streamed(config: DataConfig) -> bool:
         return config.stream
     path = Path(config.target).expanduser()
     if path.is_dir():
-        tars = any(file.is_file() and not file.name.startswith(".") for file in path.glob("*.tar"))
-        # An archive may lie beside the folders that were unpacked from it.
-        return tars and not any(file.suffix.lower() in _PICTURES for file in walk(path))
+        tars = sum(file.is_file() and not file.name.startswith(".") for file in path.glob("*.tar"))
+        picture = next((file for file in walk(path) if file.suffix.lower() in _PICTURES), None) if tars else None
+        if picture is not None and picture.parent != path:  # previews, or an archive beside what was unpacked from it
+            raise DataError(
+                f"{config.target!r} holds {tars} tar(s) and pictures, such as {picture.relative_to(path)}; set data.stream=true to "
+                "read the tars, or false to read the pictures"
+            )
+        return tars > 0 and picture is None
     return "://" in config.target or path.suffix.lower() == ".tar"
 
 
@@ -166,9 +171,9 @@ def _open_path(config: SetConfig, path: Path) -> ImageSource:
     seen = [file for file in path.iterdir() if not file.name.startswith(".")]
     tables = any(file.suffix.lower() in BUILDERS for file in seen if file.is_file())
     pictures = any(file.is_dir() or file.suffix.lower() in _PICTURES for file in seen)
-    if not tables and not any(file.suffix.lower() in _PICTURES for file in walk(path)):
-        tables = any(file.suffix.lower() in _COLUMNAR for file in walk(path))  # a data set of the hub as it is cloned
-        pictures = pictures and not tables
+    below = path / "data"
+    if not tables and below.is_dir() and any(file.suffix.lower() in _COLUMNAR for file in walk(below)):
+        tables, pictures = True, False  # a data set of the hub as it is cloned, with a picture for its card perhaps
     if saved or described or (tables and not pictures):
         return _rows(config, path)
     return _of_folder(config, path)
@@ -177,18 +182,24 @@ def _open_path(config: SetConfig, path: Path) -> ImageSource:
 def _of_folder(config: SetConfig, path: Path) -> FolderSource:
     """A folder of images or of classes; where all its folders are named by splits, the one of `data.split`."""
     folders = sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
-    splits = {SPLITS.get(one.name.lower()): one for one in folders}
-    if not folders or None in splits:
+    filled = [one for one in folders if any(walk(one))]
+    splits = {SPLITS.get(one.name.lower()): one for one in filled}
+    if not filled or None in splits:
         return FolderSource(path, config.max_pixels)
-    there = ", ".join(one.name for one in folders)
-    if config.split not in splits or len(splits) < len(folders):
+    there, wanted = ", ".join(one.name for one in filled), SPLITS.get(config.split, config.split)
+    if wanted not in splits or len(splits) < len(filled):
         raise DataError(
-            f"the folder {path} holds the splits {there}, and data.split is {config.split!r}; set data.split to one of "
-            f"{', '.join(sorted(map(str, splits)))}, or name one of the folders"
+            f"the folder {path} holds the splits {there}, and data.split is {config.split!r}; set data.split to one of them, or "
+            "name one of the folders"
         )
-    source = FolderSource(splits[config.split], config.max_pixels)
+    source, beside = FolderSource(splits[wanted], config.max_pixels), files_of(path, deep=False)
+    if len(beside) > len(source):
+        raise DataError(
+            f"the folder {path} holds {len(beside)} files beside the {len(source)} in {splits[wanted].name}, which names a split; "
+            "move the files or the folders elsewhere"
+        )
     reason = "lies beside the folders of splits"
-    source.skipped = (*source.skipped, *(Skipped(printable(one.name), reason) for one in files_of(path, deep=False)))
+    source.skipped = (*source.skipped, *(Skipped(printable(one.name), reason) for one in beside))
     source.notes = (f"of the splits {there} the one of data.split={config.split}",)
     return source
 

@@ -122,9 +122,10 @@ def _name_of(*what: object) -> str:
 
 
 def _place(config: DataConfig) -> str:
-    """The target, a path from the root, so that one set has one place wherever the command is run."""
+    """The target; a path or a pattern from the root, so that one set has one place wherever the command is run."""
     path = Path(config.target).expanduser()
-    return str(path.resolve()) if path.exists() else config.target
+    there = "://" not in config.target and (path.exists() or "*" in config.target)
+    return str(path.absolute()) if there else config.target
 
 
 def _shares(config: DataConfig, expected: int) -> Shares:

@@ -100,8 +100,8 @@ def _told(value: Any) -> str:
     """An entry as text; of a list the first text."""
     if isinstance(value, list):
         value = next((one for one in value if isinstance(one, str) and one.strip()), None)
-    if isinstance(value, float) and value.is_integer():  # numbers beside missing ones are written so by tables
-        value = int(value)
+    if isinstance(value, float):  # so tables write integers beside missing ones, and NaN for these
+        value = int(value) if value.is_integer() else None
     return "" if value is None else str(value)
 
 

@@ -17,6 +17,7 @@ from difftuning.data.control_maps import ControlConfig, ControlMaps, annotated, 
 from difftuning.data.controls import CHANNELS, normals
 from difftuning.data.decoding import decode
 from difftuning.data.folder import files_of, printable
+from difftuning.data.joined import Joined
 from difftuning.data.transforms import Transform
 from difftuning.errors import DataError
 
@@ -85,13 +86,14 @@ class GivenMaps:
             places = Counter(source.place(index) for index in range(len(source)))
             if twice := [place for place, count in places.items() if count > 1]:
                 raise DataError(
-                    f"control.folder {config.folder!r} has one place for {twice[0]}, and two sets of data.also have such an image; "
+                    f"control.folder {config.folder!r} has one place for {twice[0]}, and two of the sets have such an image; "
                     "give their images other names"
                 )
             files = files_of(folder, deep=True)
             self._files = {printable(path.relative_to(folder).with_suffix("").as_posix()): path for path in files}
         elif config.column is not None:
-            source.in_column(config.column, 0)
+            for start in source.starts[:-1] if isinstance(source, Joined) else (0,):
+                source.in_column(config.column, start)
 
     def _content(self, index: int) -> bytes:
         origin = self.source.origin(index)

@@ -178,7 +178,7 @@ def nowhere_behind(metric: str, method: str, baseline: str = "finetune", by: flo
         (target, setting), most = max(worse.items(), key=lambda item: item[1])
         where = f"{target}, {setting}" if setting else target
         number = f"at worst {percent(most if lower else -most)} ({where}), over {_count(worse, 'place')}"
-        return _but_for(sum(left for _, left in found.values()), Finding(number, most <= by))
+        return _but_for(sum(left for _, left in found.values()), Finding(number, most <= by), lower)
 
     least = f" by more than {by:.0%}" if by else ""
     return Claim(f"{method} is nowhere behind {baseline}{least} in: {label(metric)}", method, check)
@@ -193,17 +193,25 @@ def _compared(rows: Sequence[Row], metric: str, method: str, baseline: str, by: 
     """What rows say of a method being better than another by a share."""
     changes, left = _changes(rows, metric, method, baseline)
     found = _finding(changes, _is_lower(metric), by)
-    return None if found is None else _but_for(left, found)
+    if found is None:
+        return (
+            Finding(f"no share: {_count(range(left), 'pair')} whose baseline is not above zero", None) if left else None
+        )
+    return _but_for(left, found, _is_lower(metric))
 
 
-def _but_for(left: int, found: Finding) -> Finding:
-    """A finding over all but some pairs. These are the baseline's best, so that nothing is confirmed without them."""
+def _but_for(left: int, found: Finding, lower: bool) -> Finding:
+    """A finding over all but some pairs.
+
+    Where less is better they are the baseline's best, and without them nothing is confirmed; else its worst, and
+    nothing is refuted.
+    """
     if not left:
         return found
     number = (
         f"{found.number}; without {_count(range(left), 'pair')} whose baseline is not above zero, so no share of it is"
     )
-    return Finding(number, None if found.agrees else found.agrees)
+    return Finding(number, None if found.agrees is lower else found.agrees)
 
 
 def _finding(changes: Mapping[tuple[str, int], float], lower: bool, by: float) -> Finding | None:

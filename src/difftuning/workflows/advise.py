@@ -5,23 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 from difftuning.diagnosis.advise import measured_psi
-from difftuning.errors import ConfigError
+from difftuning.errors import CheckpointError, ConfigError
 from difftuning.json_files import MetricsLog
 from difftuning.run_folder import RunFolder
 from difftuning.workflows.evaluate import method_of
 from difftuning.workflows.heldout import by_u
 from difftuning.workflows.recipe import Recipe
-from difftuning.workflows.runs import recipe_of
+from difftuning.workflows.runs import is_finished, recipe_of
 
 
 def advise(run: Path) -> dict[str, str]:
     """`{"advice": the override of a measured psi}`, from what a run has measured while it trained.
 
     Raises:
-        ConfigError: the run is not standard fine-tuning.
+        CheckpointError: the run is none, or not finished.
+        ConfigError: it is not standard fine-tuning.
         DataError: its held-out error was not measured while it trained.
     """
-    return {"advice": advice_of(recipe_of(run))}
+    probe = recipe_of(run)
+    if not is_finished(probe):
+        raise CheckpointError(
+            f"the probe {run} is not finished; finish it with `difftuning train {run / 'recipe.yaml'}`"
+        )
+    return {"advice": advice_of(probe)}
 
 
 def advice_of(probe: Recipe) -> str:

@@ -53,9 +53,8 @@ def drift_of(run: FinishedRun, fisher_draws: int | None = None) -> Drift:
     found = {"drift": drift, "drift_per_parameter": drift / sum(value.numel() for value in tunable)}
     if fisher_draws is not None and (bank := open_heldout_bank(run.recipe, run.before)) is not None:
         objective = DiffTuning(source, source.process, source.prediction, source.learned_variance)
-        source.network.requires_grad_(
-            True
-        )  # the UNet behind a ControlNet is frozen, and its second half may have moved
+        # The UNet behind a ControlNet is frozen, and its second half may have moved.
+        source.network.requires_grad_(True)
         importance = fisher(
             objective, before, bank_items(items_of(bank, run.recipe.control, source), source, fisher_draws)
         )

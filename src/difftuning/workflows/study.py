@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from difftuning.errors import ConfigError, did_you_mean
+from difftuning.errors import ConfigError, DifftuningError, Preempted, StorageError, did_you_mean
 from difftuning.studies import KINDS
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.study_files import rewrite
@@ -44,7 +44,7 @@ def study(
 
     Raises:
         ConfigError: there is no such study.
-        DifftuningError: some cells could not be run; that of the first, after all others.
+        DifftuningError: some cells or studies could not be run; that of the first, after all others.
     """
     if name != ALL and name not in KINDS:
         raise ConfigError(f"there is no study {name!r}{did_you_mean(name, [*KINDS, ALL])}")
@@ -61,11 +61,18 @@ def study(
                 f"{results} has no rows of {name}, so there is nothing to make pages of; name the folder by --results"
             )
     else:
-        found = [queue.study(one, results, pages, seeds) for one in chosen]
+        found = []
+        for one in chosen:
+            try:
+                found.append(queue.study(one, results, pages, seeds))
+            except (Preempted, StorageError):
+                raise
+            except DifftuningError as reason:  # such as a model that is not there
+                queue.fail(one.name, reason)
     index = write_index(results, pages, quick)
     if queue.failed:
         where, first = queue.failed[0]
         raise type(first)(
-            f"{len(queue.failed)} cell(s) could not be run, all others are done; {where}: {first}"
+            f"{len(queue.failed)} of what was asked for could not be run, all else is done; {where}: {first}"
         ) from first
     return {"studies": found, "index": index}

@@ -57,7 +57,7 @@ class Queue:
     Attributes:
         out: where cells and banks lie.
         display: shows progress.
-        failed: cells that could not be run, and why.
+        failed: cells and studies that could not be run, and why.
     """
 
     out: Path
@@ -128,16 +128,16 @@ class Queue:
                 except (Preempted, StorageError):  # the next one would end like it
                     raise
                 except DifftuningError as reason:
-                    self._failed(
-                        f"{one.name}, {' '.join((one.cells[index].method, *one.cells[index].overrides))}", reason
-                    )
+                    wait, cell = False, one.cells[index]
+                    self.fail(f"{one.name}, {cell.method}, seed {cell.seed}, {' '.join(cell.overrides)}", reason)
                 else:
                     wait = False
                     yield index, rows
             # All that is left is in other hands: wait for the first of it.
             wait, todo = len(busy) == len(todo), busy
 
-    def _failed(self, where: str, reason: DifftuningError) -> None:
+    def fail(self, where: str, reason: DifftuningError) -> None:
+        """Note what could not be run."""
         self.failed.append((where, reason))
         self.display.note(f"{where}: {reason}")
 
