@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +59,8 @@ def sample(
         ModelError: a label is not in the model, there is no such model, or it takes no control or needs one.
     """
     display = display or Silent()
-    runs = (run.parent / name / "recipe.yaml" for name in (os.listdir(run.parent) if run.parent.is_dir() else ()))
-    if not run.exists() and (len(run.parts) != 2 or any(file.is_file() for file in runs)):  # no OWNER/NAME of the hub
+    # Neither a name of the zoo nor OWNER/NAME of the hub, which is not asked then.
+    if not run.exists() and (len(run.parts) > 2 or (len(run.parts) == 2 and any(run.parent.glob("*/recipe.yaml")))):
         raise ModelError(f"there is no run or model folder {run}; `difftuning train` makes a run")
     is_run = (run / "recipe.yaml").is_file()
     recipe = recipe_of(run) if is_run else None
