@@ -145,6 +145,7 @@ def test_a_wrong_override_is_named_as_it_was_typed(override: str, message: str) 
             {"target": "a", "optim": {"precision": "bf61"}},
             r"^optim\.precision = 'bf61' is unknown; did you mean 'bf16'\? Known: bf16, no$",
         ),
+        ({"target": {"label": None}}, r"braces are a map in YAML; write target=\"'\{label\}'\"$"),
         ({"target": "a", "optim": 3}, r"^optim = 3: a section with keys is expected\. Known: betas, lr, precision$"),
         (
             {"target": "a", "coefficients": {"psi": {"kind": "rmp"}}},

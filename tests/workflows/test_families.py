@@ -291,6 +291,15 @@ def test_the_bank_trains_under_what_it_was_drawn_under(name: str, tmp_path: Path
     assert {now[row] for row in batch.condition.labels[~from_bank].tolist()} <= set(run.target.class_names)
 
 
+def test_weights_that_were_fetched_in_half_precision_alone(tmp_path: Path) -> None:
+    model = text("sd", tmp_path / "vocabulary")
+    model.pipe.to(torch.float16).save_pretrained(tmp_path / "half", variant="fp16")
+    assert not list((tmp_path / "half").glob("*/*model.safetensors"))
+    again = load(str(tmp_path / "half"))
+    for name, value in again.network.named_parameters():
+        assert torch.equal(value, model.network.get_parameter(name).float()), name
+
+
 def test_samples_that_are_not_square_are_refused(tmp_path: Path) -> None:
     text("sd", tmp_path / "vocabulary").save(tmp_path / "wide")
     file = tmp_path / "wide/unet/config.json"

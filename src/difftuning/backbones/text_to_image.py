@@ -32,6 +32,8 @@ from difftuning.errors import ModelError
 from difftuning.noise.process import StraightFlow
 from difftuning.types import Condition
 
+_HALF = "fp16"
+"""The variant by which diffusers names weights in half precision."""
 TEXT = "text.json"
 """In the folder of a model that we wrote: the prompts that it was trained under, and the size of its images in pixels."""
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
@@ -265,6 +267,9 @@ def load_text_to_image(folder: Path, name: str, made: type[TextToImage] = TextTo
     absent: dict[str, Any] = {part: None for part, of in index.items() if of == [None, None]}
     if "safety_checker" in index:
         absent |= {"safety_checker": None, "requires_safety_checker": False}
+    files = [file.name for file in folder.glob("*/*.safetensors")]
+    if files and all(f".{_HALF}" in name for name in files):  # fetched as a variant
+        absent |= {"variant": _HALF}
     try:
         with no_bars():
             pipe = getattr(diffusers, kind).from_pretrained(folder, local_files_only=True, **absent)

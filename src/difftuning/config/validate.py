@@ -69,6 +69,11 @@ def _sentence(model: type[BaseModel], data: Mapping[str, Any], problem: ErrorDet
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         known = names(at((model,), path, data))
         return f"{place} = {short(value)}: a section with keys is expected. Known: {', '.join(known)}"
+    if kind == "string_type" and isinstance(value, Mapping) and not any(value.values()):
+        meant = "{" + ", ".join(map(str, value)) + "}"
+        return (
+            f"{place} = {short(value)}: it should be a text, and braces are a map in YAML; write {place}=\"'{meant}'\""
+        )
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "it should be", 1)
     # A value that does not fit the whole recipe has no path; its message says what it is about.
     return f"{place} = {short(value)}: {message}" if place else message
