@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from PIL import Image
 
+from difftuning.data.hub import caption_of
 from difftuning.errors import DataError
 
 Sample = dict[str, bytes | str]
@@ -99,7 +100,7 @@ def _with_entries(sample: dict[str, bytes]) -> Sample:
 def _told(value: Any) -> str:
     """An entry as text; of a list the first text."""
     if isinstance(value, list):
-        value = next((one for one in value if isinstance(one, str) and one.strip()), None)
+        value = caption_of(value)
     if isinstance(value, float):  # so tables write integers beside missing ones, and NaN for these
         value = int(value) if value.is_integer() else None
     return "" if value is None else str(value)

@@ -37,7 +37,7 @@ def read_maps(path: Path, kind: str, size: int, max_pixels: int) -> ControlMaps:
     if not files:
         raise DataError(f"{path} holds no control maps")
     try:
-        read = [decode(one.read_bytes(), str(one), max_pixels, kind in _OF_DEPTH) for one in files]
+        read = [decode(one.read_bytes(), str(one), max_pixels, stretched=kind in _OF_DEPTH) for one in files]
     except OSError as reason:
         raise DataError(f"the control map {path} cannot be read ({reason.strerror or reason})") from reason
     return ControlMaps(kind, tuple(as_png(fitted(one, kind, size)) for one in read))
@@ -111,7 +111,7 @@ class GivenMaps:
             DataError: it is missing, unreadable, or of another shape than its image.
         """
         origin, kind = self.source.origin(index), self.config.kind
-        drawn = decode(self._content(index), f"the map of {origin}", self.max_pixels, kind in _OF_DEPTH)
+        drawn = decode(self._content(index), f"the map of {origin}", self.max_pixels, stretched=kind in _OF_DEPTH)
         image = self.source.read(index)
         if abs(drawn.width / drawn.height / (image.width / image.height) - 1) > ASPECT:
             raise DataError(
