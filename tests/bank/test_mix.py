@@ -106,6 +106,8 @@ def test_a_share_of_the_bank_comes_under_the_classes_of_the_target_and_nothing_e
     assert float((labels[from_bank] != NULL).float().mean()) == pytest.approx(share, abs=4 * spread)
     for row in ROWS:
         assert float((labels[from_bank] == row).float().mean()) == pytest.approx(share / 3, abs=4 * spread)
+    fewer = replace(STREAMS, retention_labels=share, label_rows=ROWS[:2]).batch(draw(from_bank), 0, 0, generator(5))
+    assert set(fewer.condition.labels[from_bank].tolist()) == {NULL, *ROWS[:2].tolist()}
 
 
 def test_bank_items_come_under_rows_of_their_own_of_which_some_are_dropped_and_nothing_else_changes() -> None:

@@ -120,6 +120,16 @@ def test_the_parts_of_all_processes_are_the_batch_of_one_and_each_reads_its_own(
         assert int(times.max() - times.min()) <= 1, "an item came again before another came once"
 
 
+def test_each_process_has_a_dropout_of_its_own(tmp_path: Path) -> None:
+    """The CPU reads the low 32 bits of a seed alone."""
+    trainer, masks = trainer_of(tmp_path), []
+    for rank in range(3):
+        trainer.processes = Processes(rank, 1)
+        trainer._optimise(trainer.streams.batch(0, (0, 0)))
+        masks.append(torch.dropout(torch.ones(64), 0.5, True))
+    assert len({tuple(mask.tolist()) for mask in masks}) == 3
+
+
 def test_too_many_processes_for_a_batch_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("difftuning.training.trainer.present", lambda: Processes(0, 4))
     with pytest.raises(ConfigError, match="batch_size=7 in 2 passes is too little for 4 processes; launch at most 3"):

@@ -186,6 +186,22 @@ def test_again_it_trains_and_measures_nothing(out: Path, stream_file: Path) -> N
     assert (out / "matrices.json").read_bytes() == matrices
 
 
+def test_a_stream_of_an_earlier_version_goes_on_and_what_has_made_nothing_may_change(
+    out: Path, stream_file: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(out, tmp_path / "out")
+    file = tmp_path / "out/phase-2/phase.json"
+    begun = read_json(file)
+    assert "condition" not in begun["method"]
+    write_json(file, {**begun, "method": {"kind": "refresh", "keep": 0.4, "every": 1, "rise": None}})
+    shutil.rmtree(tmp_path / "out/phase-3")
+    (tmp_path / "out/phase-3").mkdir()
+    write_json(tmp_path / "out/phase-3/phase.json", {**begun, "bank": {"count": 99}})
+    continual(load(str(stream_file), [f"out={tmp_path / 'out'}"]))
+    ends = [read_json(folder / "phase-3/end.json")["weights_digest"] for folder in (out, tmp_path / "out")]
+    assert ends[0] == ends[1]
+
+
 def test_what_decided_a_finished_phase_cannot_change(out: Path, stream_file: Path) -> None:
     with pytest.raises(CheckpointError, match=r"phase 1 in .* was begun with another method; use another `out`"):
         continual(load(str(stream_file), ["method.keep=0.5"]))
@@ -316,6 +332,8 @@ def test_methods_are_recipes(stream_file: Path) -> None:
     }
     assert {recipe.data.also for recipe in asked} == {None}, "a psi that was asked for follows nothing"
     assert {one.per_class for one in made["replay"][2].data.also or ()} == {2}
+    few = recipes_of(load(str(stream_file), ["method.kind=replay"], ["data.per_class=1"]))[2]
+    assert {one.per_class for one in few.data.also or ()} == {1}, "no image is replayed that was not trained on"
     assert {one.per_class for one in made["joint"][2].data.also or ()} == {None}
     for kind in ("ewc", "l2-sp"):
         assert [recipe.anchor and recipe.anchor.kind for recipe in made[kind]] == [None, kind, kind]
@@ -409,6 +427,15 @@ def test_what_is_wrong_with_a_stream_is_found_at_once(stream_file: Path) -> None
         second = stream.phases[1].model_copy(update={"changes": (*stream.phases[1].changes, change)})
         with pytest.raises(ConfigError, match=rf"phase 'two' .* changes {key}, and all phases are judged alike"):
             recipes_of(stream.model_copy(update={"phases": (stream.phases[0], second)}))
+    for kind, fits in (("static", False), ("refresh", True)):
+        larger = stream.phases[1].model_copy(update={"changes": (*stream.phases[1].changes, f"bank.count={2 * BANK}")})
+        asked = load(str(stream_file), [f"method.kind={kind}"])
+        asked = asked.model_copy(update={"phases": (stream.phases[0], larger)})
+        if fits:  # two fifths of it are kept
+            assert recipes_of(asked)[1].bank.count == 2 * BANK
+        else:
+            with pytest.raises(ConfigError, match=r"bank.count=20, 20 of which are kept of the 10 items of phase 1"):
+                recipes_of(asked)
     with pytest.raises(ConfigError, match="'one' stands twice"):
         load(str(stream_file), [f"phases={[stream.phases[0].model_dump(mode='json')] * 2}"])
 

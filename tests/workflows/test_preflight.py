@@ -39,6 +39,9 @@ def test_settings_that_save_memory_save_it(recipe_file: Path) -> None:
     lora = estimate(prepare(load(str(recipe_file), ["tuner={kind: lora, rank: 1}"])))
     assert lora.gradients < plain.gradients
     assert lora.weights > plain.weights
+    for kind, copies in (("l2-sp", 1), ("ewc", 2)):
+        anchored = estimate(prepare(load(str(recipe_file), [f"anchor={{kind: {kind}, strength: 1}}"])))
+        assert anchored.weights == plain.weights + copies * plain.gradients, "a gradient is as large as its weight"
 
 
 @pytest.mark.parametrize(

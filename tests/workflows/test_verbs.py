@@ -21,7 +21,16 @@ from difftuning.backbones.loading import load as load_model
 from difftuning.bank.read import Bank
 from difftuning.cli.main import main
 from difftuning.data.target import Target, open_target
-from difftuning.errors import BankError, CheckpointError, ConfigError, DataError, DifftuningError, ModelError
+from difftuning.errors import (
+    BankError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DifftuningError,
+    ModelError,
+    StorageError,
+    TrainingError,
+)
 from difftuning.evaluation.features import EfficientNetLite0
 from difftuning.json_files import MetricsLog, write_json
 from difftuning.results import Row
@@ -544,6 +553,75 @@ def test_another_recipe_is_refused_before_anything_is_written(recipe_file: Path,
     with pytest.raises(CheckpointError, match="another recipe digest"):
         train(load(str(recipe_file), ["training.steps=3", "optim.lr=0.5"]))
     assert contents(tmp_path / "run") == before
+
+
+def test_a_model_is_told_by_its_own_recipe_when_its_checkpoints_are_gone(recipe_file: Path, tmp_path: Path) -> None:
+    train(load(str(recipe_file), ["training.steps=3"]))
+    run = tmp_path / "run"
+    shutil.rmtree(run / "checkpoints")
+    before = contents(run)
+    with pytest.raises(
+        CheckpointError, match=r"model of another training.*optim\.lr was 0\.001 and is 0\.5.*another `out`"
+    ):
+        train(load(str(recipe_file), ["training.steps=3", "optim.lr=0.5"]))
+    assert contents(run) == before
+    again = train(load(str(recipe_file), ["training.steps=3"]))
+    assert contents(run)["end.json"] == before["end.json"], "the same training again ends with the same weights"
+    assert again["step"] == 3
+
+
+def test_a_curve_is_measured_in_one_way(recipe_file: Path, tmp_path: Path) -> None:
+    """Else the best step would be the lowest of two measures."""
+    recipe = load(str(recipe_file), [])
+    prepared = prepare(recipe)
+    bank.draw(recipe, prepared.backbone, Silent())
+    write_json(tmp_path / "run/recipe.yaml", recipe.model_dump(mode="json"))
+    assemble(prepared).trainer.run(until=6)
+    before = (tmp_path / "run/recipe.yaml").read_bytes()
+    with pytest.raises(CheckpointError, match=r"heldout_draws=8 up to step 6, and with 9 it would be another one"):
+        train(load(str(recipe_file), ["evaluation.heldout_draws=9"]))
+    assert (tmp_path / "run/recipe.yaml").read_bytes() == before
+    train(recipe)
+    assert train(load(str(recipe_file), ["evaluation.heldout_draws=9"]))["step"] == recipe.training.steps
+
+
+def test_a_finished_bank_can_be_shared_where_nothing_can_be_written(recipe_file: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared/bank"
+    own = [f"bank_folder={shared}"]
+    bank.build(load(str(recipe_file), own))
+    before = contents(tmp_path / "shared")
+    # Root may write anywhere, and no one can lock a folder.
+    (tmp_path / "shared/.bank.lock").unlink(missing_ok=True)
+    (tmp_path / "shared/.bank.lock").mkdir()
+    assert train(load(str(recipe_file), own))["step"] == 12
+    assert {**contents(tmp_path / "shared"), ".bank.lock": ""} == {**before, ".bank.lock": ""}
+    for override in ("bank.steps=3", "bank.count=13"):
+        with pytest.raises(StorageError, match=r"\.bank\.lock cannot be taken"):
+            bank.build(load(str(recipe_file), [*own, override]))
+    next(shared.glob("*.safetensors")).unlink()
+    with pytest.raises(StorageError, match=r"\.bank\.lock cannot be taken"):
+        bank.build(load(str(recipe_file), own))
+
+
+def test_training_that_diverges_under_an_adaptive_psi_says_so(recipe_file: Path) -> None:
+    with pytest.raises(TrainingError, match=r"held-out error after step 4 is not finite.*lower optim\.lr"):
+        train(load(str(recipe_file), [*ADAPTIVE, "optim.lr=1e18", "training.log_every=12", "training.save_every=12"]))
+
+
+def test_classes_that_are_measured_alone_are_trained_by_nothing(recipe_file: Path, tmp_path: Path) -> None:
+    for index, name in enumerate(("dark", "third")):
+        shutil.copytree(tmp_path / "images" / ("dark", "light")[index], tmp_path / "more" / name)
+    also = f"data.also=[{{target: {tmp_path / 'more'}, measure_only: true}}]"
+    recipe = load(str(recipe_file), [also, "training.retention_labels=1"])
+    prepared = prepare(recipe)
+    bank.draw(recipe, prepared.backbone, Silent())
+    run = assemble(prepared)
+    assert run.target.class_names == ("dark", "light", "third")
+    trained = {
+        label for step in range(12) for label in run.trainer.streams.batch(step, (0, 0)).condition.labels.tolist()
+    }
+    assert trained <= {*run.rows[:2].tolist(), run.backbone.labels.null}
+    assert trained & {*run.rows[:2].tolist()}
 
 
 def test_how_often_a_run_tells_and_saves_is_not_its_identity(recipe_file: Path) -> None:

@@ -95,8 +95,12 @@ def build(
         StorageError: the disk refuses.
         ConfigError: the solver is not known or does not fit the model.
     """
-    plan = BankPlan(model=describe(model), clip=clip, config=config, text=model.told)
-    return fill(Drawer(model, make_scheduler, plan), folder, progress)
+    return fill(drawer(model, make_scheduler, config, clip), folder, progress)
+
+
+def drawer(model: Model, make_scheduler: MakeScheduler, config: BankConfig, clip: float | None) -> Drawer:
+    """What makes the items of a bank that a model draws: see `build`."""
+    return Drawer(model, make_scheduler, BankPlan(model=describe(model), clip=clip, config=config, text=model.told))
 
 
 def fill(maker: Maker, folder: Path, progress: Progress | None = None) -> BankCard:

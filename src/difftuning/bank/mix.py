@@ -62,7 +62,8 @@ class TwoStreams:
         flip: mirror half of the target's items. Bank items are taken as they are: mirrored latents are not latents.
         bank: the knowledge bank, None for standard fine-tuning.
         bank_order: over all of it.
-        retention_labels: in [0, 1], the share of bank items that come under a random row of `rows` instead of the default one.
+        retention_labels: in [0, 1], the share of bank items that come under a random one of `label_rows`.
+        label_rows: (n,) int64, the rows of the classes that are trained; None for all of `rows`.
         default_label: the row of bank items: the default condition; None for the null label.
         bank_rows: (N,) int64, a row for each bank item in the place of the default one, from which labels are dropped as from those
             of the target; None for the default one.
@@ -79,6 +80,7 @@ class TwoStreams:
     bank: BankItems | None = None
     bank_order: Positions | None = None
     retention_labels: float = 0.0
+    label_rows: Tensor | None = None
     default_label: int | None = None
     bank_rows: Tensor | None = None
     target_maps: ControlItems | None = None
@@ -139,7 +141,8 @@ class TwoStreams:
         x0 = _joined(parts)
         noise = torch.randn(size, *x0.shape[1:], generator=generator)[part]
         if self.retention_labels > 0:  # after the noise, so that it is the same with and without
-            under = self.rows[torch.randint(len(self.rows), (size,), generator=generator)][part]
+            rows = self.rows if self.label_rows is None else self.label_rows
+            under = rows[torch.randint(len(rows), (size,), generator=generator)][part]
             labelled = from_bank & (torch.rand(size, generator=generator) < self.retention_labels)[part]
             labels = torch.where(labelled, under, labels)
         condition = Condition(labels, _joined(controls) if controls else None)

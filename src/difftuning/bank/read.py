@@ -8,11 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from difftuning.bank.card import ShardEntry
+from difftuning.bank.card import BankPlan, ShardEntry, differences
 from difftuning.bank.card_file import read_card
 from difftuning.bank.store import MEND, read_places
 from difftuning.errors import BankError
 from difftuning.row_files import Place, RowFiles
+
+
+def is_whole(folder: Path, plan: BankPlan) -> bool:
+    """Whether a finished bank of a plan is there, all its shards in full size."""
+    try:
+        return not differences(Bank(folder).card, plan)
+    except BankError:
+        return False
 
 
 class Bank:

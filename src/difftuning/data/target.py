@@ -60,6 +60,14 @@ class Target:
         return self.train.class_names
 
     @property
+    def trained_classes(self) -> Tensor:
+        """The classes of `class_names` that are trained on, ascending: not those of sets that are measured alone."""
+        if self.config.also is None:
+            return torch.arange(len(self.class_names))
+        trained: Tensor = torch.unique(self.train.classes(torch.arange(len(self.train))))
+        return trained
+
+    @property
     def skipped(self) -> list[Skipped]:
         """All that was set aside, and why."""
         return [*self.unread, *self.train.skipped, *self.heldout.skipped]

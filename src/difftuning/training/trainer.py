@@ -146,8 +146,9 @@ class Trainer:
 
     def _optimise(self, batch: Batch) -> None:
         """One update of the parameters and of their average."""
-        # Anything random inside the network (dropout) is a function of (seed, step) too, and of the rank, as its samples are.
-        torch.manual_seed((self.seed * 1_000_003 + self.state.step + (self.processes.rank << 40)) % 2**63)
+        # Anything random inside the network (dropout) is a function of (seed, step) too, and of the rank, as its samples are:
+        # the rank in the low 32 bits, since the CPU reads no others.
+        torch.manual_seed((self.seed * 1_000_003 + self.state.step + self.processes.rank * 0x9E3779B1) % 2**63)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.state.step, self.config.steps, self.optim)
         errors = self.backward(batch)

@@ -246,6 +246,7 @@ def assemble(prepared: Prepared) -> Assembly:
         bank=items,
         bank_order=Order(recipe.seed * 4 + BANK_STREAM, len(items)) if items is not None else None,
         retention_labels=recipe.training.retention_labels or 0.0,
+        label_rows=rows[target.trained_classes],
         bank_rows=conditions,
         target_maps=None if prepared.controls is None else prepared.controls.train,
         bank_maps=items.maps if isinstance(items, ControlledBank) else None,

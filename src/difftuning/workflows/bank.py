@@ -14,6 +14,8 @@ from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank import audit, generate
 from difftuning.bank.card import CARD, BankCard, BankConfig
 from difftuning.bank.card_file import read_card, read_plan
+from difftuning.bank.read import is_whole
+from difftuning.errors import BusyError, StorageError
 from difftuning.lock import alone
 from difftuning.processes import present
 from difftuning.run_folder import RunFolder
@@ -41,18 +43,41 @@ def draw(recipe: Recipe, backbone: Backbone, display: Display) -> BankCard:
     there = read_plan(recipe.bank_path)
     if isinstance(there, BankCard) and there.origins is not None:
         return there  # composed for a phase of a stream: whoever reads it sees whether it fits
-    unseen = unseen_of(recipe.bank)
+    makers = _makers(recipe, backbone)
+    folders = (recipe.heldout_bank_path, recipe.bank_path)
+    if present().on_main(lambda: _only_read(folders, makers)):
+        return read_card(recipe.bank_path)
     if not len(backbone.labels) and recipe.bank.images is None:
         display.note(f"{backbone.name} is asked under no class or prompt, so its bank is drawn without guidance")
-    progress = display.progress(f"bank of {backbone.name}", unseen.count + recipe.bank.count)
+    items = sum(maker.plan.config.count for maker in makers)
+    progress = display.progress(f"bank of {backbone.name}", items)
     with present().led(alone(lock_of(recipe.bank_path))), progress as task, _timed(recipe):
-        if recipe.bank.images is not None:
-            bank, heldout = source_images(backbone, recipe.bank, unseen)
-            generate.fill(heldout, recipe.heldout_bank_path, telling(task))
-            return generate.fill(bank, recipe.bank_path, telling(task))
-        clip = clip_of(backbone, recipe.sampling.clip)
-        generate.build(backbone, make_scheduler, recipe.heldout_bank_path, unseen, clip, telling(task))
-        return generate.build(backbone, make_scheduler, recipe.bank_path, recipe.bank, clip, telling(task))
+        _, card = [generate.fill(maker, folder, telling(task)) for folder, maker in zip(folders, makers, strict=True)]
+        return card
+
+
+def _makers(recipe: Recipe, backbone: Backbone) -> tuple[generate.Maker, generate.Maker]:
+    """What makes the held-out bank, and what makes the bank."""
+    config, unseen = recipe.bank, unseen_of(recipe.bank)
+    if config.images is not None:
+        bank, heldout = source_images(backbone, config, unseen)
+        return heldout, bank
+    clip = clip_of(backbone, recipe.sampling.clip)
+    return (
+        generate.drawer(backbone, make_scheduler, unseen, clip),
+        generate.drawer(backbone, make_scheduler, config, clip),
+    )
+
+
+def _only_read(folders: tuple[Path, Path], makers: tuple[generate.Maker, generate.Maker]) -> bool:
+    """Whether both banks are whole already and lie where nothing can be written, which who reads them need not."""
+    try:
+        with alone(lock_of(folders[1]), wait=False):
+            return False
+    except BusyError:
+        return False
+    except StorageError:
+        return all(is_whole(folder, maker.plan) for folder, maker in zip(folders, makers, strict=True))
 
 
 @contextmanager

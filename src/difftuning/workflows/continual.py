@@ -140,14 +140,18 @@ def _begin(stream: Stream, recipe: Recipe, target: Target, number: int) -> None:
         "images": f"{target.train.digest}/{target.heldout.digest}",
         "recipe": recipe.by_content().digest(),
         "bank": recipe.bank.model_dump(mode="json", exclude_none=True),
-        "method": stream.method.model_dump(mode="json"),
+        "method": stream.method.model_dump(mode="json", exclude_none=True),
         **({"end": "use_best"} if recipe.training.use_best else {}),
     }
-    if not file.is_file():
+    folder = RunFolder(recipe.folder)
+    if not file.is_file() or not any(part.is_dir() for part in (folder.bank, folder.checkpoints, folder.model)):
+        # What nothing has been made under binds nobody.
         recipe.folder.mkdir(parents=True, exist_ok=True)
         write_json(file, decides)
         return
     begun = read_json(file)
+    # Keys that are null change nothing; an earlier version wrote some of them, and none of later ones.
+    begun["method"] = {key: value for key, value in begun.get("method", {}).items() if value is not None}
     if "images" not in begun:  # an earlier version told them by their path, in the recipe
         decides.pop("images")
         former = recipe.model_copy(update={"model": ""}).former_digests()

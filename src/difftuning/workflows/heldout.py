@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from difftuning.data.control_maps import ControlMaps
 from difftuning.data.latents import LatentSet
 from difftuning.diagnosis.adaptive_chain import AdaptiveChain
 from difftuning.diagnosis.denoising_curve import DenoisingCurve, denoising_curve
+from difftuning.errors import TrainingError
 from difftuning.processes import present
 from difftuning.types import Condition
 from difftuning.workflows.controls import default_condition, items_of
@@ -116,7 +118,12 @@ def adapting(
     def measure(step: int) -> dict[str, float]:
         own = measured(step)  # by all of them, which may share the weights
         found = present().on_main(lambda: own)
-        chain.see(step, by_u(found))
+        if not all(map(math.isfinite, errors := by_u(found))):
+            raise TrainingError(
+                f"the held-out error after step {step} is not finite, so the training has diverged; lower optim.lr, or use "
+                "training.precision=bf16 or no"
+            )
+        chain.see(step, errors)
         return {**found, "retained": chain.at(step + 1).retained}
 
     return measure

@@ -10,7 +10,7 @@ from difftuning.coefficients.families import AdaptiveConfig, PowerConfig
 from difftuning.config.loading import load_recipe
 from difftuning.config.overrides import apply_overrides
 from difftuning.config.validate import validate
-from difftuning.continual.memory import Refresh, Static
+from difftuning.continual.memory import Refresh, Static, memory
 from difftuning.continual.stream import EWC, L2SP, Joint, Method, Replay, Sequential, Stream
 from difftuning.data.sources import DataConfig, FurtherSet, SetConfig
 from difftuning.errors import ConfigError
@@ -62,6 +62,7 @@ def recipes_of(stream: Stream) -> list[Recipe]:
             before = RunFolder(folder_of(stream, number - 1)).model
             recipe = recipe.model_copy(update={"model": str(before), "labels": Extend()})
         found.append(recipe)
+        _check_bank(stream.method, found, f"phase {phase.name!r} of the stream {stream.name!r}")
         sets.append(data)
     return found
 
@@ -96,6 +97,20 @@ def _check(own: Recipe, first: Recipe, method: Method, where: str) -> None:
             f"{where} tunes by {own.tuner.kind}, which cannot be folded into a model that the next phase starts from; "
             "use lora, or tune all weights"
         )
+
+
+def _check_bank(method: Method, recipes: list[Recipe], where: str) -> None:
+    """Refuse a bank that keeps more items of an earlier one than that has."""
+    if not isinstance(method, Static | Refresh) or len(recipes) == 1:
+        return
+    count = recipes[-1].bank.count
+    for risen in (False, True):
+        made = memory(method, len(recipes), risen)
+        if (kept := round(made.keep * count)) > (there := recipes[made.source - 1].bank.count):
+            raise ConfigError(
+                f"{where} sets bank.count={count}, {kept} of which are kept of the {there} items of phase {made.source}; set "
+                "bank.count for all phases, in `changes` of the stream"
+            )
 
 
 def folder_of(stream: Stream, number: int) -> Path:
@@ -139,7 +154,7 @@ def _of_method(method: Method, own: Recipe, data: DataConfig, earlier: list[Data
         case Joint():
             return plain | {"data": _with(data, earlier)}
         case Replay():
-            return plain | {"data": _with(data, earlier, {"per_class": method.per_class})}
+            return plain | {"data": _replaying(data, earlier, method.per_class)}
         case EWC():
             anchor: AnchorConfig = EWCConfig(strength=method.strength, draws=method.draws)
         case L2SP():
@@ -158,6 +173,12 @@ def _remembering(method: Static | Refresh, own: Recipe, data: DataConfig, earlie
     if earlier and isinstance(own.coefficients.psi, AdaptiveConfig):
         changed["data"] = _with(data, earlier, {"measure_only": True})
     return changed
+
+
+def _replaying(data: DataConfig, earlier: list[DataConfig], per_class: int) -> DataConfig:
+    """A set and so many images of each class of earlier ones, out of those that their phases were trained on."""
+    known = [one.model_copy(update={"per_class": min(per_class, one.per_class or per_class)}) for one in earlier]
+    return _with(data, known)
 
 
 def _with(data: DataConfig, sets: list[DataConfig], changes: dict[str, Any] | None = None) -> DataConfig:

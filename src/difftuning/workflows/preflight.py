@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from difftuning.objectives.diff_tuning import DiffTuning
+from difftuning.processes import present
 from difftuning.sampling.denoiser import MixedPrecision
 from difftuning.training.memory import Memory, activations, held, kept
 from difftuning.tuning import build as build_tuner
@@ -84,7 +85,10 @@ def estimate(prepared: Prepared) -> Memory:
     ]
     if recipe.distillation is not None and not tuner.reversible:
         weights += [torch.empty_like(parameter, device="meta") for parameter in backbone.network.parameters()]
-    samples = math.ceil(recipe.training.batch_size / recipe.training.accumulate)
+    # An anchor keeps where each trained weight began, and EWC how much each matters.
+    copies = 0 if recipe.anchor is None else 2 if recipe.anchor.kind == "ewc" else 1
+    weights += [torch.empty_like(one, device="meta") for _ in range(copies) for one in parameters.values()]
+    samples = math.ceil(recipe.training.batch_size / recipe.training.accumulate / present().count)
     passes = activations(lambda count: _kept(prepared, count), samples)
     average = recipe.ema.device is None or backbone.device.type == "cpu"
     return held(weights, parameters.values(), average, passes, bool(recipe.optim.eight_bit))

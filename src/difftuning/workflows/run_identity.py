@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
+from difftuning.config.loading import load_recipe
+from difftuning.config.validate import validate
 from difftuning.data.target import Target
+from difftuning.errors import CheckpointError
 from difftuning.run_folder import RunFolder
 from difftuning.training.identity import Identity
 from difftuning.workflows.controls import BankItems, Controls
@@ -47,6 +50,34 @@ def identity_of(
         formerly={"recipe_digest": recipe.former_digests()},
         differs=partial(changed, RunFolder(recipe.folder).recipe, recipe),
     )
+
+
+def check_folder(recipe: Recipe, step: int) -> None:
+    """See that going on leaves all that is in a run folder true: its model is told by the recipe beside it, and its curve is one.
+
+    Args:
+        recipe: to go on with.
+        step: of the last checkpoint; 0 where there is none.
+
+    Raises:
+        CheckpointError: its model is of another training, of which no checkpoint is left, or its error was measured otherwise.
+    """
+    folder = RunFolder(recipe.folder)
+    if not folder.recipe.is_file():
+        return
+    before = validate(Recipe, load_recipe(folder.recipe))
+    finished = folder.model.is_dir() or folder.tuner.is_dir()
+    if step == 0 and finished and before.by_content().digest() != recipe.by_content().digest():
+        raise CheckpointError(
+            f"{folder.path} holds the model of another training, whose checkpoints are gone{changed(folder.recipe, recipe)}; give "
+            "the run another `out`, or remove that folder"
+        )
+    was, now = before.evaluation.heldout_draws, recipe.evaluation.heldout_draws
+    if 0 < step < recipe.training.steps and was != now:
+        raise CheckpointError(
+            f"the held-out error of {folder.path} was measured with evaluation.heldout_draws={was} up to step {step}, and with "
+            f"{now} it would be another one; set it back until the training is done"
+        )
 
 
 def data_digest(target: Target, controls: Controls | None) -> str:

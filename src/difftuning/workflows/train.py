@@ -34,7 +34,7 @@ from difftuning.workflows.drawing import Conditions, draw_images, spread
 from difftuning.workflows.evaluate import Judge, too_few
 from difftuning.workflows.heldout import adapting, bank_heldout, by_u, measurement, target_heldout
 from difftuning.workflows.recipe import Recipe
-from difftuning.workflows.run_identity import DATA, HELDOUT
+from difftuning.workflows.run_identity import DATA, HELDOUT, check_folder
 
 GRID = 32
 """Images of a sample grid."""
@@ -80,10 +80,13 @@ def _run(prepared: Prepared, display: Display, profiled: bool) -> dict[str, Any]
         display.note(line)
     trainer = run.trainer
     trainer.check_identity()
+    done = trainer.checkpoints.last_step()
+    check_folder(recipe, done)
+    if recipe.training.use_best and done == recipe.training.steps:
+        _best(run)  # before anything says that the model is that one
     if recipe.training.offload:
         run.backbone.offload()
     processes.on_main(lambda: _describe(run))
-    done = trainer.checkpoints.last_step()
     if done == 0:
         _preflight(run)
     trainer.hooks = _hooks(run)
@@ -218,6 +221,20 @@ def _preflight(run: Assembly) -> None:
     trainer.save()
 
 
+def _best(run: Assembly) -> Path:
+    """The checkpoint of the lowest held-out error.
+
+    Raises:
+        ConfigError: none was measured.
+    """
+    if (best := run.trainer.checkpoints.best()) is None:
+        raise ConfigError(
+            f"training.use_best=true, and {run.folder.path} has measured no held-out error, or its checkpoints are gone; "
+            "set it to null"
+        )
+    return best
+
+
 def _unshared(run: Assembly) -> Assembly:
     """The same run with all weights in this process, out of its last checkpoint, where processes have shared them."""
     if not present().sharded:
@@ -233,12 +250,7 @@ def _finish(run: Assembly) -> dict[str, Any]:
     trainer = run.trainer
     step = trainer.state.step
     if run.recipe.training.use_best:
-        if (best := trainer.checkpoints.best()) is None:
-            raise ConfigError(
-                f"training.use_best=true, and {run.folder.path} has measured no held-out error, or its checkpoints are gone; "
-                "set it to null"
-            )
-        groups, state = read(best)
+        groups, state = read(_best(run))
         trainer.ema.take(groups["ema"])
         step = int(state["step"])
     learned = tensors_digest(trainer.ema.average)  # folding it in multiplies some of it
