@@ -46,6 +46,10 @@ class Row(BaseModel):
     """The feature network behind a distance."""
     n: int | None = Field(None, ge=0)
     """How many samples it was measured on."""
+    against: str | None = None
+    """What tells the items that it was measured on, or compared with, from others; None where that is not told."""
+    real: int | None = Field(None, ge=0)
+    """Of a distance: with how many real images samples were compared."""
     cell: str | None = None
     """In a study: the digest of what decided the run and how it was judged, shared by all rows of that cell."""
 

@@ -129,6 +129,15 @@ def test_a_spacing_that_a_solver_cannot_have_is_refused() -> None:
     table = {"_class_name": "DDPMScheduler"}
     with pytest.raises(ConfigError, match="cannot take spacing=trailing; set it to null, or choose"):
         make_scheduler("dpm++lu", table, "trailing")
+    cosine = {"_class_name": "DDPMScheduler", "beta_schedule": "squaredcos_cap_v2"}
+    for config, spacing in (
+        (cosine, "trailing"),
+        (cosine, "linspace"),
+        ({**cosine, "timestep_spacing": "trailing"}, None),
+    ):
+        with pytest.raises(ConfigError, match="'heun' cannot sample a model of the cosine table with spacing="):
+            make_scheduler("heun", config, spacing)
+    assert make_scheduler("heun", cosine).config.timestep_spacing == "leading"
     with pytest.raises(ConfigError, match="not for StraightFlow; set it to null"):
         make_scheduler("euler", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, "trailing")
 

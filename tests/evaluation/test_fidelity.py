@@ -89,6 +89,14 @@ def test_copies_are_memorised_and_fresh_draws_are_not() -> None:
     assert torch.equal(nearest_training(training[5:9], training), torch.arange(5, 9))
 
 
+def test_copies_are_memorised_where_held_out_images_are_copies_too() -> None:
+    """Then the threshold is 0, and by products of matrices a copy would lie beside it."""
+    generator = torch.Generator().manual_seed(0)
+    training = 10 + torch.rand(100, 1280, generator=generator)
+    real = torch.cat([training[:8], 10 + torch.rand(92, 1280, generator=generator)])
+    assert memorised(training.flip(0), real, training) == 1
+
+
 def test_few_images_come_with_a_warning() -> None:
     x = normal(30, 3, 0)
     found = compare(x, normal(20, 3, 1), normal(10, 3, 2))

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from difftuning.reporting import figures, images, study_figures
+from difftuning.reporting.chart import Chart
+from difftuning.reporting.svg import look
 
 DRAWN: list[Callable[[], bytes]] = [
     lambda: figures.training_curves({"finetune": [(0, 1.0), (1, 0.5)], "diff-tuning": [(0, 1.0), (1, 0.4)]}),
@@ -57,6 +59,24 @@ def test_seeds_of_unequal_length_share_their_steps() -> None:
         {"a seed 0": [(0, 1.0), (5, 0.5), (9, 0.1)], "a seed 1": [(0, 1.0), (5, 0.7)], "b": []}
     )
     assert svg.count(b"<path") > 5
+
+
+def test_a_method_looks_the_same_in_every_figure_and_unlike_all_others() -> None:
+    names = ["finetune", *(f"run {number}" for number in range(19)), "diff-tuning"]
+    looks = [tuple(look(name, names).values()) for name in names]
+    assert len({*looks}) == len(names)
+    whole = figures.training_curves({name: [(0, 1.0), (1, 0.5)] for name in names[:3]}, columns=names).decode()
+    alone = figures.swap_curves({names[2]: [(0.0, 3.0), (1.0, 4.0)]}, "distance", names).decode()
+    colour = looks[2][0]
+    assert colour in whole
+    assert colour in alone
+
+
+def test_a_name_may_have_seed_in_it() -> None:
+    one, other = {"high seed 1 seed 0": [(0, 1.0), (1, 0.5)]}, {"high seed 2 seed 0": [(0, 1.0), (1, 0.5)]}
+    chart = Chart.of(figures.training_curves(one | other))
+    assert chart is not None
+    assert set(chart.series) == {"high seed 1", "high seed 2"}
 
 
 def test_a_name_is_no_formula() -> None:

@@ -46,9 +46,13 @@ def test_change_in_percent_with_its_judgement() -> None:
     assert precision.change_text == "+0.0 %, equal"
 
 
-@pytest.mark.parametrize("changes", [{"network": "other"}, {"n": 7}])
+@pytest.mark.parametrize("changes", [{"network": "other"}, {"n": 7}, {"against": "others"}, {"real": 7}])
 def test_what_was_measured_in_another_way_is_not_compared(changes: dict[str, str | int]) -> None:
-    rows = [one.model_copy(update=changes if one.method == "diff-tuning" else {}) for one in ROWS]
+    usual = {"against": "images", "real": 9}
+    told = [one.model_copy(update=usual) for one in ROWS]
+    rows = [one.model_copy(update=changes if one.method == "diff-tuning" else {}) for one in told]
+    mixed = [one if one.method == "diff-tuning" else before for one, before in zip(told, ROWS, strict=True)]
+    assert pivot(mixed, ("frechet",)).lines[0].change_text == "+20.0 %, worse", "an earlier version did not tell"
     (line,) = pivot(rows, ("frechet",)).lines
     assert line.change_text == "measured in other ways"
     assert not any(cell.best for cell in line.cells if cell is not None)
@@ -134,9 +138,9 @@ def test_the_verdict_admits_unequal_steps() -> None:
     assert said.startswith("At different steps (diff-tuning: 9, finetune: 5) and with one seed")
 
 
-@pytest.mark.parametrize("rows", [[], ROWS[:4]])
-def test_one_method_is_not_compared(rows: list[Row]) -> None:
-    assert "nothing is compared" in verdict(rows)
+def test_one_method_is_not_compared_and_none_is_not_judged() -> None:
+    assert "nothing is compared" in verdict(ROWS[:4])
+    assert verdict([]) == "Nothing is judged yet."
 
 
 def test_costs_are_summed_and_compared() -> None:

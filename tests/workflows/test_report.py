@@ -10,7 +10,9 @@ import pytest
 
 from difftuning.config.loading import dump_recipe
 from difftuning.errors import ConfigError
+from difftuning.json_files import MetricsLog
 from difftuning.run_folder import RunFolder
+from difftuning.workflows import bank
 from difftuning.workflows.diagnose import STRIP, diagnose
 from difftuning.workflows.display import Silent
 from difftuning.workflows.evaluate import SAMPLES, evaluate
@@ -74,9 +76,78 @@ def test_runs_that_are_judged_on_other_images_are_told(recipe_file: Path, tmp_pa
         evaluate(recipe.folder)
         folders.append(recipe.folder)
     a, b, c = folders
-    told = f"{b} is judged on other held-out images than {a}, so their numbers do not compare"
+    told = f"{b} is judged on other held-out images and real images than {a}, so these numbers do not compare"
     assert told in report([a, b], tmp_path / "page.html").read_text()
     assert "is judged on other held-out images" not in report([a, c], tmp_path / "page.html").read_text()
+
+
+def test_what_is_measured_on_other_banks_or_fewer_images_is_not_compared(recipe_file: Path, tmp_path: Path) -> None:
+    folders = []
+    for name, overrides in (
+        ("plain", ["coefficients.psi.tau=0", f"bank_folder={tmp_path / 'ours/bank'}"]),
+        ("ours", []),
+        ("shorter", ["bank.steps=1"]),
+        ("fewer", ["evaluation.references=2"]),
+    ):
+        asked = [f"out={tmp_path / name}", "training.steps=2", "data.heldout=4", *overrides]
+        recipe = load(str(recipe_file), asked)
+        if name == "plain":
+            bank.build(recipe)
+        train(recipe)
+        evaluate(recipe.folder)
+        folders.append(recipe.folder)
+    plain, ours, shorter, fewer = folders
+    alike = report([plain, ours], tmp_path / "page.html").read_text()
+    assert "these numbers do not compare" not in alike
+    assert "measured in other ways" not in alike
+    page = report([plain, shorter], tmp_path / "page.html").read_text()
+    assert f"{shorter} is judged on other bank items than {plain}" in page
+    assert "on other items or on other numbers of samples, in error on the bank" in page
+    page = report([plain, fewer], tmp_path / "page.html").read_text()
+    assert f"{fewer} is judged on other real images than {plain}" in page
+    assert "A Frechet distance over 2 real images is biased upwards" in page
+
+
+def test_images_that_are_left_over_are_told_and_shown_as_such(recipe_file: Path, tmp_path: Path) -> None:
+    folders = []
+    for count in (2, 3):
+        asked = [f"out={tmp_path / str(count)}", "training.steps=2", "evaluation.part=test", f"data.per_class={count}"]
+        train(load(str(recipe_file), asked))
+        evaluate(tmp_path / str(count))
+        folders.append(tmp_path / str(count))
+    page = report(folders, tmp_path / "page.html").read_text()
+    assert f"{folders[1]} is judged on other held-out images and real images than {folders[0]}" in page
+    assert "left over, to judge by" in page
+    assert "left-over images of the target" in page
+
+
+def test_a_page_comes_without_pictures_where_a_device_or_a_picture_is_missing(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    train(load(str(recipe_file), ["training.steps=6"]))
+    run = tmp_path / "run"
+    evaluate(run)
+    for name, content in (("step-00000006-big.png", b""), ("step-00000007.png", b"torn"), ("step-00000008.png", b"")):
+        (run / "samples" / name).write_bytes(content)
+    page = report([run], tmp_path / "page.html").read_text()
+    assert page.count('data-place="') == 2, "the grids of steps 0 and 6"
+    recipe = (run / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(recipe.replace("\ndevice: null", "\ndevice: cuda:7"))
+    page = report([run], tmp_path / "page.html").read_text()
+    assert "Without samples and bank: device &#39;cuda:7&#39;" in page
+    assert "held-out error" in page
+
+
+def test_distances_of_other_networks_have_axes_of_their_own(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load(str(recipe_file), ["training.steps=2"])
+    train(recipe)
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    for run, metric in ((tmp_path / "run", "frechet"), (tmp_path / "other", "fid")):
+        for step in (0, 2):
+            MetricsLog(run / "metrics.jsonl").write(step, {metric: 3.0 + step})
+    page = report([tmp_path / "run", tmp_path / "other"], tmp_path / "page.html").read_text()
+    assert "Frechet distance (efficientnet-lite0)" in page
+    assert "<figcaption><b>FID</b>" in page or ">FID<" in page
 
 
 def test_a_run_whose_images_are_elsewhere_is_reported_without_its_pictures(recipe_file: Path, tmp_path: Path) -> None:
@@ -100,6 +171,19 @@ def test_what_was_drawn_and_is_missing_leaves_the_rest_of_the_page(recipe_file: 
         assert "Without samples and bank: " in page
         assert str(file) in page
         assert "What was measured" in page
+
+
+def test_watching_compares_what_a_report_would(recipe_file: Path, tmp_path: Path) -> None:
+    train(load(str(recipe_file), ["training.steps=2"]))
+    run = tmp_path / "run"
+    with pytest.raises(ConfigError, match="is named twice"):
+        watch([run, run], tmp_path / "page.html", every=1)
+    shutil.copytree(tmp_path / "images", tmp_path / "others")
+    train(load(str(recipe_file), ["training.steps=2", f"out={tmp_path / 'b'}", f"data.target={tmp_path / 'others'}"]))
+    with pytest.raises(ConfigError, match=r"differ in data\.target"):
+        watch([run, tmp_path / "b"], tmp_path / "page.html", every=1)
+    train(load(str(recipe_file), ["training.steps=2", f"out={tmp_path / 'c'}", f"data.target={tmp_path / 'images'}/"]))
+    assert report([run, tmp_path / "c"], tmp_path / "page.html").is_file(), "one folder, however it is written"
 
 
 def test_watching_follows_a_run_to_its_end(recipe_file: Path, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from difftuning.workflows.advise import advise
 from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Silent
+from difftuning.workflows.drawing import spread
 from difftuning.workflows.evaluate import Judge, evaluate, measure, method_of
 from difftuning.workflows.heldout import target_heldout
 from difftuning.workflows.info import info
@@ -693,6 +694,31 @@ def test_one_process_trains_in_one_precision_after_another(recipe_file: Path, tm
 def test_a_run_without_a_bank_needs_no_bank_folder(recipe_file: Path, tmp_path: Path) -> None:
     train(load(str(recipe_file), ["coefficients.psi.tau=0", "training.steps=3", f"bank_folder={tmp_path / 'none'}"]))
     assert evaluate(tmp_path / "run")["rows"]
+
+
+def test_standard_fine_tuning_beside_a_run_is_the_same_in_all_else(recipe_file: Path) -> None:
+    ours = load(str(recipe_file), ["coefficients={weighting: {kind: min-snr}, psi: {kind: adaptive}}"]).coefficients
+    assert (ours.plain().weighting, ours.plain().keeps_target) == (ours.weighting, False)
+
+
+def test_what_cannot_be_written_is_told_before_anything_is_drawn(recipe_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StorageError, match=r"file cannot be made .*choose another --out"):
+        sample(tmp_path / "model", tmp_path / "file", count=10**9)
+
+
+def test_a_held_out_error_that_was_not_finite_is_left_out(recipe_file: Path, tmp_path: Path) -> None:
+    train(load(str(recipe_file), []))
+    log = MetricsLog(tmp_path / "run/metrics.jsonl")
+    log.write(11, {"heldout": float("nan")})
+    rows = [row for row in evaluate(tmp_path / "run")["rows"] if row["metric"] == "heldout_curve"]
+    assert [row["step"] for row in rows] == [0, 4, 8, 12]
+
+
+def test_places_of_a_large_set_stay_in_it() -> None:
+    places = spread(20_000_001, 256)
+    assert (int(places[0]), int(places[-1])) == (0, 20_000_000)
+    assert int(spread(20_000_000, 256).max()) == 19_999_999
 
 
 def test_samples_are_judged_over_all_classes(recipe_file: Path) -> None:

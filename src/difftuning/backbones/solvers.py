@@ -141,6 +141,12 @@ def make_scheduler(name: str, scheduler_config: Mapping[str, Any], spacing: Spac
         if name == "dpm++lu":
             raise ConfigError(f"solver {name!r} cannot take spacing={spacing}; set it to null, or choose 'dpm++'")
         kept["timestep_spacing"] = spacing
+    # Its second evaluation would stand where the log-SNR of the cosine table falls off a cliff, and the first step leaps.
+    cliff = kind is VariancePreserving and kept.get("beta_schedule") == "squaredcos_cap_v2"
+    if name == "heun" and cliff and (places := kept.setdefault("timestep_spacing", "leading")) != "leading":
+        raise ConfigError(
+            f"solver 'heun' cannot sample a model of the cosine table with spacing={places}; set it to leading, or choose 'dpm++'"
+        )
     made = EvenFlowMatchEuler if name == "euler" and scheduler_config.get(EVEN) else _CLASSES[kind][name]
     try:
         return made.from_config(kept, **_overrides(name, kind, kept))

@@ -88,7 +88,7 @@ class Target:
         """
         there = len(part.indices)
         count = there if most is None else min(most, there)
-        chosen = part.indices[torch.linspace(0, there - 1, count).long()]
+        chosen = part.indices[torch.linspace(0, there - 1, count, dtype=torch.float64).long()]
         return torch.stack([self.transform.pixels(self.source.read(index)) for index in chosen.tolist()])
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
@@ -17,25 +18,29 @@ SIGNS = 20
 """At most about so many on a curve, so that a long one stays a line."""
 
 
-def training_curves(series: Mapping[str, Sequence[tuple[int, float]]], what: str = HELDOUT) -> bytes:
+def training_curves(
+    series: Mapping[str, Sequence[tuple[int, float]]], what: str = HELDOUT, columns: Sequence[str] = ()
+) -> bytes:
     """A measure against training steps; the axis fits what comes after the first point, which may lie above it.
 
     Args:
         series: run -> (step, value). Runs named `METHOD seed N` share the colour of their method; several of one method
             are drawn thin, with their mean over the steps that all of them have.
         what: is measured, for the axis.
+        columns: all methods of the page, in order; those drawn where it names none.
     """
-    return draw_svg(curve_panel(series, what))
+    return draw_svg(curve_panel(series, what, columns=columns))
 
 
 def curve_panel(
-    series: Mapping[str, Sequence[tuple[int, float]]], what: str, title: str = ""
+    series: Mapping[str, Sequence[tuple[int, float]]], what: str, title: str = "", columns: Sequence[str] = ()
 ) -> Callable[[Axes], None]:
     """The axes of `training_curves`, for a figure of several."""
 
     def draw(axes: Axes) -> None:
-        for index, (method, runs) in enumerate(_by_method(series).items()):
-            looks = look(method, index)
+        grouped = _by_method(series)
+        for method, runs in grouped.items():
+            looks = look(method, columns or grouped)
             if len(runs) > 1:
                 for points in runs:
                     axes.plot(*columns_of(points), color=looks["color"], linewidth=0.9, alpha=0.5)
@@ -59,21 +64,24 @@ def curve_panel(
     return draw
 
 
-def error_by_u(curves: Mapping[str, Sequence[float]], reference: Sequence[float], what: str) -> bytes:
+def error_by_u(
+    curves: Mapping[str, Sequence[float]], reference: Sequence[float], what: str, columns: Sequence[str] = ()
+) -> bytes:
     """Error in equal bins of u, in percent of the reference (the pretrained model), so that a few percent are seen.
 
     Args:
         curves: method -> error of each bin, from u = 0 to u = 1.
         reference: the errors above zero that they are measured against.
         what: the kind of error, for the axis.
+        columns: see `training_curves`.
     """
     u = [(index + 0.5) / len(reference) for index in range(len(reference))]
 
     def draw(axes: Axes) -> None:
         axes.axhline(0, color=COLOURS["pretrained"], linestyle="--", label="pretrained")
-        for index, (name, errors) in enumerate(curves.items()):
+        for name, errors in curves.items():
             change = [100 * (error / base - 1) for error, base in zip(errors, reference, strict=True)]
-            axes.plot(u, change, label=name, **look(name, index))
+            axes.plot(u, change, label=name, **look(name, columns or curves))
         axes.set_xlim(0, 1)
         axes.set_xlabel(U_LABEL)
         axes.set_ylabel(f"{what}: change in %")
@@ -81,20 +89,21 @@ def error_by_u(curves: Mapping[str, Sequence[float]], reference: Sequence[float]
     return draw_svg(draw)
 
 
-def heldout_by_u(curves: Mapping[str, Sequence[float]], what: str = "held-out error") -> bytes:
+def heldout_by_u(
+    curves: Mapping[str, Sequence[float]], what: str = "held-out error", columns: Sequence[str] = ()
+) -> bytes:
     """The forgetting curve: `error_by_u` where the reference is the curve named `pretrained`."""
-    return error_by_u(
-        {name: curve for name, curve in curves.items() if name != "pretrained"}, curves["pretrained"], what
-    )
+    trained = {name: curve for name, curve in curves.items() if name != "pretrained"}
+    return error_by_u(trained, curves["pretrained"], what, columns)
 
 
-def swap_curves(curves: Mapping[str, Sequence[tuple[float, float]]], ylabel: str) -> bytes:
+def swap_curves(curves: Mapping[str, Sequence[tuple[float, float]]], ylabel: str, columns: Sequence[str] = ()) -> bytes:
     """Distance against the share (0 to 1) of the last steps given to the pretrained model; the lowest point is ringed."""
 
     def draw(axes: Axes) -> None:
-        for index, (name, points) in enumerate(curves.items()):
+        for name, points in curves.items():
             percents = [(100 * share, value) for share, value in points]
-            looks = look(name, index)
+            looks = look(name, columns or curves)
             axes.plot(*columns_of(percents), label=name, **looks)
             lowest = min(percents, key=lambda point: point[1])
             axes.plot(*lowest, marker="o", markersize=12, markerfacecolor="none", color=looks["color"])
@@ -105,20 +114,23 @@ def swap_curves(curves: Mapping[str, Sequence[tuple[float, float]]], ylabel: str
     return draw_svg(draw)
 
 
-def coefficients(curves: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]) -> bytes:
+def coefficients(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]], columns: Sequence[str] = ()
+) -> bytes:
     """Psi and xi over u.
 
     Args:
         curves: method -> u, psi(u), xi(u); of several methods psi alone is drawn.
+        columns: see `training_curves`.
     """
 
     def draw(axes: Axes) -> None:
-        for index, (name, (u, psi, xi)) in enumerate(curves.items()):
+        for name, (u, psi, xi) in curves.items():
             if len(curves) == 1:
                 axes.plot(u, psi, color=COLOURS["finetune"], label="ψ, reconsolidation (target)")
                 axes.plot(u, xi, color=COLOURS["diff-tuning"], linestyle="--", label="ξ, retention (bank)")
             else:
-                axes.plot(u, psi, color=look(name, index)["color"], label=f"ψ, {name}")
+                axes.plot(u, psi, color=look(name, columns or curves)["color"], label=f"ψ, {name}")
         axes.set_xlabel(U_LABEL)
         axes.set_ylabel("weight")
         axes.set_xlim(0, 1)
@@ -127,18 +139,19 @@ def coefficients(curves: Mapping[str, tuple[Sequence[float], Sequence[float], Se
     return draw_svg(draw)
 
 
-def layer_drift(drift: Mapping[str, Mapping[str, float]]) -> bytes:
+def layer_drift(drift: Mapping[str, Mapping[str, float]], columns: Sequence[str] = ()) -> bytes:
     """The drift of each layer: a line a layer from the network's input down to its output, a sign a method.
 
     Args:
         drift: method -> layer -> the squared distance its weights went.
+        columns: see `training_curves`.
     """
     layers = list(dict.fromkeys(layer for found in drift.values() for layer in found))
 
     def draw(axes: Axes) -> None:
-        for index, (name, found) in enumerate(drift.items()):
+        for name, found in drift.items():
             places = [(value, float(layers.index(layer))) for layer, value in found.items()]
-            axes.plot(*columns_of(places), linestyle="none", label=name, **look(name, index))
+            axes.plot(*columns_of(places), linestyle="none", label=name, **look(name, columns or drift))
         axes.set_yticks(range(len(layers)), [short_name(layer) for layer in layers])
         axes.set_ylim(len(layers) - 0.5, -0.5)
         axes.set_xlim(left=0)
@@ -156,7 +169,7 @@ def _by_method(series: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, l
     grouped: dict[str, list[Sequence[tuple[int, float]]]] = {}
     for name, points in series.items():
         if points:
-            grouped.setdefault(name.partition(" seed ")[0], []).append(points)
+            grouped.setdefault(re.sub(r" seed \d+$", "", name), []).append(points)
     return grouped
 
 

@@ -115,6 +115,7 @@ class ReportData:
 
     Attributes:
         title: of the page.
+        columns: the methods or runs compared, in order, by which each has one colour and sign throughout; empty for those drawn.
         rows: all result rows, of all methods and seeds; the verdict and the table come from them alone.
         facts: what was done, in short pairs: model, target, images, steps, batch, seeds.
         done: what was done, in paragraphs.
@@ -124,7 +125,7 @@ class ReportData:
         steps: (training step, method -> grid of samples at that step), in order.
         series: `METHOD` or `METHOD seed N` -> (step, held-out error) while training.
         losses: the same for the loss.
-        distances: the same for the Frechet distance, where it was measured while training.
+        distances: Frechet distance by its network -> the same for it, where it was measured while training.
         obedience: what control consistency is measured by -> method -> seed -> (step, consistency); of ControlNets.
         obeying: (training step, method -> controls, and below each what was drawn under it), in order.
         by_obedience: method -> the most and the least obedient of them at the last step: controls, drawn images, and maps of these.
@@ -151,6 +152,7 @@ class ReportData:
 
     title: str
     rows: Sequence[Row]
+    columns: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
     done: Sequence[str] = ()
     differences: TextTable | None = None
@@ -159,7 +161,7 @@ class ReportData:
     steps: Sequence[tuple[int, Mapping[str, bytes]]] = ()
     series: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
     losses: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
-    distances: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    distances: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]] = field(default_factory=dict)
     obedience: Mapping[str, Mapping[str, Mapping[int, Sequence[tuple[int, float]]]]] = field(default_factory=dict)
     obeying: Sequence[tuple[int, Mapping[str, bytes]]] = ()
     by_obedience: Mapping[str, bytes] = field(default_factory=dict)

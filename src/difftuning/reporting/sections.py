@@ -131,22 +131,22 @@ def _training(data: ReportData) -> Section | None:
         caption = (
             "The triangle marks the lowest point. Where a curve turns up, the model starts to forget or to memorise."
         )
-        pictures.append(Picture(figures.training_curves(series), "held-out error", caption))
-    distances = {name: points for name, points in data.distances.items() if points}
-    if distances:
-        what = LABELS["frechet"]
+        pictures.append(Picture(figures.training_curves(series, columns=data.columns), "held-out error", caption))
+    for what, distances in data.distances.items():
         caption = "Each point draws its samples from the same seeds, guided by the model's own answer without a class."
-        pictures.append(Picture(figures.training_curves(distances, what), what, caption))
+        pictures.append(Picture(figures.training_curves(distances, what, data.columns), what, caption))
     losses = {name: points for name, points in data.losses.items() if points}
     if losses:
         caption = "The mean of the batches since the point before; a run's own coefficients weigh it, so levels do not compare."
-        pictures.append(Picture(figures.training_curves(losses, "loss"), "loss", caption))
+        pictures.append(Picture(figures.training_curves(losses, "loss", data.columns), "loss", caption))
     if data.coefficients:
         caption = (
             "An item of the batch comes from the target with probability ψ / (ψ + ξ), else from the bank. A ψ that adapts is "
             "shown as it was in the end."
         )
-        pictures.append(Picture(figures.coefficients(data.coefficients), "coefficients of Diff-Tuning", caption))
+        pictures.append(
+            Picture(figures.coefficients(data.coefficients, data.columns), "coefficients of Diff-Tuning", caption)
+        )
     return Section("While training", pictures=pictures) if pictures else None
 
 
@@ -191,7 +191,7 @@ def _by_u(data: ReportData) -> Section | None:
         (data.by_u_bank, f"on {_bank_items(data)}"),
     ):
         if "pretrained" in curves and len(curves) > 1:
-            pictures.append(Picture(figures.heldout_by_u(curves), title))
+            pictures.append(Picture(figures.heldout_by_u(curves, columns=data.columns), title))
     if not pictures:
         return None
     text = [
@@ -209,7 +209,7 @@ def _swap(data: ReportData) -> Section | None:
             "The ring marks the lowest point; at 0 % the trained model takes every step, at 100 % the pretrained one."
         )
         title = "distance against the share swapped"
-        pictures.append(Picture(figures.swap_curves(swap, data.swap_distance), title, caption))
+        pictures.append(Picture(figures.swap_curves(swap, data.swap_distance, data.columns), title, caption))
     caption = "A row is one seed; above each column stands the share of the last steps taken by the pretrained model."
     pictures += [Picture(strip, name, caption, crisp=True, wide=True) for name, strip in data.strips.items()]
     if not pictures:
@@ -249,7 +249,7 @@ def _drift(data: ReportData) -> Section | None:
     if not drift:
         return None
     text = ["How far training moved each layer from the pretrained weights, from the first layer down to the last."]
-    picture = Picture(figures.layer_drift(drift), "drift by layer")
+    picture = Picture(figures.layer_drift(drift, data.columns), "drift by layer")
     return Section("Where the weights moved", text, pictures=[picture])
 
 
@@ -282,10 +282,13 @@ def _repeat(data: ReportData) -> Section | None:
 def _notes(data: ReportData) -> Section | None:
     notes = list(data.notes)
     distances = [row for row in data.rows if row.metric in DISTANCES]
-    frechet = [row.n for row in distances if row.metric != "kid" and row.n is not None]
-    if frechet and min(frechet) < SMALL:
+    frechet = [row for row in distances if row.metric != "kid" and row.n is not None]
+    counts = {
+        count: what for row in frechet for count, what in ((row.real, "real images"), (row.n, "samples")) if count
+    }
+    if counts and (least := min(counts)) < SMALL:
         notes.append(
-            f"A Frechet distance over {min(frechet)} samples is biased upwards and rewards memorised training images: compare it "
+            f"A Frechet distance over {least} {counts[least]} is biased upwards and rewards memorised training images: compare it "
             "at equal n only, and read the held-out error and the memorised share beside it."
         )
     networks = ", ".join(dict.fromkeys(row.network for row in distances if row.network))

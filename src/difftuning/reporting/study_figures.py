@@ -25,7 +25,7 @@ def over_setting(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]
     def panel(title: str) -> Callable[[Axes], None]:
         def draw(axes: Axes) -> None:
             for name, points in panels[title].items():
-                axes.plot(*columns_of(points), label=name, **look(name, names.index(name)))
+                axes.plot(*columns_of(points), label=name, **look(name, names))
             axes.set_title(title)
             axes.set_xlabel(xlabel)
             if title == next(iter(panels)):
@@ -57,11 +57,12 @@ def leaps(panels: Mapping[str, Mapping[str, Leaping]]) -> bytes:
     Args:
         panels: kind of control -> method -> its curves.
     """
+    methods = [name for found in panels.values() for name in found]
 
     def panel(title: str) -> Callable[[Axes], None]:
         def draw(axes: Axes) -> None:
-            for index, (name, found) in enumerate(panels[title].items()):
-                looks, at = look(name, index), defaultdict(list)
+            for name, found in panels[title].items():
+                looks, at = look(name, methods), defaultdict(list)
                 for points in found.runs.values():
                     axes.plot(*columns_of(points), color=looks["color"], linewidth=0.8, alpha=0.5)
                     for step, value in points:
@@ -95,7 +96,7 @@ def changes(values: Mapping[str, Mapping[str, Sequence[float]]], baseline: str, 
     def draw(axes: Axes) -> None:
         axes.axvline(0, color=COLOURS["finetune"], linestyle="--", linewidth=1.2)
         for index, (name, found) in enumerate(values.items()):
-            looks = look(name, index)
+            looks = look(name, values)
             for case, all_seeds in found.items():
                 height = cases.index(case) + (index - (len(values) - 1) / 2) * width
                 axes.plot([min(all_seeds), max(all_seeds)], [height] * 2, color=looks["color"], linewidth=1.2)

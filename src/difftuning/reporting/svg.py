@@ -10,7 +10,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -25,7 +25,8 @@ COLOURS = {"pretrained": "#7f7f80", "finetune": "#d55e00", "diff-tuning": "#0072
 """Okabe and Ito's palette, which colour-blind readers can tell apart; others follow."""
 OTHERS = ("#cc79a7", "#e69f00", "#56b4e9", "#f0e442")
 MARKERS = {"pretrained": "D", "finetune": "o", "diff-tuning": "s", "measured": "^"}
-OTHER_MARKERS = ("v", "P", "X", "*")
+OTHER_MARKERS = ("v", "P", "X", "*", "<")
+"""One more than there are colours, so that twenty look different."""
 
 THEMED = {
     INK: ("ink", "#3f3f48", "#cfcfd8"),
@@ -115,8 +116,10 @@ def draw_svg(
     return _themed(out.getvalue().decode(), numbers).encode()
 
 
-def look(name: str, index: int) -> dict[str, Any]:
-    """The colour and the sign of a method; `index` is its place among those that have none of their own."""
+def look(name: str, names: Iterable[str]) -> dict[str, Any]:
+    """The colour and the sign of a method among these, which a page gives to all its figures in one order."""
+    others = [one for one in dict.fromkeys((*names, name)) if one not in COLOURS]
+    index = others.index(name) if name in others else 0
     return {
         "color": COLOURS.get(name, OTHERS[index % len(OTHERS)]),
         "marker": MARKERS.get(name, OTHER_MARKERS[index % len(OTHER_MARKERS)]),

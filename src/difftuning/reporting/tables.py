@@ -165,6 +165,8 @@ def gain(rows: Sequence[Row], metric: str, method: str, baseline: str) -> float 
 def verdict(rows: Sequence[Row], method: str = "diff-tuning", baseline: str = "finetune") -> str:
     """One sentence from the rows, as they fall: what is better, what is worse, and where the seeds disagree."""
     both = [row for row in rows if row.method in (method, baseline)]
+    if not rows:
+        return "Nothing is judged yet."
     if len({row.method for row in both}) < 2:
         return "There is one method here, so nothing is compared."
     groups: dict[str, list[str]] = {"better": [], "worse": [], "equal": [], "unclear": [], "other": []}
@@ -181,7 +183,7 @@ def verdict(rows: Sequence[Row], method: str = "diff-tuning", baseline: str = "f
         "worse": "worse in",
         "equal": "equal in",
         "unclear": "not clearly different, because the seeds disagree, in",
-        "other": "not compared, because they were measured by other networks or on other numbers of samples, in",
+        "other": "not compared, because they were measured by other networks, on other items or on other numbers of samples, in",
     }
     parts = [f"{words[kind]} {', '.join(said)}" for kind, said in groups.items() if said]
     if not parts:
@@ -227,9 +229,14 @@ def _best(values: Mapping[str, Mapping[int, float]], lower: bool) -> set[str]:
 
 
 def _alike(rows: Sequence[Row], metric: str, methods: Iterable[str]) -> bool:
-    """Whether a metric of some methods was measured by one network on one number of samples."""
+    """Whether a metric of some methods was measured by one network on one number of samples, and on the same items.
+
+    An earlier version did not tell the items, and then they are taken to be the same.
+    """
     chosen = {*methods}
-    return len({(row.network, row.n) for row in rows if row.metric == metric and row.method in chosen}) < 2
+    found = [row for row in rows if row.metric == metric and row.method in chosen]
+    items = ({row.against for row in found} - {None}, {row.real for row in found} - {None})
+    return len({(row.network, row.n) for row in found}) < 2 and all(len(one) < 2 for one in items)
 
 
 def _network(rows: Sequence[Row], metric: str) -> str:

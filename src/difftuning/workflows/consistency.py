@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from difftuning.atomic import write_bytes
 from difftuning.backbones.base import Backbone
 from difftuning.data.control_maps import required_annotator
 from difftuning.data.target import Target
 from difftuning.evaluation.control_consistency import MEASURES, consistency
 from difftuning.processes import present
-from difftuning.reporting.images import image_grid
+from difftuning.reporting.images import page_grid
 from difftuning.workflows.controls import Controls, UnderMaps
 from difftuning.workflows.drawing import draw_images, spread
 from difftuning.workflows.recipe import SamplingConfig
@@ -77,4 +78,4 @@ def _as_pictures(maps: Tensor) -> Tensor:
 
 
 def _sheet(path: Path, *lines: Tensor) -> None:
-    path.write_bytes(image_grid(torch.cat(lines), columns=len(lines[0]), scale=2))
+    write_bytes(path, page_grid(torch.cat(lines), columns=len(lines[0])))

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from difftuning.coefficients.families import PowerConfig
 from difftuning.config.loading import dump_recipe
 from difftuning.data.target import open_target
 from difftuning.errors import ConfigError
@@ -23,7 +22,7 @@ from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import Judge, evaluate
 from difftuning.workflows.heldout import bank_heldout, target_heldout
 from difftuning.workflows.pretrained import pretrained
-from difftuning.workflows.recipe import CoefficientsConfig, Recipe
+from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.report import report
 from difftuning.workflows.train import train
 
@@ -66,7 +65,7 @@ def demo(out: Path, quick: bool, seed: int, overrides: list[str], display: Displ
         update={
             "name": "demo/finetune",
             "out": str(out / "finetune"),
-            "coefficients": CoefficientsConfig(psi=PowerConfig(tau=0)),
+            "coefficients": ours.coefficients.plain(),
         }
     )
     out.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,7 @@ def denoiser_of(
 def spread(size: int, count: int) -> Tensor:
     """(count,) int64 indices from all over 0 ... size - 1 in ascending order; in turn where there are fewer than `count`."""
     if count <= size:
-        return torch.linspace(0, size - 1, count).long()
+        return torch.linspace(0, size - 1, count, dtype=torch.float64).long()
     return torch.arange(count) % size
 
 

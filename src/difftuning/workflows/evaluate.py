@@ -218,10 +218,12 @@ class Judge:
         step: int,
         setting: dict[str, Any] | None = None,
         n: int | None = None,
+        against: str | None = None,
     ) -> Row:
-        """One result row of this target."""
+        """One result row of this target; `against` tells what it was measured on where it is not a matter of features."""
         measure = metric.removesuffix(CURVE).removesuffix(BEST)
         over_network = measure in ("frechet", "fid", "kid", "precision", "recall", "memorised")
+        heldout = self.target.heldout
         return Row(
             study=self.recipe.name.split("/")[0],
             target=self.recipe.data.target,
@@ -234,6 +236,8 @@ class Judge:
             value=value,
             network=self.network.name if over_network else None,
             n=self.recipe.evaluation.samples if over_network else n,
+            against=heldout.digest if over_network else against,
+            real=min(len(heldout), self.recipe.evaluation.references) if over_network else None,
         )
 
 
@@ -244,28 +248,37 @@ def heldout_rows(judge: Judge, run: FinishedRun, step: int, log: MetricsLog | No
     where: dict[str, HeldOut] = {
         "heldout": target_heldout(judge.target.heldout, run.rows, run.model, judge.recipe, maps)
     }
+    against = {"heldout": judge.target.heldout.digest}
     if (bank := open_heldout_bank(run.recipe, run.before)) is not None:
-        where["heldout_bank"] = bank_heldout(bank, run.model, run.recipe)
+        where["heldout_bank"], against["heldout_bank"] = bank_heldout(bank, run.model, run.recipe), bank.digest
     found = []
     for metric, place in where.items():
-        curve = place.curve(run.model)
-        found.append(judge.row(method, metric, curve.mean, step, n=draws))
+        curve, told = place.curve(run.model), against[metric]
+        found.append(judge.row(method, metric, curve.mean, step, n=draws, against=told))
         for u, error in zip(curve.u.tolist(), curve.error.tolist(), strict=True):
-            found.append(judge.row(method, f"{metric}_by_u", error, step, {"u": round(u, 4)}, n=draws))
+            found.append(judge.row(method, f"{metric}_by_u", error, step, {"u": round(u, 4)}, draws, told))
     records = [] if log is None else log.read().records
-    for metric in ("heldout", *DISTANCES):
-        found += curve_rows(judge, records, metric, draws if metric == "heldout" else None)
+    found += curve_rows(judge, records, "heldout", draws, against["heldout"])
+    for metric in DISTANCES:
+        found += curve_rows(judge, records, metric)
     return found + consistency_rows(judge, records, step)
 
 
-def curve_rows(judge: Judge, records: Sequence[Mapping[str, Any]], metric: str, n: int | None) -> list[Row]:
+def curve_rows(
+    judge: Judge,
+    records: Sequence[Mapping[str, Any]],
+    metric: str,
+    n: int | None = None,
+    against: str | None = None,
+) -> list[Row]:
     """What a measure was while training, and at its lowest; none where it was not taken."""
     method = method_of(judge.recipe)
-    points = [(int(record["step"]), float(record[metric])) for record in records if metric in record]
-    rows = [judge.row(method, f"{metric}{CURVE}", value, step, n=n) for step, value in points]
+    # What was not finite is null.
+    points = [(int(record["step"]), float(record[metric])) for record in records if record.get(metric) is not None]
+    rows = [judge.row(method, f"{metric}{CURVE}", value, step, n=n, against=against) for step, value in points]
     if points:
         step, value = min(points, key=lambda point: point[1])
-        rows.append(judge.row(method, f"{metric}{BEST}", value, step, n=n))
+        rows.append(judge.row(method, f"{metric}{BEST}", value, step, n=n, against=against))
     return rows
 
 

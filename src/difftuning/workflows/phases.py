@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from difftuning.backbones.labels import Extend
-from difftuning.coefficients.families import AdaptiveConfig, PowerConfig
+from difftuning.coefficients.families import AdaptiveConfig
 from difftuning.config.loading import load_recipe
 from difftuning.config.overrides import apply_overrides
 from difftuning.config.validate import validate
@@ -140,9 +140,7 @@ def _judged(recipe: Recipe) -> list[str]:
 def _of_method(method: Method, own: Recipe, data: DataConfig, earlier: list[DataConfig]) -> dict[str, Any]:
     """What a method changes in the recipe of a phase that has these earlier sets before it."""
     plain = {
-        "coefficients": own.coefficients.model_copy(
-            update={"psi": PowerConfig(tau=0), "xi": None, "whole_target": None}
-        ),
+        "coefficients": own.coefficients.plain(),
         "distillation": None,
         "anchor": None,
     }

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from difftuning.backbones.labels import LabelChange, Replace
 from difftuning.backbones.prompts import TextConfig
 from difftuning.bank.card import BankConfig
-from difftuning.coefficients.families import AdaptiveConfig, Fixed, Psi, Xi
+from difftuning.coefficients.families import AdaptiveConfig, Fixed, PowerConfig, Psi, Xi
 from difftuning.coefficients.realisation import RealisationConfig, SourceConfig
 from difftuning.coefficients.weighting import Weighting
 from difftuning.config.loading import load_recipe
@@ -69,6 +69,10 @@ class CoefficientsConfig(Section):
     def keeps_target(self) -> bool:
         """Whether the target is trained on at its whole weight, with retention beside it."""
         return self.psi.kind == "adaptive" if self.whole_target is None else self.whole_target
+
+    def plain(self) -> CoefficientsConfig:
+        """Those of standard fine-tuning that is the same in all else."""
+        return self.model_copy(update={"psi": PowerConfig(tau=0), "xi": None, "whole_target": None})
 
 
 class SamplingConfig(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,28 +10,20 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from difftuning.backbones.base import Backbone
 from difftuning.bank.card import CARD
-from difftuning.coefficients.chain import ChainOfForgetting
 from difftuning.config.loading import dump_recipe
-from difftuning.diagnosis.adaptive_chain import AdaptiveChain
-from difftuning.errors import BankError, ConfigError, DataError, ModelError
-from difftuning.evaluation.control_consistency import MEASURES
+from difftuning.errors import ConfigError, DifftuningError
 from difftuning.json_files import write_text
 from difftuning.processes import leave
 from difftuning.reporting.model import ReportData
 from difftuning.reporting.page import render
 from difftuning.results import Row
 from difftuning.run_folder import RunFolder
-from difftuning.workflows import run_facts
-from difftuning.workflows.assemble import chain_of
-from difftuning.workflows.consistency import BY_OBEDIENCE, MEAN
+from difftuning.workflows import run_curves, run_facts
+from difftuning.workflows.consistency import BY_OBEDIENCE
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.evaluate import evaluate, method_of
-from difftuning.workflows.heldout import by_u
 from difftuning.workflows.run_columns import column_names, compared, first_of_each
 from difftuning.workflows.run_history import RunHistory
 from difftuning.workflows.run_pictures import RunPictures
@@ -62,6 +55,16 @@ def report(
         CheckpointError: one of the folders is no run.
         ConfigError: they are of several models or targets, or one is named twice.
     """
+    histories = _comparable(runs)
+    data = _data(histories, extra_rows, out, commands)
+    for note in data.notes:
+        (display or Silent()).note(note)
+    _write(out, data)
+    return out
+
+
+def _comparable(runs: Sequence[Path]) -> list[RunHistory]:
+    """The histories of runs that a page can compare."""
     for place, run in enumerate(runs):
         if run.resolve() in {other.resolve() for other in runs[:place]}:
             raise ConfigError(f"{run} is named twice, and a page compares different runs; name each once")
@@ -69,16 +72,12 @@ def report(
     for one in histories[1:]:
         for key in ("model", "data.target"):
             values = [attrgetter(key)(each.recipe) for each in (histories[0], one)]
-            if values[0] != values[1]:
+            if len({os.path.normpath(value) for value in values}) > 1:
                 raise ConfigError(
                     f"{histories[0].path} and {one.path} differ in {key} ({values[0]}, {values[1]}), and a page compares runs "
                     "of one model and one target; write a page for each"
                 )
-    data = _data(histories, extra_rows, out, commands)
-    for note in data.notes:
-        (display or Silent()).note(note)
-    _write(out, data)
-    return out
+    return histories
 
 
 def judge_and_report(run: Path, display: Display | None = None) -> dict[str, Any]:
@@ -111,10 +110,11 @@ def watch(runs: Sequence[Path], out: Path, every: int = 10, display: Display | N
 
     Raises:
         CheckpointError: one of the folders is no run.
+        ConfigError: see `report`.
     """
     display, seen, moved = display or Silent(), [-1], time.monotonic()
     while True:
-        histories = [RunHistory.of(run) for run in runs]
+        histories = _comparable(runs)
         names = column_names(histories)
         if all(history.finished for history in histories):
             data = _data(histories, (), out)
@@ -152,6 +152,7 @@ def _history_data(
     method, baseline = compared(names.values())
     rows = [row.model_copy(update={"method": names[one.path]}) for one in histories for row in one.rows]
     return ReportData(
+        columns=tuple(dict.fromkeys(names.values())),
         title=f"{Path(first.model).name} to {Path(first.data.target).name}",
         rows=rows,
         facts=run_facts.facts(histories),
@@ -160,12 +161,12 @@ def _history_data(
         recipes={
             f"{one.path.name} ({names[one.path]})": dump_recipe(one.recipe.model_dump(mode="json")) for one in histories
         },
-        steps=_by_step(grids),
+        steps=run_curves.by_step(grids),
         series={name: one.points("heldout") for name, one in series.items()},
         losses={name: one.points("loss") for name, one in series.items()},
-        distances={name: one.points("frechet") or one.points("fid") for name, one in series.items()},
-        obedience=_obedience(histories, names),
-        obeying=_by_step(obeying),
+        distances=run_curves.distances(series),
+        obedience=run_curves.obedience(histories, names),
+        obeying=run_curves.by_step(obeying),
         by_obedience={name: sheets[max(sheets)] for name, one in shown.items() if (sheets := one.grids(BY_OBEDIENCE))},
         drift={name: one.layer_drift() for name, one in shown.items()},
         seconds={stage: {name: found[stage] for name, found in spent.items() if stage in found} for stage in stages},
@@ -175,25 +176,6 @@ def _history_data(
         method=method,
         baseline=baseline,
     )
-
-
-def _by_step(pictures: Mapping[str, Mapping[int, bytes]]) -> list[tuple[int, dict[str, bytes]]]:
-    """(step, column -> its picture at that step) in order."""
-    steps = sorted({step for found in pictures.values() for step in found})
-    return [(step, {name: found[step] for name, found in pictures.items() if step in found}) for step in steps]
-
-
-def _obedience(
-    histories: Sequence[RunHistory], names: Mapping[Path, str]
-) -> dict[str, dict[str, dict[int, list[tuple[int, float]]]]]:
-    """Measure -> column -> seed -> the control consistency of ControlNets while they trained."""
-    found: dict[str, dict[str, dict[int, list[tuple[int, float]]]]] = {}
-    for one in histories:
-        control, points = one.recipe.control, one.points(MEAN)
-        if control is not None and points:
-            methods = found.setdefault(f"{control.kind}: {MEASURES[control.kind].name}", {})
-            methods.setdefault(names[one.path], {})[one.recipe.seed] = points
-    return found
 
 
 def _data(
@@ -210,16 +192,16 @@ def _data(
     data = replace(
         data,
         rows=[*extra_rows, *data.rows],
-        by_u_target=_by_u(diagnoses, "target"),
-        by_u_bank=_by_u(diagnoses, "bank"),
+        by_u_target=run_curves.by_u(diagnoses, "target"),
+        by_u_bank=run_curves.by_u(diagnoses, "bank"),
         swap={
             name: [(point["share"], point["frechet"]) for point in found["swap"]] for name, found in diagnoses.items()
         },
-        swap_distance=_swap_distance(diagnoses),
+        swap_distance=run_curves.swap_distance(diagnoses),
     )
     try:
         return _with_pictures(data, judged, columns, diagnoses)
-    except (BankError, DataError, ModelError) as reason:
+    except DifftuningError as reason:  # another machine may lack the device, a network or the images
         note = f"Without samples and bank: {reason}"
         hint = "Where paths are meant, run `difftuning report` in the folder where the run was started."
         return replace(data, notes=[*data.notes, note, hint])
@@ -242,7 +224,9 @@ def _with_pictures(
         data,
         facts=[*data.facts, *run_facts.sizes(opened, judged)],
         grids=pictures.grids(),
-        coefficients={name: _coefficients(_last_chain(columns[name], opened.before)) for name in tuned},
+        coefficients={
+            name: run_curves.coefficients(run_curves.last_chain(columns[name], opened.before)) for name in tuned
+        },
         strips=pictures.strips(diagnoses),
         shares=pictures.shares(diagnoses),
         bank_picture=bank_picture,
@@ -250,41 +234,3 @@ def _with_pictures(
         nearest=pictures.nearest([name for name, one in columns.items() if one.recipe.data == opened.recipe.data]),
         set_aside=[(one.origin, one.reason) for one in opened.target.skipped],
     )
-
-
-def _last_chain(history: RunHistory, before: Backbone) -> ChainOfForgetting:
-    """That of the last step, which the history tells where psi adapts."""
-    chain = chain_of(history.recipe, before)
-    if isinstance(chain, AdaptiveChain):
-        for record in history.records:
-            if "heldout" in record:
-                chain.see(int(record["step"]), by_u(record))
-    return chain.at(history.recipe.training.steps - 1)
-
-
-def _coefficients(chain: ChainOfForgetting) -> tuple[list[float], list[float], list[float]]:
-    u = torch.linspace(0, 1, 201, dtype=torch.float64)
-    return u.tolist(), chain.psi(u).tolist(), chain.xi(u).tolist()
-
-
-def _by_u(diagnoses: Mapping[str, Any], where: str) -> dict[str, list[float]]:
-    """The errors on one set of all methods whose diagnosis has measured it.
-
-    Banks of other settings are other items: each run is put beside the first one's by what the pretrained model errs on its own.
-    """
-    measured = {name: found[where] for name, found in diagnoses.items() if where in found}
-    if not measured:
-        return {}
-    pretrained = next(iter(measured.values()))["pretrained"]
-
-    def beside(found: Mapping[str, Sequence[float]]) -> list[float]:
-        return [
-            error * base / own for error, own, base in zip(found["run"], found["pretrained"], pretrained, strict=True)
-        ]
-
-    return {"pretrained": pretrained, **{name: beside(found) for name, found in measured.items()}}
-
-
-def _swap_distance(diagnoses: Mapping[str, Any]) -> str:
-    behind = {f"{found['network']}, {found['samples']} samples" for found in diagnoses.values()}
-    return f"Frechet distance ({'; '.join(sorted(behind))})"

@@ -9,7 +9,7 @@ from pathlib import Path
 from difftuning.config.difference import differences
 from difftuning.data.latents import LatentSet
 from difftuning.reporting.text_table import TextTable
-from difftuning.workflows.evaluate import method_of
+from difftuning.workflows.evaluate import judged_on, method_of
 from difftuning.workflows.run_history import RunHistory
 from difftuning.workflows.runs import FinishedRun
 
@@ -66,13 +66,14 @@ def done(histories: Mapping[str, RunHistory]) -> list[str]:
 
 def sizes(run: FinishedRun, histories: Sequence[RunHistory]) -> list[tuple[str, str]]:
     """How many images there were for what, of the run whose target was opened."""
-    train, heldout = run.target.train, len(run.target.heldout)
+    train, judged = run.target.train, len(judged_on(run.recipe, run.target).heldout)
+    part = "held out" if run.recipe.evaluation.part is None else "left over, to judge by"
     seen: Sized = set(train.labels.tolist()) if isinstance(train, LatentSet) else run.rows
     what = "prompts" if run.model.by_prompt else "classes"
     only = "" if all(one.recipe.data == run.recipe.data for one in histories) else f" ({run.recipe.out})"
     return [
         ("trained on" + only, f"{len(train)} images in {len(seen)} {what}"),
-        ("held out" + only, f"{heldout} images"),
+        (part + only, f"{judged} images"),
     ]
 
 
@@ -90,13 +91,18 @@ def differing(histories: Sequence[RunHistory]) -> TextTable | None:
 def commands(histories: Sequence[RunHistory], out: Path) -> list[str]:
     """What to type to have all of it again, where the runs were started."""
     verbs = [
-        f"difftuning {verb} {shlex.quote(str(one.path / 'recipe.yaml' if verb == 'train' else one.path))}"
+        f"difftuning {verb} {_said(one.path / 'recipe.yaml' if verb == 'train' else one.path)}"
         for one in histories
         for verb in ("train", "evaluate", "diagnose")
     ]
-    runs = " ".join(shlex.quote(str(one.path)) for one in histories)
-    place = "" if len(histories) == 1 and out == histories[0].folder.report else f" --out {shlex.quote(str(out))}"
+    runs = " ".join(_said(one.path) for one in histories)
+    place = "" if len(histories) == 1 and out == histories[0].folder.report else f" --out {_said(out)}"
     return ["# in the folder where the runs were started", *verbs, f"difftuning report {runs}{place}"]
+
+
+def _said(path: Path) -> str:
+    """A path as one types it."""
+    return shlex.quote(str(path))
 
 
 def missing(histories: Sequence[RunHistory]) -> list[str]:
@@ -104,21 +110,37 @@ def missing(histories: Sequence[RunHistory]) -> list[str]:
     notes = []
     for one in histories:
         if not one.finished:
-            notes.append(f"{one.path} is not trained to its end; `difftuning train {one.path / 'recipe.yaml'}` goes on")
+            notes.append(
+                f"{one.path} is not trained to its end; `difftuning train {_said(one.path / 'recipe.yaml')}` goes on"
+            )
         elif not one.evaluated:
             earlier = " as it is now" if one.folder.results.is_file() else ""
-            notes.append(f"{one.path} is not judged{earlier or ' yet'}; run `difftuning evaluate {one.path}`")
+            notes.append(f"{one.path} is not judged{earlier or ' yet'}; run `difftuning evaluate {_said(one.path)}`")
         elif one.diagnosis is None:
-            notes.append(f"{one.path} has no chain of forgetting yet; run `difftuning diagnose {one.path}`")
+            notes.append(f"{one.path} has no chain of forgetting yet; run `difftuning diagnose {_said(one.path)}`")
     return notes
 
 
 def unlike(histories: Sequence[RunHistory]) -> list[str]:
-    """Which runs are judged on other images than the first one, so that their numbers do not compare with its."""
-    judged = [one for one in histories if one.evaluated and one.judged_on is not None]
-    return [
-        f"{one.path} is judged on other held-out images than {judged[0].path}, so their numbers do not compare; give both the same "
-        "data.heldout, data.seed and evaluation.part"
-        for one in judged[1:]
-        if one.judged_on != judged[0].judged_on
-    ]
+    """Which runs are judged on other items than the first one, so that their numbers do not compare with its."""
+    kinds = {
+        "held-out images": (("heldout",), "data.heldout, data.seed and evaluation.part"),
+        "real images": (("frechet", "fid"), "evaluation.references"),
+        "bank items": (("heldout_bank",), "bank, for instance by bank_folder"),
+    }
+    first, notes = histories[0], []
+
+    def differ(one: RunHistory, metric: str) -> bool:
+        pair = {one.items(metric), first.items(metric)}
+        return None not in pair and len(pair) > 1
+
+    for one in histories[1:]:
+        found = {
+            what: keys for what, (metrics, keys) in kinds.items() if any(differ(one, metric) for metric in metrics)
+        }
+        if found:
+            notes.append(
+                f"{one.path} is judged on other {' and '.join(found)} than {first.path}, so these numbers do not compare; give "
+                f"both the same {'; '.join(found.values())}"
+            )
+    return notes

@@ -20,8 +20,7 @@ from difftuning.workflows import costs
 from difftuning.workflows.diagnose import FILE as DIAGNOSIS
 from difftuning.workflows.evaluate import LAYER_DRIFT
 from difftuning.workflows.recipe import Recipe
-from difftuning.workflows.run_identity import HELDOUT
-from difftuning.workflows.runs import ended, is_finished, recipe_of
+from difftuning.workflows.runs import is_finished, recipe_of
 
 WIDEST = 1100
 """Pixels of a grid of samples on the page; one of large images is made smaller."""
@@ -66,11 +65,10 @@ class RunHistory:
             return False
         return self._is_of_now(lambda: Recipe.model_validate(read_json(self.folder.results)["recipe"]).judged())
 
-    @property
-    def judged_on(self) -> str | None:
-        """What tells the images that it is judged on from others; None where an earlier version wrote no such thing."""
-        digest = ended(self.recipe).get(HELDOUT)
-        return None if digest is None else f"{digest}/{self.recipe.evaluation.part}"
+    def items(self, metric: str) -> str | None:
+        """What tells the items that a metric was measured on from others; None where it was not, or by an earlier version."""
+        told = (f"{row.against}/{row.real}" for row in self.rows if row.metric == metric and row.against is not None)
+        return next(told, None)
 
     @cached_property
     def diagnosis(self) -> dict[str, Any] | None:
@@ -112,12 +110,14 @@ class RunHistory:
     def grids(self, kind: str = "step") -> dict[int, bytes]:
         """Step -> the picture drawn at it, as PNG: `step` for grids of samples, `control-step` for maps with theirs."""
         named = f"{kind}-"
-        files = {int(path.stem.removeprefix(named)): path for path in self.folder.samples.glob(f"{named}*.png")}
+        told = {path.stem.removeprefix(named): path for path in self.folder.samples.glob(f"{named}*.png")}
+        files = {int(step): path for step, path in told.items() if step.isdecimal()}
         steps = sorted(files)
         kept = (
             {steps[index * (len(steps) - 1) // max(1, MOST_GRIDS - 1)] for index in range(MOST_GRIDS)} if steps else ()
         )
-        return {step: _no_wider(files[step].read_bytes()) for step in sorted(kept)}
+        shown = {step: _no_wider(files[step]) for step in sorted(kept)}
+        return {step: png for step, png in shown.items() if png is not None}
 
     def layer_drift(self) -> dict[str, float]:
         """Layer -> squared distance from the pretrained weights; empty where it was not measured."""
@@ -143,10 +143,15 @@ class RunHistory:
         ]
 
 
-def _no_wider(png: bytes) -> bytes:
-    image = Image.open(io.BytesIO(png))
-    if image.width <= WIDEST:
-        return png
-    out = io.BytesIO()
-    image.resize((WIDEST, image.height * WIDEST // image.width), Image.Resampling.LANCZOS).save(out, "PNG")
+def _no_wider(file: Path) -> bytes | None:
+    """A picture as PNG; None where a file is none, as one that a kill left half written by an earlier version."""
+    png = file.read_bytes()
+    try:
+        image = Image.open(io.BytesIO(png))
+        if image.width <= WIDEST:
+            return png
+        out = io.BytesIO()
+        image.resize((WIDEST, image.height * WIDEST // image.width), Image.Resampling.LANCZOS).save(out, "PNG")
+    except (OSError, Image.DecompressionBombError):
+        return None
     return out.getvalue()

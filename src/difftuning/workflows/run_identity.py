@@ -16,8 +16,6 @@ from difftuning.workflows.recipe_keys import changed
 
 DATA = "data_digest"
 """The name of the digest of what is trained on."""
-HELDOUT = "heldout_digest"
-"""That of what is held out."""
 
 
 def identity_of(
@@ -45,7 +43,7 @@ def identity_of(
             "noise_digest": noise_digest,
             "bank_digest": "" if items is None else items.digest,
             DATA: data_digest(target, controls),
-            HELDOUT: target.heldout.digest,
+            "heldout_digest": target.heldout.digest,
         },
         formerly={"recipe_digest": recipe.former_digests()},
         differs=partial(changed, RunFolder(recipe.folder).recipe, recipe),

@@ -44,7 +44,7 @@ class RunPictures:
 
     def __post_init__(self) -> None:
         self.judge = Judge(self.opened.recipe, self.opened.target)
-        target, most = self.opened.target, self.opened.recipe.evaluation.references
+        target, most = self.judge.target, self.opened.recipe.evaluation.references
         self.heldout, self.train = (target.pictures(part, most) for part in (target.heldout, target.train))
         self.drawn = {
             name: _read(RunFolder(run).samples / SAMPLES, f"difftuning evaluate {run}")["images"]
@@ -53,7 +53,8 @@ class RunPictures:
 
     def grids(self) -> dict[str, bytes]:
         """Samples of each run from the same seeds, and held-out images beside them."""
-        shown = {"held-out images of the target": self.heldout, **self.drawn}
+        part = "held-out" if self.opened.recipe.evaluation.part is None else "left-over"
+        shown = {f"{part} images of the target": self.heldout, **self.drawn}
         return {name: page_grid(_some(images, COLUMNS * LINES), COLUMNS) for name, images in shown.items()}
 
     def nearest(self, columns: Sequence[str]) -> dict[str, bytes]:

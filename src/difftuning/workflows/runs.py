@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,8 @@ def model_of(recipe: Recipe) -> Backbone:
         CheckpointError: as `models_of`.
     """
     if not is_finished(recipe):
-        path = recipe.folder
-        raise CheckpointError(f"run {path} has no model yet; finish it with `difftuning train {path / 'recipe.yaml'}`")
+        again = shlex.quote(str(recipe.folder / "recipe.yaml"))
+        raise CheckpointError(f"run {recipe.folder} has no model yet; finish it with `difftuning train {again}`")
     if recipe.tuner.kind != "full":
         return _tuned(recipe)[0]
     return configured(load(str(_whole(RunFolder(recipe.folder).model))), recipe)
@@ -154,7 +155,7 @@ def model_of(recipe: Recipe) -> Backbone:
 
 def _whole(folder: Path) -> Path:
     """A folder of a run, once it is sure that it is what was written."""
-    check_sums(folder, f"write it again with `difftuning train {folder.parent / 'recipe.yaml'}`")
+    check_sums(folder, f"write it again with `difftuning train {shlex.quote(str(folder.parent / 'recipe.yaml'))}`")
     return folder
 
 

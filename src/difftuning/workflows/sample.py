@@ -14,7 +14,7 @@ from difftuning.backbones.loading import load
 from difftuning.backbones.solvers import usual_solver
 from difftuning.data.sources import DataConfig
 from difftuning.data.target_maps import read_maps
-from difftuning.errors import ModelError
+from difftuning.errors import ModelError, StorageError
 from difftuning.processes import present
 from difftuning.types import Condition
 from difftuning.workflows.controls import UnderMaps
@@ -92,15 +92,22 @@ def sample(
         raise ModelError(f"{backbone.name} has no ControlNet, so it takes no control; leave --control out")
     else:
         conditions = Condition(drawn)
+    present().on_main(lambda: _folder(out))  # before anything is drawn that could not be written
     with display.progress("sample", count) as task:
         images = draw_images(backbone, conditions, config, task.advance, before)
     files = present().on_main(lambda: _save(images, drawn, backbone, out, config.seed))
     return {"out": str(out), "count": count, "files": files, "sampling": config.model_dump()}
 
 
+def _folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise StorageError(f"the folder {out} cannot be made ({reason}); choose another --out") from reason
+
+
 def _save(images: Tensor, drawn: Tensor, backbone: Backbone, out: Path, seed: int) -> list[str]:
     """Write (N, 3, H, W) uint8 images, named by their class or prompt; returns the files."""
-    out.mkdir(parents=True, exist_ok=True)
     files = []
     for index, (image, row) in enumerate(zip(images, drawn.tolist(), strict=True)):
         known = backbone.labels.names[row] if row < len(backbone.labels) else "image"

@@ -79,5 +79,7 @@ def measured(row: Row) -> Mapping[str, JsonValue]:
 def placed(row: Row, one: Study, cell: Cell, key: str, setting: Mapping[str, JsonValue]) -> Row:
     """A row as the row of a study's cell, whose own setting is what tells it apart, whatever a measure calls its."""
     told = {**cell.setting, **setting, **cell.setting}
+    # What a cell is judged by is in its key.
+    unsaid = {"against": None, "real": None}
     names = {"study": one.name, "method": cell.method, "cell": key, "setting": told}
-    return row.model_copy(update=names)
+    return row.model_copy(update=names | unsaid)

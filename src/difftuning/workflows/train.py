@@ -34,7 +34,7 @@ from difftuning.workflows.drawing import Conditions, draw_images, spread
 from difftuning.workflows.evaluate import Judge, too_few
 from difftuning.workflows.heldout import adapting, bank_heldout, by_u, measurement, target_heldout
 from difftuning.workflows.recipe import Recipe
-from difftuning.workflows.run_identity import DATA, HELDOUT, check_folder
+from difftuning.workflows.run_identity import DATA, check_folder
 
 GRID = 32
 """Images of a sample grid."""
@@ -265,8 +265,7 @@ def _finish(run: Assembly) -> dict[str, Any]:
         if run.tuner.mergeable:
             run.tuner.merge()
             _whole(run.folder.model, run.backbone.save)
-    images = {name: trainer.identity.digests[name] for name in (DATA, HELDOUT)}
-    write_json(run.folder.end, {"step": step, "weights_digest": learned, **images})
+    write_json(run.folder.end, {"step": step, "weights_digest": learned, DATA: trainer.identity.digests[DATA]})
     records = MetricsLog(run.folder.metrics).read().records
     heldout = [record["heldout"] for record in records if "heldout" in record]
     target, bank = trainer.state.positions
