@@ -222,7 +222,7 @@ def alone() -> Iterator[None]:
     """Within it this process asks no other: for what one of them does while the others wait."""
     global _joined
     before = present()
-    _joined = replace(before, count=1, sharded=False)
+    _joined = replace(before, count=1, sharded=False, device=None)
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ from backbones.families import controlnet
 from difftuning.compiling import CompiledBlocks, compile_blocks
 from difftuning.errors import ConfigError
 from difftuning.training import optim
+from difftuning.training.hooks import Hook
 from difftuning.training.optim import OptimConfig
 from networks import NETS, Net
 from tiny import tiny_dit
@@ -60,7 +61,9 @@ def test_without_bitsandbytes_there_is_a_mend(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("asked", [True, False, None])
-def test_tf32_is_switched_as_asked_within_a_step_and_back(asked: bool | None, tmp_path: Path) -> None:
+def test_tf32_is_switched_as_asked_within_a_step_and_its_measurements_and_back(
+    asked: bool | None, tmp_path: Path
+) -> None:
     def switches() -> tuple[bool, bool]:
         return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
@@ -68,8 +71,9 @@ def test_tf32_is_switched_as_asked_within_a_step_and_back(asked: bool | None, tm
     trainer = make(tmp_path, tf32=asked)
     plain = trainer.passes.asked
     trainer.passes.asked = lambda batch: (seen.append(switches()), plain(batch))[1]  # type: ignore[attr-defined]
+    trainer.hooks = [Hook(1, lambda step: seen.append(switches()) or {})]  # type: ignore[func-returns-value]
     trainer.run(until=1)
-    assert seen == [before if asked is None else (asked, asked)]
+    assert seen == [before if asked is None else (asked, asked)] * 2, "a step, and what is measured after it"
     assert switches() == before
 
 

@@ -40,7 +40,7 @@ from difftuning.workflows.advise import advise
 from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Silent
-from difftuning.workflows.drawing import spread
+from difftuning.workflows.drawing import at_once, spread
 from difftuning.workflows.evaluate import Judge, evaluate, measure, method_of
 from difftuning.workflows.heldout import target_heldout
 from difftuning.workflows.info import info
@@ -713,6 +713,10 @@ def test_a_held_out_error_that_was_not_finite_is_left_out(recipe_file: Path, tmp
     log.write(11, {"heldout": float("nan")})
     rows = [row for row in evaluate(tmp_path / "run")["rows"] if row["metric"] == "heldout_curve"]
     assert [row["step"] for row in rows] == [0, 4, 8, 12]
+
+
+def test_larger_images_are_decoded_fewer_at_a_time() -> None:
+    assert [at_once(side) for side in (32, 512, 768, 1024, 4096)] == [16, 16, 7, 4, 1]
 
 
 def test_places_of_a_large_set_stay_in_it() -> None:

@@ -111,7 +111,8 @@ def fill(maker: Maker, folder: Path, progress: Progress | None = None) -> BankCa
         StorageError: the disk refuses.
     """
     plan, config = maker.plan, maker.plan.config
-    begun, has_shards = read_plan(folder), folder.is_dir() and any(folder.glob(PATTERN))
+    # As the main process sees the disk: all write or draw, or none does.
+    begun, has_shards = present().on_main(lambda: (read_plan(folder), folder.is_dir() and any(folder.glob(PATTERN))))
     if begun is None and has_shards:
         raise BankError(f"{folder} holds bank shards without {CARD} or {PLAN}; remove them or use another folder")
     if not isinstance(begun, BankCard) and not has_shards:

@@ -112,7 +112,7 @@ def denoising_curve(
         b, draws = pair
         at = items[draws].to(latents.device)
         x0, eps = latents[at], noise[draws].to(latents)
-        t = clock.t(u[b, draws].to(latents.device))
+        t = clock.t(u[b, draws]).to(latents.device)  # where it is computed: not every device has all functions of it
         x_t = process.add_noise(x0, eps, t)
         y = network(x_t, t, condition[at])[:, : x0.shape[1]].float()
         x0_hat, _ = prediction.solve(process, x_t, y, t)

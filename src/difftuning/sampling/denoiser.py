@@ -26,7 +26,8 @@ class MixedPrecision:
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
         """Y (B, C, H, W)."""
-        with torch.autocast(x_t.device.type, self.dtype, enabled=self.dtype is not None):
+        # Each weight is asked once: a cache would keep a second copy of all of them for nothing.
+        with torch.autocast(x_t.device.type, self.dtype, enabled=self.dtype is not None, cache_enabled=False):
             return self.network(x_t, t, condition)
 
 

@@ -28,7 +28,8 @@ class TrainingConfig(Section):
     compile: bool | None = None
     """Compile the blocks of the network (torch.compile): the first step takes a minute or more, later ones less. Null does not."""
     tf32: bool | None = None
-    """Let a GPU round the factors of float32 products to TF32. Null leaves it as torch has it."""
+    """Let a GPU round the factors of float32 products to TF32, in steps and in what is measured between them. Null leaves it as
+    torch has it."""
     label_dropout: float = Field(0.1, ge=0, le=1)
     """The share of target samples whose label becomes the null label, for classifier-free guidance."""
     retention_labels: float | None = Field(None, ge=0, le=1)

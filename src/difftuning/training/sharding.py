@@ -35,15 +35,9 @@ class SharedPasses(Passes):
         self.parameters = {name: shared[name] for name in parameters}
         stay_together()
 
-    @contextmanager
-    def _kept(self) -> Iterator[None]:
-        self.network.set_requires_gradient_sync(False)  # type: ignore[operator]
-        yield
-        self.network.set_requires_gradient_sync(True)  # type: ignore[operator]
-
     def sending(self, last: bool) -> AbstractContextManager[None]:
-        """Around a pass there and back: only after the last one of a step do the gradients go to the other processes."""
-        return super().sending(True) if last else self._kept()
+        """Around a pass there and back: the gradients go to the other processes after each, since none holds whole ones."""
+        return super().sending(True)
 
     def clip(self, most: float) -> Tensor:
         """Clip the gradients to a norm over all processes; returns (), the norm before."""

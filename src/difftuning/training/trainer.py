@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -146,8 +147,7 @@ class Trainer:
 
     def _optimise(self, batch: Batch) -> None:
         """One update of the parameters and of their average."""
-        # Anything random inside the network (dropout) is a function of (seed, step) too, and of the rank, as its samples are:
-        # the rank in the low 32 bits, since the CPU reads no others.
+        # Dropout is a function of (seed, step) and of the rank, which changes the low 32 bits: a CPU reads no others.
         torch.manual_seed((self.seed * 1_000_003 + self.state.step + self.processes.rank * 0x9E3779B1) % 2**63)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.state.step, self.config.steps, self.optim)
@@ -217,10 +217,12 @@ class Trainer:
         due = [hook for hook in self.hooks if hook.due(self.state.step, self.config.steps)]
         if due:
             self.network.eval()
-            with self.ema.swapped(), torch.no_grad():
+            with rounding(self.config.tf32), self.ema.swapped(), torch.no_grad():
                 for hook in due:
                     found.update(hook.action(self.state.step))
             self.network.train()
+            if self.processes.sharded:  # each has measured, and all save what one finds the best
+                found = self.processes.on_main(lambda: found)
             self.log.write(self.state.step, found)
         return found
 
@@ -249,16 +251,17 @@ class Trainer:
         }
         self.checkpoints.save(self.state.step, groups, state)
 
-    def check_identity(self) -> None:
-        """See that the last checkpoint, if there is one, is of this model, bank and recipe; nothing is changed.
+    def check_identity(self) -> Path | None:
+        """See that the last checkpoint, if there is one, is of this model, bank and recipe; nothing is changed, and it is returned.
 
         Raises:
             CheckpointError: it is of another.
         """
-        last = self.checkpoints.last()
-        if last is None:
-            return
-        self.identity.check(last, read_state(last))
+        # As the main process sees it: another machine may see a shared disk as it was.
+        last = self.processes.on_main(self.checkpoints.last)
+        if last is not None:
+            self.identity.check(last, read_state(last))
+        return last
 
     def resume(self) -> bool:
         """Take up the last checkpoint; False when there is none.
@@ -266,11 +269,10 @@ class Trainer:
         Raises:
             CheckpointError: it cannot be read, or is of another model, bank or recipe.
         """
-        last = self.checkpoints.last()
+        last = self.check_identity()
         if last is None:
             self.log.rewind(-1)
             return False
-        self.check_identity()
         groups, state = read(last)
         try:
             self._take_up(self.passes.take_apart(groups), state)

@@ -23,7 +23,7 @@ from difftuning.types import Condition, Denoiser
 from difftuning.workflows.recipe import SamplingConfig
 
 DECODED = 16
-"""Latents that an autoencoder decodes at once: images take far more memory than latents."""
+"""Latents of up to 512 pixels that an autoencoder decodes at once: images take far more memory than latents."""
 
 
 def clip_of(backbone: Backbone, clip: float | None) -> float | None:
@@ -64,10 +64,17 @@ def spread(size: int, count: int) -> Tensor:
     return torch.arange(count) % size
 
 
+def at_once(side: int) -> int:
+    """How many latents of images of so many pixels are decoded at once."""
+    return max(1, min(DECODED, DECODED * 512**2 // side**2))
+
+
 @torch.no_grad()
 def images_of(backbone: Backbone, latents: Tensor) -> Tensor:
     """Latents (N, C, H, W) on any device as images (N, 3, H, W) uint8 on the CPU, decoded a few at a time."""
-    parts = [backbone.codec.decode(part.to(backbone.device)) for part in torch.split(latents, DECODED)]
+    parts = [
+        backbone.codec.decode(part.to(backbone.device)) for part in torch.split(latents, at_once(backbone.image_size))
+    ]
     # An autoencoder may answer with its channels last in memory, which files of tensors refuse.
     return torch.cat([to_uint8(part).cpu() for part in parts]).contiguous()
 

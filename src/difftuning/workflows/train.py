@@ -80,7 +80,7 @@ def _run(prepared: Prepared, display: Display, profiled: bool) -> dict[str, Any]
         display.note(line)
     trainer = run.trainer
     trainer.check_identity()
-    done = trainer.checkpoints.last_step()
+    done = processes.on_main(trainer.checkpoints.last_step)
     check_folder(recipe, done)
     if recipe.training.use_best and done == recipe.training.steps:
         _best(run)  # before anything says that the model is that one
@@ -236,11 +236,16 @@ def _best(run: Assembly) -> Path:
 
 
 def _unshared(run: Assembly) -> Assembly:
-    """The same run with all weights in this process, out of its last checkpoint, where processes have shared them."""
+    """The same run with all weights in this process, out of its last checkpoint, where processes have shared them.
+
+    It is made on the CPU: one device may not hold what they have shared.
+    """
     if not present().sharded:
         return run
     with alone():
-        made = assemble(prepare(run.recipe.model_copy(update={"trackers": ()})))
+        whole = run.recipe.training.model_copy(update={"precision": "no"})  # which may be one that a CPU does not have
+        made = assemble(prepare(run.recipe.model_copy(update={"trackers": (), "device": "cpu", "training": whole})))
+        made.trainer.identity = run.trainer.identity
         made.trainer.resume()
         return made
 
