@@ -16,7 +16,7 @@ from difftuning.workflows.recipes import listing, show
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/paper-index.md").read_text(encoding="utf-8")
 PAPER = [one["name"] for one in listing()["recipes"] if one["name"].startswith("paper/")]
-ROW = re.compile(r"^\| `([a-zA-Z_.]+)` \| `(.+?)` \| (.+) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `([a-zA-Z0-9_.]+)` \| `(.+?)` \| (.+) \|$", re.MULTILINE)
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
