@@ -270,7 +270,7 @@ step brings to the lowest is less ([runs](results/closer.md)):
 {_closer()}
 ## At 32 pixels
 
-A larger model of latents, whose samples are drawn with trailing timesteps ([runs](results/headline.md), the pairs that are finished, over one to three seeds):
+A larger model of latents, whose samples are drawn with trailing timesteps ([runs](results/headline.md), three seeds):
 
 {_targets("headline", LARGER)}
 The change, each target alike, is {_of_targets("headline", FRECHET)}; and in KID
