@@ -37,6 +37,8 @@ from difftuning.workflows.sample import sample
 from difftuning.workflows.train import train
 
 SIDE = 16
+SHOWN = 132
+"""Pixels of a picture on a page, and of what lies between two."""
 
 
 def picture(index: int, blank: bool = False) -> Image.Image:
@@ -107,7 +109,7 @@ def test_a_run_from_recipe_to_report(trained: tuple[Path, dict[str, Any]], tmp_p
     assert (Path(done["run"]) / "samples" / "control-step-00000006.png").is_file()
     with Image.open(Path(done["run"]) / "samples" / "obedience-step-00000006.png") as sheet:
         # The best and the worst of three; in lines their maps, what was drawn, and maps of that.
-        assert (round(sheet.width / (2 * SIDE)), round(sheet.height / (2 * SIDE))) == (2, 3)
+        assert (round(sheet.width / SHOWN), round(sheet.height / SHOWN)) == (2, 3)
     rows = [row for row in evaluate(Path(done["run"]))["rows"] if row["metric"].startswith("consistency")]
     assert [(row["metric"], row["step"]) for row in rows] == [
         ("consistency_curve", 0),
