@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from difftuning.results import Row
 from difftuning.studies import KINDS
 from difftuning.studies.claims import ahead, ahead_at_best, ahead_of_best, ahead_of_itself, nowhere_behind, sooner
@@ -215,6 +217,20 @@ def test_a_method_is_compared_with_itself_at_another_value_of_a_setting() -> Non
     worse = ahead_of_itself("heldout", "share", 0.5, 0).check(rows)
     assert [one and one.agrees for one in (found, worse)] == [True, False]
     assert ahead_of_itself("heldout", "share", 0.7, 0).check(rows) is None
+
+
+@pytest.mark.parametrize(("change", "agrees"), [(0.005, True), (-0.05, True), (0.02, None), (0.05, False)])
+def test_hardly_behind_itself_allows_a_share(change: float, agrees: bool | None) -> None:
+    rows = [
+        row("finetune", value * (1 + spread), share=share, seed=seed)
+        for seed, spread in enumerate((-0.001, 0.0, 0.001))
+        for share, value in ((50, 2.0), (5, 2.0 * (1 + change + (0.5 - seed) * 0.001)))
+    ]
+    claim = ahead_of_itself("heldout", "share", 5, 50, within=0.02)
+    assert claim.text.startswith("finetune at share 5 is no more than 2% behind finetune at share 50")
+    found = claim.check(rows)
+    assert found is not None
+    assert found.agrees is agrees
 
 
 def test_sooner_compares_the_steps_to_the_lowest_of_the_other_curve() -> None:

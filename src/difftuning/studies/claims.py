@@ -116,8 +116,10 @@ def ahead_of_best(metric: str, method: str, name: str, strengths: Collection[str
     return replace(at_best, text=f"{method} is ahead of {name} at its best strength in: {label(metric)}", check=check)
 
 
-def ahead_of_itself(metric: str, key: str, value: float, base: float, method: str = "finetune") -> Claim:
-    """A method is better at one value of a setting than at another."""
+def ahead_of_itself(
+    metric: str, key: str, value: float, base: float, method: str = "finetune", within: float | None = None
+) -> Claim:
+    """A method is better at one value of a setting than at another, or, with `within`, behind by no more than that share."""
     at, than = f"{method} at {key} {value:g}", f"{method} at {key} {base:g}"
 
     def check(rows: Sequence[Row]) -> Finding | None:
@@ -132,9 +134,10 @@ def ahead_of_itself(metric: str, key: str, value: float, base: float, method: st
             for row in rows
             if row.method == method and (here := row.setting.get(key)) in names
         ]
-        return _compared(found, metric, at, than)
+        return _compared(found, metric, at, than, -(within or 0.0))
 
-    return Claim(f"{at} is ahead of {than} in: {label(metric)}", method, check)
+    how = "ahead of" if within is None else f"no more than {within:.0%} behind"
+    return Claim(f"{at} is {how} {than} in: {label(metric)}", method, check)
 
 
 def sooner(metric: str, method: str = "diff-tuning", baseline: str = "finetune") -> Claim:
