@@ -16,7 +16,7 @@ from difftuning.backbones.labels import Extend, FromSource, Keep, Replace
 from difftuning.backbones.loading import SOURCE_TREE, load, zoo_names
 from difftuning.errors import ModelError
 from difftuning.types import Condition
-from tiny import save_tiny_dit, tiny_dit
+from tiny import narrow_dit_xl, save_tiny_dit, tiny_dit
 
 
 def answer(model: DiT, labels: list[int], seed: int = 0) -> torch.Tensor:
@@ -53,6 +53,13 @@ def test_export_is_untied_and_plain_diffusers_gives_the_same_answer(tmp_path: Pa
     with torch.no_grad():
         assert torch.equal(plain(x_t, t, labels).sample, model(x_t, t.float(), Condition(labels)))
     assert isinstance(DiTPipeline.from_pretrained(tmp_path, vae=None).scheduler, DDPMScheduler)
+
+
+def test_a_dit_of_latents_with_few_classes_draws_in_plain_diffusers_without_guidance(tmp_path: Path) -> None:
+    narrow_dit_xl(classes=5).save(tmp_path)
+    pipeline = DiTPipeline.from_pretrained(tmp_path)
+    drawn = pipeline([0, 4], guidance_scale=1, num_inference_steps=2, output_type="np")
+    assert drawn.images.shape[0] == 2
 
 
 def test_save_and_load_keep_digest_names_and_answer(tmp_path: Path) -> None:

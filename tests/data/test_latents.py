@@ -21,8 +21,8 @@ from difftuning.errors import DataError
 class Pooling:
     """A real codec: average pooling by two, lossy, and unequal for an image and its mirror."""
 
-    def __init__(self, scale: float = 0.5) -> None:
-        self.scale, self.calls = scale, 0
+    def __init__(self, scale: float = 0.5, cached_in: str = "") -> None:
+        self.scale, self.cached_in, self.calls = scale, cached_in, 0
 
     def encode(self, images: Tensor, /) -> Tensor:
         self.calls += len(images)
@@ -78,6 +78,14 @@ def test_cached_or_not_is_the_same_bit_for_bit(tmp_path: Path) -> None:
         "reused 6, computed 0",
     )
     assert plain.report.endswith("because no cache was asked for")
+
+
+def test_latents_of_another_device_are_of_the_same_images_and_not_taken_from_a_cache(tmp_path: Path) -> None:
+    folder, cache, elsewhere = images(tmp_path / "in"), tmp_path / "cache", Pooling(cached_in="cuda")
+    here = encoded(folder, Pooling(), cache)
+    there = encoded(folder, elsewhere, cache)
+    assert elsewhere.calls == 2 * len(here)
+    assert there.digest == here.digest
 
 
 def test_what_changed_is_computed_and_nothing_else(tmp_path: Path) -> None:

@@ -187,6 +187,27 @@ def test_metadata_beside_images_gives_captions(tmp_path: Path) -> None:
     assert source.read(0).getpixel((0, 0)) == (7, 0, 248)
 
 
+def test_metadata_in_the_folders_of_splits_gives_captions(tmp_path: Path) -> None:
+    for k, split in enumerate(("train", "test")):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "one.png").write_bytes(png(7 + k))
+        text = json.dumps({"file_name": "one.png", "text": f"a square to {split} with"})
+        (tmp_path / split / "metadata.jsonl").write_text(text)
+    for split in ("train", "test"):
+        source = open_source(DataConfig(target=str(tmp_path), split=split))
+        assert [source.caption(index) for index in range(len(source))] == [f"a square to {split} with"]
+
+
+def test_a_caption_lies_beside_its_image_under_either_suffix(tmp_path: Path) -> None:
+    for k, written in enumerate(((".caption",), (".txt", ".caption"), ())):
+        (tmp_path / f"{k}.png").write_bytes(png(k))
+        for suffix in written:
+            (tmp_path / f"{k}{suffix}").write_text(f"in a {suffix}")
+    source = open_source(DataConfig(target=str(tmp_path)))
+    assert [source.caption(index) for index in range(len(source))] == ["in a .caption", "in a .txt", None]
+    assert not source.skipped
+
+
 def test_a_data_set_saved_to_disk(tmp_path: Path) -> None:
     rows = Dataset.from_dict({"image": [{"bytes": png(9), "path": None}], "label": [4]})
     rows.cast_column("image", ImageFeature()).save_to_disk(tmp_path / "saved")

@@ -362,7 +362,7 @@ def test_what_moves_no_weight_does_not_end_a_run(recipe_file: Path) -> None:
         frugal = load(str(recipe_file), [key])
         assert frugal.digest() == plain.digest()
         assert frugal.by_content().digest() == plain.by_content().digest()
-        assert len(frugal.former_digests()) == 3, "an earlier version took the key in"
+        assert len(frugal.former_digests() - {plain.by_content().digest()}) == 3, "an earlier version took the key in"
     for key in ("optim.lr=0.5", "training.compile=true", "training.retention_labels=0.5"):
         assert load(str(recipe_file), [key]).digest() != plain.digest()
     whole = train(load(str(recipe_file), ["out=" + str(recipe_file.parent / "whole")]))

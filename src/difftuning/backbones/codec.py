@@ -32,7 +32,12 @@ class Codec(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """A sha256 that changes when the latents would."""
+        """A sha256 of what the latents hang on, but for the rounding of a device."""
+
+    @property
+    def cached_in(self) -> str:
+        """The part of a cache where its latents are kept: a kind of device rounds in its own way. Empty for a CPU."""
+        return ""
 
     def to(self, device: torch.device | str) -> Codec:
         """The codec on another device."""
@@ -100,9 +105,14 @@ class VAECodec(Codec):
         return int(latent_size * 2 ** (len(blocks) - 1))
 
     def digest(self) -> str:
-        """Of the weights, the config, and the kind of device, which rounds in its own way."""
-        whole, kind = digest_module(self.vae, self._config), self.vae.device.type
-        return whole if kind == "cpu" else hashlib.sha256(f"{whole}/{kind}".encode()).hexdigest()
+        """Of the weights and the config."""
+        return digest_module(self.vae, self._config)
+
+    @property
+    def cached_in(self) -> str:
+        """The kind of device, where it is no CPU."""
+        kind: str = self.vae.device.type
+        return "" if kind == "cpu" else kind
 
     def to(self, device: torch.device | str) -> Codec:
         """The autoencoder on another device."""

@@ -10,8 +10,8 @@ from difftuning.data.base import EncodedSource, Skipped
 from difftuning.errors import DataError
 
 _NOT_MEANT = {"thumbs.db", "desktop.ini"}
-CAPTION = ".txt"
-"""The suffix of a caption beside its image."""
+CAPTIONS = (".txt", ".caption")
+"""The suffixes of a caption beside its image; of two captions the first counts."""
 CAPTION_BYTES = 65_536
 """The longest caption: text encoders read some hundred words."""
 
@@ -51,8 +51,8 @@ def files_of(folder: Path, deep: bool) -> list[Path]:
 
 def _without_captions(files: list[Path]) -> list[Path]:
     """The files that are not the captions of others."""
-    pictures = {file.with_suffix("") for file in files if file.suffix.lower() != CAPTION}
-    return [file for file in files if file.suffix.lower() != CAPTION or file.with_suffix("") not in pictures]
+    pictures = {file.with_suffix("") for file in files if file.suffix.lower() not in CAPTIONS}
+    return [file for file in files if file.suffix.lower() not in CAPTIONS or file.with_suffix("") not in pictures]
 
 
 class FileSource(EncodedSource):
@@ -72,9 +72,13 @@ class FileSource(EncodedSource):
         self.name = printable(str(folder))
         self.class_names, self.labels, self.max_pixels = tuple(map(printable, class_names)), labels, max_pixels
         self._folder, self._paths = folder, paths
-        beside = (path for place in dict.fromkeys(path.parent for path in paths) for path in place.iterdir())
-        texts = (path for path in beside if path.suffix.lower() == CAPTION and not path.is_dir())
-        self._captions = {path.with_suffix(""): path for path in texts}
+        beside = [path for place in dict.fromkeys(path.parent for path in paths) for path in place.iterdir()]
+        self._captions = {
+            path.with_suffix(""): path
+            for suffix in reversed(CAPTIONS)
+            for path in beside
+            if path.suffix.lower() == suffix and not path.is_dir()
+        }
 
     def encoded(self, index: int) -> bytes:
         """The content of the file."""
@@ -109,7 +113,7 @@ class FileSource(EncodedSource):
 class FolderSource(FileSource):
     """Every file of a folder is taken for an image until reading it shows otherwise.
 
-    A text file beside an image of the same name is its caption: `cat.jpg`, `cat.txt`.
+    A text file beside an image of the same name is its caption: `cat.jpg`, `cat.txt` or `cat.caption`.
 
     With folders inside, each folder that holds a file is a class (files in deeper folders belong to it), and files
     beside them are set aside. Without, all images are of one class that has the folder's name.

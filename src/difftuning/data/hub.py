@@ -11,6 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Value, load_dataset, load
 from datasets import Image as ImageFeature
 
 from difftuning.data.base import EncodedSource
+from difftuning.data.shard_files import SPLITS
 from difftuning.errors import DataError, did_you_mean
 
 BUILDERS = {
@@ -26,6 +27,12 @@ _OWN_FOLDERS = tuple(Path(folder) for folder in (datasets.config.HF_DATASETS_CAC
 IMAGE_COLUMNS = ("image", "img", "picture", "file_name")
 LABEL_COLUMNS = ("label", "labels", "class", "category", "cls")
 CAPTION_COLUMNS = ("caption", "text", "prompt", "txt")
+
+
+def is_described(path: Path) -> bool:
+    """Whether a table of Hugging Face's kind tells of the images of a folder: in it, or in one that a split is named by."""
+    places = (path, *(one for one in path.iterdir() if one.is_dir() and one.name.lower() in SPLITS))
+    return any((place / f"metadata.{kind}").is_file() for place in places for kind in ("jsonl", "csv", "parquet"))
 
 
 def load_rows(target: str, path: Path | None, split: str, subset: str | None) -> Dataset:
@@ -63,7 +70,7 @@ def _from_path(path: Path) -> Dataset | DatasetDict:
     if path.is_dir():
         if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
             return load_from_disk(str(path))
-        if any(path.glob("metadata.*")):
+        if is_described(path):
             return load_dataset("imagefolder", data_dir=str(path))
         kinds = sorted({file.suffix for file in path.iterdir() if file.suffix.lower() in BUILDERS})
         if len(kinds) > 1:

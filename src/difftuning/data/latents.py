@@ -29,7 +29,12 @@ class Encoder(Protocol):
         ...
 
     def digest(self) -> str:
-        """Changes when the latents would."""
+        """Changes when the latents would, by more than the rounding of a device."""
+        ...
+
+    @property
+    def cached_in(self) -> str:
+        """The part of a cache where its latents are kept; empty for the whole."""
         ...
 
 
@@ -171,7 +176,7 @@ def encode(
         NothingUsableError: no image at all can be used.
     """
     context = hashlib.sha256(f"{codec.digest()}/{transform.spec}/flips={flips}/{CACHE_VERSION}".encode()).hexdigest()
-    cache = TensorCache(None if cache_dir is None else cache_dir / "latents" / context[:32])
+    cache = TensorCache(None if cache_dir is None else cache_dir / codec.cached_in / "latents" / context[:32])
     keys: list[str] = []
     kept: list[int] = []
     items: list[Tensor] = []

@@ -11,7 +11,7 @@ from difftuning.data import catalogue
 from difftuning.data.base import ImageSource, Skipped
 from difftuning.data.drifting import DriftConfig, Drifting
 from difftuning.data.folder import FolderSource, files_of, printable, walk
-from difftuning.data.hub import BUILDERS, DatasetSource, load_rows
+from difftuning.data.hub import BUILDERS, DatasetSource, is_described, load_rows
 from difftuning.data.shard_files import SPLITS
 from difftuning.errors import DataError, did_you_mean
 
@@ -167,14 +167,13 @@ def _open_path(config: SetConfig, path: Path) -> ImageSource:
     if not path.is_dir():
         raise DataError(f"data.target {config.target!r} is neither a file nor a folder")
     saved = any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
-    described = any((path / f"metadata.{kind}").is_file() for kind in ("jsonl", "csv", "parquet"))
     seen = [file for file in path.iterdir() if not file.name.startswith(".")]
     tables = any(file.suffix.lower() in BUILDERS for file in seen if file.is_file())
     pictures = any(file.is_dir() or file.suffix.lower() in _PICTURES for file in seen)
     below = path / "data"
     if not tables and below.is_dir() and any(file.suffix.lower() in _COLUMNAR for file in walk(below)):
         tables, pictures = True, False  # a data set of the hub as it is cloned, with a picture for its card perhaps
-    if saved or described or (tables and not pictures):
+    if saved or is_described(path) or (tables and not pictures):
         return _rows(config, path)
     return _of_folder(config, path)
 

@@ -83,7 +83,7 @@ def open_streamed(
     transform, template = Transform(image_size), (by_prompt, config.prompt)
     asked = (codec.digest(), transform.spec, columns, config.flip, config.heldout, config.seed, config.max_pixels)
     context = (*asked, template, PART, TOGETHER, MOST_HELDOUT, CACHE_VERSION)
-    streams, processes = cache / "streams", present()
+    streams, processes = cache / codec.cached_in / "streams", present()
     # Each set has its own: were they shared, what is held out of one would hang on which was encoded first.
     kept = streams / f"shares-{_name_of(_place(config), config.split, config.subset, context)}.json"
     shares = processes.on_main(lambda: read_shares(kept) or _shares(config, shards.expected()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
@@ -36,6 +37,11 @@ def decay_at(step: int, batch_size: int, config: EMAConfig) -> float:
     if config.rampup is not None:
         halflife = min(halflife, step * batch_size * config.rampup)
     return float(0.5 ** (batch_size / max(halflife, 1e-8)))
+
+
+def share_of_start(steps: int, batch_size: int, config: EMAConfig) -> float:
+    """The weight that the parameters before the first step have in the average after `steps` steps."""
+    return math.prod(decay_at(step, batch_size, config) for step in range(1, steps + 1))
 
 
 class EMA:

@@ -110,7 +110,7 @@ def controlled_bank(config: ControlConfig, bank: Bank, backbone: Backbone) -> Co
         for item in bank.get(torch.arange(start, min(start + DECODED, len(bank)))):
             keys.append(hashlib.sha256(item.numpy().tobytes() + codec.encode()).hexdigest())
     pictures = Decoded(bank, backbone)
-    maps = annotated(annotator, config.kind, keys, pictures.image, cache_folder())
+    maps = annotated(annotator, config.kind, keys, pictures.image, cache_folder() / backbone.codec.cached_in)
     kept = torch.tensor([place for place, one in enumerate(maps.encoded) if not is_blank(one)], dtype=torch.int64)
     if not len(kept):
         raise BankError(

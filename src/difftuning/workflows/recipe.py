@@ -25,6 +25,7 @@ from difftuning.errors import ConfigError
 from difftuning.noise.clock import ClockConfig
 from difftuning.objectives.anchor import AnchorConfig
 from difftuning.objectives.distillation import DistillationConfig
+from difftuning.run_folder import RunFolder
 from difftuning.sampling.loop import SolverName, Spacing
 from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
@@ -172,7 +173,7 @@ class Recipe(Section):
     """The optimiser."""
     training: TrainingConfig = TrainingConfig()
     """How long and how often."""
-    ema: EMAConfig = EMAConfig()
+    ema: EMAConfig = EMAConfig(kind="halflife")
     """The average of the weights."""
     trackers: Annotated[
         tuple[TrackerName, ...], BeforeValidator(lambda given: (given,) if given in NAMES else given)
@@ -246,8 +247,9 @@ class Recipe(Section):
         return self.model_copy(update={"training": training, "optim": optim, "ema": ema})._as_said()
 
     def former_digests(self) -> set[str]:
-        """What earlier versions called this training: by its places too, and by all that is said."""
-        return {self.digest(), self._as_said(), self.by_content()._as_said()}
+        """What earlier versions called this training: by its places too, or by that of its maps alone, and by all that is said."""
+        by_maps = self.by_content().model_copy(update={"control": self.control})
+        return {self.digest(), self._as_said(), self.by_content()._as_said(), by_maps.digest(), by_maps._as_said()}
 
     def _as_said(self) -> str:
         exclude: dict[str, Any] = {**dict.fromkeys(LEFT_OUT, True), "training": TELLS}
@@ -258,9 +260,11 @@ class Recipe(Section):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def by_content(self) -> Recipe:
-        """The same without the places of the model and of the images, for who tells these by their content wherever they lie."""
+        """The same without the places of model, images and maps, for who tells these by their content wherever they lie."""
         also = self.data.also and tuple(one.model_copy(update={"target": ""}) for one in self.data.also)
-        return self.model_copy(update={"model": "", "data": self.data.model_copy(update={"target": "", "also": also})})
+        data = self.data.model_copy(update={"target": "", "also": also})
+        control = self.control and self.control.model_copy(update={"folder": self.control.folder and ""})
+        return self.model_copy(update={"model": "", "data": data, "control": control})
 
     def judged(self) -> str:
         """The identity of what `evaluate` and `diagnose` find: of the training, and of how it ends, is drawn and is judged."""
@@ -284,7 +288,10 @@ def load(path_or_name: str, overrides: list[str]) -> Recipe:
 
 def read(path_or_name: str, overrides: list[str]) -> dict[str, Any]:
     """The values of a recipe with its overrides, which nobody has looked at yet."""
-    given = load_recipe(locate(path_or_name))
+    path = locate(path_or_name)
+    given, run = load_recipe(path), RunFolder(path.parent)
+    if run.recipe == path and run.checkpoints.is_dir():  # a run goes on where it lies now
+        given["out"] = str(run.path)
     if "recipe" in given and ("phases" in given or "windows" in given):
         raise ConfigError(f"{path_or_name} is a stream and no recipe; run `difftuning continual {path_or_name}`")
     return apply_overrides(given, overrides, Recipe)

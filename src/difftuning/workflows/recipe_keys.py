@@ -40,7 +40,7 @@ def changed(saved: Path, recipe: Recipe) -> str:
     except ConfigError:
         return ""
     found = differences([before, recipe.model_dump(mode="json")])
-    # Model and images are told by their content, wherever they lie.
-    beside = {*LEFT_OUT, "model", "data.target", *(f"training.{key}" for key in TELLS)}
+    # Model, images and maps are told by their content, wherever they lie.
+    beside = {*LEFT_OUT, "model", "data.target", "control.folder", *(f"training.{key}" for key in TELLS)}
     decide = [one for one in found if not {one[0], one[0].partition(".")[0]} & beside]
     return "".join(f"; {key} was {was!r} and is {now!r}" for key, (was, now) in decide)

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from difftuning.atomic import remove_left_over, write_bytes, write_folder
-from difftuning.bank.card import CARD
 from difftuning.bank.mix import coverage
 from difftuning.checksums import write_sums
 from difftuning.config.loading import dump_recipe
-from difftuning.config.precision import SLOW, native_bf16
 from difftuning.config.provenance import provenance
 from difftuning.errors import ConfigError, DataError
 from difftuning.json_files import MetricsLog, write_json, write_text
@@ -33,6 +31,7 @@ from difftuning.workflows.display import Display, Silent, sparkline, total
 from difftuning.workflows.drawing import Conditions, draw_images, spread
 from difftuning.workflows.evaluate import Judge, too_few
 from difftuning.workflows.heldout import adapting, bank_heldout, by_u, measurement, target_heldout
+from difftuning.workflows.notes import notes
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.run_identity import DATA, check_folder
 
@@ -128,29 +127,10 @@ def check(recipe: Recipe, display: Display | None = None, judged: bool = False) 
     """
     display = display or Silent()
     prepared = prepare(recipe, display)
-    for line in prepared.target.report():
+    if (why := too_few(recipe, prepared.target)) is not None and (judged or recipe.evaluation.distance_every):
+        raise DataError(why)
+    for line in notes(prepared):
         display.note(line)
-    if short := prepared.backbone.cut_short(prepared.target.class_names):
-        display.note(f"{short} prompts are longer than what the text encoders read, which cut them")
-    if recipe.data.prompt is not None and not prepared.backbone.by_prompt:
-        display.note(f"data.prompt does nothing: {recipe.model} reads classes; it is for text-to-image models")
-    if (why := too_few(recipe, prepared.target)) is not None:
-        if judged or recipe.evaluation.distance_every:
-            raise DataError(why)
-        display.note(why)
-    first = 2 * recipe.training.heldout_every
-    if recipe.coefficients.psi.kind == "adaptive" and recipe.training.steps <= first:
-        display.note(
-            f"an adaptive psi retains nothing before step {first}, and this is standard fine-tuning; lower training.heldout_every"
-        )
-    if recipe.bank_folder is not None and not prepared.needs_bank and not (recipe.heldout_bank_path / CARD).is_file():
-        display.note(
-            f"bank_folder={recipe.bank_folder}: no bank is there, and this run draws none, so no error on a bank is measured; "
-            "is the path right?"
-        )
-    asked = {recipe.training.precision, recipe.bank.precision, recipe.sampling.precision}
-    if "bf16" in asked and not native_bf16(prepared.backbone.device.type):
-        display.note(SLOW)
     return prepared
 
 
