@@ -171,7 +171,7 @@ def test_another_size_is_trained_and_kept(tmp_path: Path) -> None:
 
 
 def test_prompts_are_captions_or_classes_or_a_template(tmp_path: Path) -> None:
-    captions = check(made("sd", tmp_path)).target
+    captions = check(given := made("sd", tmp_path)).target
     assert len(captions.class_names) == 10
     assert captions.class_names[int(captions.train.labels[0])].startswith("a ")
     classes = check(made("sd", tmp_path, "data.prompt=a photo of something {label}")).target
@@ -187,6 +187,13 @@ def test_prompts_are_captions_or_classes_or_a_template(tmp_path: Path) -> None:
     assert "dark" in some.class_names
     assert "" not in some.class_names
     assert any("9 of 10 images have a caption" in line for line in some.report())
+    for file in (tmp_path / "images").glob("*/*.[tT]*"):
+        file.unlink()
+    for template, said in ((None, True), ("some {label}", False)):
+        data = given.data.model_copy(update={"prompt": template})
+        lines = check(given.model_copy(update={"data": data})).target.report()
+        told = next(line for line in lines if line.startswith("prompts: 2"))
+        assert ("0 of 10 images have a caption, so they train under the names of their classes" in told) == said
 
 
 def test_what_is_wrong_with_prompts_is_said(tmp_path: Path) -> None:

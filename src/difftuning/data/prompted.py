@@ -29,6 +29,7 @@ class Prompted(ImageSource):
 
     def __init__(self, source: ImageSource, template: str | None) -> None:
         self.name, self.skipped, self.notes, self._source = source.name, source.skipped, source.notes, source
+        self._template = template
         fields(template or "")  # before anything is read
         self.captioned = sum(source.caption(index) is not None for index in range(len(source)))
         prompts = [
@@ -47,9 +48,11 @@ class Prompted(ImageSource):
     def report(self, rows: list[int]) -> str:
         """How many prompts there are, where they come from, and some of them by row."""
         some = ", ".join(repr(self.class_names[row]) for row in dict.fromkeys(rows))
+        told = f"prompts: {len(self.class_names)}, for instance {some}; {self.captioned} of {len(self)} images have a caption"
+        by_folders = not self.captioned and self._template is None
         return (
-            f"prompts: {len(self.class_names)}, for instance {some}; "
-            f"{self.captioned} of {len(self)} images have a caption"
+            told
+            + ", so they train under the names of their classes; if these say too little, set data.prompt" * by_folders
         )
 
     def __len__(self) -> int:
