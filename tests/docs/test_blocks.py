@@ -179,11 +179,14 @@ def test_the_outline_of_a_tuner_is_one() -> None:
     assert all(hasattr(Tuner, name) for name in vars(mine) if not name.startswith("__"))
 
 
-def test_the_piece_on_ones_own_loop_runs() -> None:
-    (code,) = python(ROOT / "docs/how-to/own-loop.md")
-    scope: dict[str, object] = {}
-    exec(code, scope)
-    assert scope["from_bank"].shape == (16,)  # type: ignore[attr-defined]
+def test_the_pieces_on_ones_own_loop_run() -> None:
+    drawn, whole = python(ROOT / "docs/how-to/own-loop.md")
+    scope: dict[str, Any] = {}
+    exec(drawn, scope)
+    assert scope["from_bank"].shape == (16,)
+    scope = {}
+    exec(compile(whole, "own-loop.md", "exec", dont_inherit=True), scope)
+    assert scope["network"].weight.grad.abs().sum() > 0
 
 
 def test_keys_that_are_named_in_the_text_exist() -> None:
