@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from difftuning.data.controls import ANNOTATORS, PALETTE, normals, soft_edge
+from difftuning.data.controls import ANNOTATORS, PALETTE, normals, of_detector, soft_edge
 
 
 def halves(left: tuple[int, int, int], right: tuple[int, int, int], side: int = 32) -> Tensor:
@@ -44,6 +45,23 @@ def test_the_steepest_edge_is_one_and_a_sketch_sees_colour_where_luminance_is_fl
     same = halves((200, 0, 0), (0, 102, 0))
     assert float(ANNOTATORS["edge"](same).max()) == 0
     assert float(ANNOTATORS["sketch"](same).max()) == 1
+
+
+def soft(image: NDArray[np.uint8], **asked: object) -> NDArray[np.uint8]:
+    """A detector with the call and the answer of controlnet-aux's: soft edges from 0 to 255, three times."""
+    assert asked == {"detect_resolution": 32, "image_resolution": 32, "output_type": "np"}
+    return np.repeat((soft_edge(image).clip(0, 1) * 255).astype(np.uint8)[..., None], 3, -1)
+
+
+def test_a_sketch_of_a_soft_detector_is_black_or_white_and_other_kinds_stay_grey() -> None:
+    image = halves((255, 255, 255), (0, 0, 0))
+    maps = {kind: of_detector(soft, "Soft-1.0", kind) for kind in ("sketch", "depth", "normal")}
+    grey = maps["depth"](image)
+    assert 0 < float(grey[grey > 0].min()) < 0.5 < float(grey.max())
+    assert torch.equal(maps["sketch"](image), (grey > 0.5).float())
+    assert torch.equal(maps["normal"](image), grey.expand(-1, 3, -1, -1))
+    # Only the sketches' maps have changed, so only they go by another name in the cache.
+    assert [one.spec for one in maps.values()] == ["Soft-1.0-above-0.5", "Soft-1.0", "Soft-1.0"]
 
 
 def test_regions_are_the_nearest_colours_and_annotating_twice_changes_nothing() -> None:

@@ -37,6 +37,8 @@ CANNY = (100, 200)
 """Thresholds of the gradient, those of ControlNet's own annotator."""
 SOFT_SIGMA, SKETCH_AT = 1.0, 0.12
 """Of the blur before a soft edge, in pixels, and where it becomes a line, as a share of the steepest edge that there can be."""
+LIKELY = 0.5
+"""Where the soft edge of a detector, a likelihood, becomes a line of a sketch; ControlNet's own scribbles have it there."""
 PALETTE: Mapping[str, tuple[int, int, int]] = MappingProxyType(
     {
         "white": (255, 255, 255),
@@ -165,7 +167,7 @@ def annotator_of(kind: str, name: str | None) -> Annotator | None:
     if scheme == "module":
         return _from_module(where, CHANNELS[kind])
     if scheme == "aux":
-        return _from_controlnet_aux(where, CHANNELS[kind])
+        return _from_controlnet_aux(where, kind)
     raise ConfigError(
         f"control.annotator={name!r} is none; write module:package.module:Class, aux:Class, or null for ours"
     )
@@ -202,7 +204,7 @@ def _from_module(where: str, channels: int) -> Annotator:
     return Annotator(f"{where}-{content.hexdigest()}", channels, annotate)
 
 
-def _from_controlnet_aux(where: str, channels: int) -> Annotator:
+def _from_controlnet_aux(where: str, kind: str) -> Annotator:
     try:
         package = importlib.import_module("controlnet_aux")
         detector = getattr(package, where).from_pretrained("lllyasviel/Annotators")
@@ -217,12 +219,24 @@ def _from_controlnet_aux(where: str, channels: int) -> Annotator:
             f"control.annotator=aux:{where}: its weights could not be had ({type(reason).__name__}: {reason}); "
             "connect to the hub once, or use another annotator"
         ) from reason
+    return of_detector(detector, f"{where}-controlnet-aux-{importlib.metadata.version('controlnet-aux')}", kind)
+
+
+def of_detector(detector: Callable[..., NDArray[np.uint8]], name: str, kind: str) -> Annotator:
+    """An annotator of a detector that is called as those of controlnet-aux are; a sketch is made black or white, as the paper's.
+
+    Args:
+        detector: (S, S, 3) uint8 to a map of about that size.
+        name: of the detector and its version.
+        kind: a key of `CHANNELS`.
+    """
+    channels = CHANNELS[kind]
 
     def annotate(image: Image) -> NDArray[np.float32]:
         side = image.shape[0]
         drawn = detector(image, detect_resolution=side, image_resolution=side, output_type="np")
         sized = cv2.resize(np.asarray(drawn), (side, side), interpolation=cv2.INTER_AREA)
-        return np.asarray(sized.reshape(side, side, -1)[..., :channels] / 255, np.float32)
+        found = np.asarray(sized.reshape(side, side, -1)[..., :channels] / 255, np.float32)
+        return (found > LIKELY).astype(np.float32) if kind == "sketch" else found
 
-    version = importlib.metadata.version("controlnet-aux")
-    return Annotator(f"{where}-controlnet-aux-{version}", channels, annotate)
+    return Annotator(f"{name}-above-{LIKELY}" if kind == "sketch" else name, channels, annotate)
