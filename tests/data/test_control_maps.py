@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from torch import Tensor
 from difftuning.data.base import ImageSource
 from difftuning.data.control_maps import ControlConfig, ControlMaps, annotated, required_annotator
 from difftuning.data.controls import ANNOTATORS, Annotator, annotator_of, normals
+from difftuning.data.drifting import DriftConfig, Drifting
 from difftuning.data.folder import FolderSource
 from difftuning.data.joined import Joined
 from difftuning.data.sources import DataConfig, open_source
-from difftuning.data.target_maps import target_maps
+from difftuning.data.target_maps import target_maps, unrounded
 from difftuning.data.transforms import Transform
 from difftuning.errors import ConfigError, DataError
 
@@ -104,9 +106,50 @@ def test_a_folder_of_maps_is_read_by_the_names_of_the_images(tmp_path: Path) -> 
     assert kept == [0, 1]
     for place in range(2):
         assert torch.equal(found_maps.get(torch.tensor([place]))[0, 0] * 255, torch.from_numpy(ramp).float())
-    assert skipped[0] == "2.png: its map is of 8x16 pixels and it of 16x16, another proportion; they must show the same"
+    assert skipped[0] == (
+        "2.png: its map is of 8x16 pixels and it of 16x16, another proportion; they must show the same, so resize the map to 16x16"
+    )
     assert skipped[1].startswith("3.png: the map of 3.png")
     assert skipped[2] == f"4.png: no map 4.* in control.folder {maps}"
+
+
+@pytest.mark.parametrize(
+    ("image", "given", "before"),
+    [
+        ((400, 300), (704, 512), (683, 512)),  # controlnet-aux at its own 512
+        ((1920, 1080), (896, 512), (910, 512)),
+        ((450, 300), (448, 320), (448, 299)),
+        ((333, 250), (336, 248), (333, 250)),  # not scaled, each side rounded to a multiple of 8
+        ((430, 290), (448, 256), None),
+        ((16, 16), (8, 16), None),
+        ((300, 200), (64, 64), None),  # which may as well be the middle of it
+        ((300, 256), (256, 256), None),
+        ((1024, 512), (512, 512), None),
+    ],
+)
+def test_a_map_whose_sides_its_annotator_rounded_has_its_images_proportion_again(
+    image: tuple[int, int], given: tuple[int, int], before: tuple[int, int] | None
+) -> None:
+    assert unrounded(given, image) == before
+    assert unrounded(given[::-1], image[::-1]) == (before and before[::-1])
+
+
+@pytest.mark.parametrize("kind", ["edge", "segmentation"])
+def test_a_map_of_controlnet_aux_lies_where_its_image_does(kind: str, tmp_path: Path) -> None:
+    # Its detectors look at an image of 450x300 pixels as one of 448x320.
+    (tmp_path / "images").mkdir()
+    (tmp_path / "maps").mkdir()
+    image = np.zeros((300, 450, 3), np.uint8)
+    image[:, 350:] = 255
+    Image.fromarray(image).save(tmp_path / "images/0.png")
+    Image.fromarray(image).resize((448, 320), Image.Resampling.NEAREST).save(tmp_path / "maps/0.png")
+    source, config = FolderSource(tmp_path / "images", 10**6), ControlConfig(kind=kind, folder=str(tmp_path / "maps"))
+    maps, kept, _ = target_maps(config, source, Transform(300), [0], 10**6, None)
+    assert kept == [0]
+    dark = maps.get(torch.tensor([0]))[0, 0].lt(0.5).sum(-1)
+    # The image is cropped from 75 to 375; of the map as it is, the border would lie at 267.
+    assert int(dark.min()) == pytest.approx(275, abs=1)
+    assert int(dark.max()) == pytest.approx(275, abs=1)
 
 
 def test_classes_of_a_segmentation_are_not_mixed(tmp_path: Path) -> None:
@@ -185,8 +228,11 @@ def test_maps_of_several_sets(tmp_path: Path) -> None:
     sets = [open_source(DataConfig(target=str(tmp_path / name))) for name in ("a", "b")]
     config = ControlConfig(kind="depth", folder=str(tmp_path / "maps"))
     assert found(config, Joined(sets))[1] == [0, 1, 2, 3]
-    with pytest.raises(DataError, match=r"has one place for a0\.png, and two of the sets"):
-        found(config, Joined([sets[0], sets[0]]))
+    assert found(config, Joined([sets[0], sets[0]]))[1] == [0, 1, 2, 3]
+    squares(tmp_path / "c", 1)
+    (tmp_path / "c/0.png").rename(tmp_path / "c/a0.png")
+    with pytest.raises(DataError, match=r"has one place for a0\.png, and two of the images of .* are called so"):
+        found(config, Joined([sets[0], open_source(DataConfig(target=str(tmp_path / "c")))]))
     column = {"image": [file(3), file(5)], "depth": [file(7), file(9)]}
     features = Features({"image": ImageFeature(), "depth": ImageFeature()})
     Dataset.from_dict(column, features=features).to_parquet(str(tmp_path / "rooms.parquet"))
@@ -194,6 +240,61 @@ def test_maps_of_several_sets(tmp_path: Path) -> None:
     assert found(ControlConfig(kind="depth", column="depth"), Joined([rooms, rooms]))[1] == [0, 1, 2, 3]
     with pytest.raises(DataError, match="b is no data set, so it has no column 'depth'"):
         found(ControlConfig(kind="depth", column="depth"), Joined([rooms, sets[1]]))
+
+
+def ramps(folder: Path, *names: str) -> str:
+    """A folder of maps, each of another steepness."""
+    for steepness, name in enumerate(names, 1):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(file(steepness)["bytes"])
+    return str(folder)
+
+
+def steepnesses(config: ControlConfig, source: ImageSource) -> list[int]:
+    maps = found(config, source)[0].get(torch.arange(len(source)))
+    return [round(255 * float(one.max()) / (SIDE - 1)) for one in maps]
+
+
+def described(folder: Path, file_name: str, names: list[str]) -> ImageSource:
+    lines = [json.dumps({file_name: name, "text": f"a caption, the {line}."}) for line, name in enumerate(names)]
+    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+    return open_source(DataConfig(target=str(folder)))
+
+
+def test_a_folder_of_maps_goes_with_captions_in_a_table_by_the_names_in_it(tmp_path: Path) -> None:
+    squares(tmp_path / "set/in", 3)
+    config = ControlConfig(kind="depth", folder=ramps(tmp_path / "maps", "in/0.png", "in/1.png", "in/2.webp"))
+    # One image with two captions, and an order of its own.
+    source = described(tmp_path / "set", "file_name", ["in/2.png", "in/0.png", "in/1.png", "in/1.png"])
+    rows = {source.caption(index): source.place(index) for index in range(len(source))}
+    assert rows["a caption, the 0."] == "in/2.png"
+    assert [source.origin(index) for index in range(4)] == ["row 0", "row 1", "row 2", "row 3"]  # as it is in caches
+    of_place = {"in/0.png": 1, "in/1.png": 2, "in/2.png": 3}
+    assert steepnesses(config, source) == [of_place[source.place(index)] for index in range(4)]
+    drifting = Drifting(source, DriftConfig())
+    assert steepnesses(config, drifting) == [of_place[drifting.place(index)] for index in range(4)]
+    (tmp_path / "maps/in/1.png").unlink()
+    assert found(config, source)[2][0].endswith(f": no map in/1.* in control.folder {tmp_path / 'maps'}")
+
+
+def test_a_table_that_names_no_files_or_two_by_one_name_says_where_maps_go(tmp_path: Path) -> None:
+    squares(tmp_path / "set/a", 3)
+    rows = [str(tmp_path / f"set/a/{index}.png") for index in range(2)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"image": f"set/a/{i}.png"}) + "\n" for i in (1, 0)))
+    config = ControlConfig(kind="depth", folder=ramps(tmp_path / "maps", "set/a/0.png", "set/a/1.png"))
+    assert steepnesses(config, open_source(DataConfig(target=str(tmp_path / "rows.jsonl")))) == [2, 1]
+    features, table = Features({"image": ImageFeature()}), str(tmp_path / "rows.parquet")
+    held = [{"bytes": Path(row).read_bytes(), "path": name} for row, name in zip(rows, ("0.png", "1.png"), strict=True)]
+    for place, message in (
+        (None, r"name no files.*control\.column"),
+        ("0.png", r"one place for 0\.png.*control\.column"),
+    ):
+        Dataset.from_dict({"image": [{**one, "path": place} for one in held]}, features=features).to_parquet(table)
+        with pytest.raises(DataError, match=message):
+            found(config, open_source(DataConfig(target=table)))
+    Dataset.from_dict({"image": held}, features=features).to_parquet(table)
+    flat = ControlConfig(kind="depth", folder=ramps(tmp_path / "flat", "1.png", "0.png"))
+    assert steepnesses(flat, open_source(DataConfig(target=table))) == [2, 1]
 
 
 def test_an_annotator_of_ones_own(tmp_path: Path) -> None:

@@ -71,7 +71,11 @@ class ImageSource(ABC):
         """The file or row, for messages."""
 
     def place(self, index: int) -> str:
-        """The file or row within its set, by which something else belongs to it."""
+        """The file or row within its set, by which something else belongs to it.
+
+        Raises:
+            DataError: its set names no files.
+        """
         return self.origin(index)
 
     def caption(self, index: int) -> str | None:

@@ -114,6 +114,10 @@ class Drifting(ImageSource):
         """The file or row."""
         return self._source.origin(self._there[index][0])
 
+    def place(self, index: int) -> str:
+        """The file or row within its set."""
+        return self._source.place(self._there[index][0])
+
     def caption(self, index: int) -> str | None:
         """Its caption."""
         return self._source.caption(self._there[index][0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Value, load_dataset, load
 from datasets import Image as ImageFeature
 
 from difftuning.data.base import EncodedSource
+from difftuning.data.folder import printable
 from difftuning.data.shard_files import SPLITS
 from difftuning.errors import DataError, did_you_mean
 
@@ -175,6 +177,28 @@ class DatasetSource(EncodedSource):
         """The row."""
         return f"row {index}"
 
+    def place(self, index: int) -> str:
+        """The file that its row names, below the folder of the set; of a row without one, the row.
+
+        Raises:
+            DataError: no row names a file.
+        """
+        return self._files[index] or self.origin(index)
+
+    @cached_property
+    def _files(self) -> list[str | None]:
+        images = self._rows.select_columns([self._image]).flatten()  # no file is opened, and no bytes are copied
+        texts = {name for name, kind in images.features.items() if kind in (Value("string"), Value("large_string"))}
+        column = next((name for name in (f"{self._image}.path", self._image) if name in texts), None)
+        values = images[column][:] if column is not None else [None] * len(images)
+        found = [_below(value, self._base) if value else None for value in values]
+        if not any(found):
+            raise DataError(
+                f"the rows of {self.name} name no files, so nothing in a folder can belong to them; give their maps in a column "
+                "(control.column)"
+            )
+        return found
+
     def group(self, index: int) -> str:
         """Its value in the column of groups."""
         return super().group(index) if self._groups is None else self._groups[index]
@@ -182,6 +206,15 @@ class DatasetSource(EncodedSource):
     def caption(self, index: int) -> str | None:
         """Its caption; None where there is none."""
         return None if self._captions is None else self._captions[index]
+
+
+def _below(path: str, base: Path) -> str | None:
+    """The path of a file below a folder; of one elsewhere, such as in the library's cache, the name."""
+    file = Path(path.partition("::")[0].partition("://")[2] or path)  # a file in an archive is zip://FILE::ARCHIVE
+    if not file.is_absolute():
+        return printable(file.as_posix()) if file.name else None
+    own = base.absolute()
+    return printable(file.relative_to(own).as_posix() if file.is_relative_to(own) else file.name)
 
 
 def caption_of(value: object) -> str | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,10 @@ _OF_DEPTH = ("depth", "normal")
 """Kinds whose grey maps measure something."""
 ASPECT = 0.01
 """By which share the sides of a map may be in another proportion than those of its image."""
+STEPS = (64, 8)
+"""Annotators round the sides of their maps to multiples of these; those of controlnet-aux to the first."""
+SMALLEST = 4
+"""The shortest side, in steps, that such a rounding is believed of: of less, anything could be one."""
 
 
 def read_maps(path: Path, kind: str, size: int, max_pixels: int) -> ControlMaps:
@@ -55,10 +59,25 @@ def fitted(drawn: Image.Image, kind: str, size: int) -> Tensor:
     if drawn.mode == "F":
         averaged = ImageOps.fit(drawn, (size, size), Image.Resampling.BOX)
         return torch.from_numpy(np.array(averaged))[None].round().to(torch.uint8)
-    # Classes must not be mixed; all else is averaged.
-    how = Image.Resampling.NEAREST if kind == "segmentation" else Image.Resampling.BOX
-    square = ImageOps.fit(drawn.convert("L" if CHANNELS[kind] == 1 else "RGB"), (size, size), how)
+    square = ImageOps.fit(drawn.convert("L" if CHANNELS[kind] == 1 else "RGB"), (size, size), _averaged(kind))
     return torch.from_numpy(np.array(square)).reshape(size, size, -1).permute(2, 0, 1)
+
+
+def unrounded(map_size: tuple[int, int], image_size: tuple[int, int]) -> tuple[int, int] | None:
+    """The size that a map had before its annotator rounded its sides, in its image's proportion; None where none has done so.
+
+    An image is scaled until one of its sides, the shorter mostly, is as wanted, or not at all; then its sides are rounded.
+    """
+    shorter = int(image_size[1] < image_size[0])
+    scales = (*(map_size[side] / image_size[side] for side in (shorter, 1 - shorter)), 1.0)
+    for step in STEPS:
+        if min(map_size) < SMALLEST * step:
+            continue
+        for scale in scales:
+            across, down = scale * image_size[0], scale * image_size[1]
+            if (round(across / step) * step, round(down / step) * step) == map_size:
+                return round(across), round(down)
+    return None
 
 
 class GivenMaps:
@@ -71,7 +90,7 @@ class GivenMaps:
         max_pixels: maps above it are refused.
 
     Raises:
-        DataError: there is no such folder, or the target has no such column.
+        DataError: there is no such folder, a place in it would be that of two images or of none, or the target has no such column.
     """
 
     def __init__(self, config: ControlConfig, source: ImageSource, transform: Transform, max_pixels: int) -> None:
@@ -83,12 +102,7 @@ class GivenMaps:
                 raise DataError(
                     f"control.folder {config.folder!r} is no folder; name the one with the maps of {source.name}"
                 )
-            places = Counter(source.place(index) for index in range(len(source)))
-            if twice := [place for place, count in places.items() if count > 1]:
-                raise DataError(
-                    f"control.folder {config.folder!r} has one place for {twice[0]}, and two of the sets have such an image; "
-                    "give their images other names"
-                )
+            _see_one_image_a_place(config.folder, source)
             files = files_of(folder, deep=True)
             self._files = {printable(path.relative_to(folder).with_suffix("").as_posix()): path for path in files}
         elif config.column is not None:
@@ -114,10 +128,13 @@ class GivenMaps:
         drawn = decode(self._content(index), f"the map of {origin}", self.max_pixels, stretched=kind in _OF_DEPTH)
         image = self.source.read(index)
         if abs(drawn.width / drawn.height / (image.width / image.height) - 1) > ASPECT:
-            raise DataError(
-                f"{origin}: its map is of {drawn.width}x{drawn.height} pixels and it of {image.width}x{image.height}, "
-                "another proportion; they must show the same"
-            )
+            before = unrounded(drawn.size, image.size)
+            if before is None:
+                raise DataError(
+                    f"{origin}: its map is of {drawn.width}x{drawn.height} pixels and it of {image.width}x{image.height}, "
+                    f"another proportion; they must show the same, so resize the map to {image.width}x{image.height}"
+                )
+            drawn = drawn.resize(before, _averaged(kind))
         return as_png(fitted(drawn, kind, self.transform.size))
 
 
@@ -170,6 +187,30 @@ def _or_reason(get: Callable[[int], Tensor], index: int) -> Tensor | DataError:
         return get(index)
     except (DataError, OSError) as reason:
         return reason if isinstance(reason, DataError) else DataError(str(reason))
+
+
+def _see_one_image_a_place(folder: str, source: ImageSource) -> None:
+    """See that a map in a folder can be told to be of one image; rows that name one file, each with a caption, are of one."""
+    indices: dict[str, list[int]] = {}
+    for index in range(len(source)):
+        indices.setdefault(source.place(index), []).append(index)
+    for place, found in indices.items():
+        if len(found) > 1 and len({_content_of(source, index) for index in found}) > 1:
+            raise DataError(
+                f"control.folder {folder!r} has one place for {place}, and two of the images of {source.name} are called so; give "
+                "them other names, or their maps in a column (control.column)"
+            )
+
+
+def _content_of(source: ImageSource, index: int) -> str | None:
+    with suppress(DataError):
+        return source.key(index)
+    return None
+
+
+def _averaged(kind: str) -> Image.Resampling:
+    """How a map is resized: classes must not be mixed, all else is averaged."""
+    return Image.Resampling.NEAREST if kind == "segmentation" else Image.Resampling.BOX
 
 
 def _numbers(drawn: Image.Image) -> Image.Image:
