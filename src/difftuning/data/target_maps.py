@@ -14,7 +14,7 @@ from torch import Tensor
 
 from difftuning.data.base import ImageSource, Skipped
 from difftuning.data.control_maps import ControlConfig, ControlMaps, annotated, as_png, is_blank, required_annotator
-from difftuning.data.controls import CHANNELS, normals
+from difftuning.data.controls import CHANNELS, Annotator, normals
 from difftuning.data.decoding import decode
 from difftuning.data.folder import files_of, printable
 from difftuning.data.joined import Joined
@@ -161,9 +161,7 @@ def target_maps(
         made: list[Tensor | DataError] = [_or_reason(given.get, index) for index in indices]
     else:
         annotator = required_annotator(config)
-        keys = [hashlib.sha256(f"{source.key(index)}/{transform.spec}".encode()).hexdigest() for index in indices]
-        pictures = lambda place: transform.pixels(source.read(indices[place]))  # noqa: E731
-        made = list(annotated(annotator, config.kind, keys, pictures, cache_dir).encoded)
+        made = list(made_maps(annotator, config.kind, source, transform, indices, cache_dir).encoded)
     kept, skipped = [], []
     for place, one in enumerate(made):
         origin = source.origin(indices[place])
@@ -180,6 +178,19 @@ def target_maps(
         raise DataError(f"no image of {source.name} has a usable {config.kind} map ({first})")
     maps = tuple(one for place in kept if isinstance(one := made[place], Tensor))
     return ControlMaps(config.kind, maps), kept, skipped
+
+
+def made_maps(
+    annotator: Annotator,
+    kind: str,
+    source: ImageSource,
+    transform: Transform,
+    indices: Sequence[int],
+    cache_dir: Path | None,
+) -> ControlMaps:
+    """The maps that an annotator makes of images of a target."""
+    keys = [hashlib.sha256(f"{source.key(index)}/{transform.spec}".encode()).hexdigest() for index in indices]
+    return annotated(annotator, kind, keys, lambda place: transform.pixels(source.read(indices[place])), cache_dir)
 
 
 def _or_reason(get: Callable[[int], Tensor], index: int) -> Tensor | DataError:

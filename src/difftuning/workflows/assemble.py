@@ -41,6 +41,7 @@ from difftuning.tuning import Tuner
 from difftuning.tuning import build as build_tuner
 from difftuning.workflows.anchoring import anchor_of
 from difftuning.workflows.controls import BankItems, ControlledBank, Controls, items_of, with_controls
+from difftuning.workflows.conventions import check_conventions
 from difftuning.workflows.display import Display, Silent, late
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import Recipe
@@ -196,6 +197,8 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
         both, generator = ChainOfForgetting(Constant(0.5), Constant(0.5)), torch.Generator()
         build_realisation(recipe.realisation).draw(both, backbone.clock, recipe.training.batch_size, generator)
     target, controls = target_of(recipe, backbone, display)
+    if controls is not None and (reads_bank(recipe, chain) or controls.config.measure_every):
+        check_conventions(controls, target, display or Silent())
     backbone.check_labels(recipe.labels, target.class_names)
     check_condition(recipe, backbone)
     if recipe.evaluation.part == "test" and not target.parts.test:
