@@ -273,6 +273,10 @@ def test_a_folder_of_maps_goes_with_captions_in_a_table_by_the_names_in_it(tmp_p
     assert steepnesses(config, source) == [of_place[source.place(index)] for index in range(4)]
     drifting = Drifting(source, DriftConfig())
     assert steepnesses(config, drifting) == [of_place[drifting.place(index)] for index in range(4)]
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    for way in ("link", "set/../link/in/.."):
+        there = open_source(DataConfig(target=str(tmp_path / way)))
+        assert {there.place(index) for index in range(4)} == {*of_place}
     (tmp_path / "maps/in/1.png").unlink()
     assert found(config, source)[2][0].endswith(f": no map in/1.* in control.folder {tmp_path / 'maps'}")
 

@@ -213,8 +213,10 @@ def _below(path: str, base: Path) -> str | None:
     file = Path(path.partition("::")[0].partition("://")[2] or path)  # a file in an archive is zip://FILE::ARCHIVE
     if not file.is_absolute():
         return printable(file.as_posix()) if file.name else None
-    own = base.absolute()
-    return printable(file.relative_to(own).as_posix() if file.is_relative_to(own) else file.name)
+    for own in (base.absolute(), base.resolve()):  # the library resolves what links to the folder
+        if file.is_relative_to(own):
+            return printable(file.relative_to(own).as_posix())
+    return printable(file.name)
 
 
 def caption_of(value: object) -> str | None:
