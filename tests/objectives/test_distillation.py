@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from difftuning.coefficients.families import Constant, Power
+from difftuning.coefficients.families import Constant, Power, PowerOfComplement
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.objectives.distillation import Distillation
 from difftuning.types import Batch, Condition, Draw
@@ -22,13 +22,13 @@ def plain() -> DiffTuning:
 
 
 def test_the_models_own_errors_are_untouched_and_the_teacher_stands_beside() -> None:
-    own, taught = plain()(BATCH), Distillation(plain(), TEACHER, 4, Constant(0.5), 0.05)(BATCH)
+    own, taught = plain()(BATCH), Distillation(plain(), TEACHER, 4, PowerOfComplement(2.0), 0.05)(BATCH)
     assert torch.equal(own.error, taught.error)
     assert taught.beside is not None
     x_t = STUDENT.process.add_noise(BATCH.x0, BATCH.noise, T)
     student = STUDENT(x_t, T, BATCH.condition)
     teacher = TEACHER(x_t, T, Condition(torch.full((3,), 4)))
-    expected = 0.05 * 0.5 * (student - teacher).square().flatten(1).mean(1)
+    expected = 0.05 * (1 - U).square() * (student - teacher).square().flatten(1).mean(1)
     torch.testing.assert_close(taught.beside, expected)
     torch.testing.assert_close(taught.loss(), own.loss() + expected.mean())
 

@@ -33,6 +33,7 @@ from difftuning.errors import (
 )
 from difftuning.evaluation.features import EfficientNetLite0
 from difftuning.json_files import MetricsLog, write_json
+from difftuning.objectives.distillation import Distillation
 from difftuning.results import Row
 from difftuning.training.checkpoints import Checkpoints, read, tensors_digest
 from difftuning.workflows import bank
@@ -825,7 +826,12 @@ def test_a_teacher_takes_the_place_of_the_bank_and_resumes(recipe_file: Path, tm
     whole = train(load(str(recipe_file), [*taught, f"out={tmp_path / 'whole'}"]))
     assert not (tmp_path / "whole/bank").exists()
     parted = load(str(recipe_file), [*taught, f"out={tmp_path / 'parted'}"])
-    assemble(prepare(parted)).trainer.run(until=4)
+    run = assemble(prepare(parted))
+    assert isinstance(run.trainer.objective, Distillation)
+    u = torch.linspace(0, 1, 5)
+    assert torch.equal(run.trainer.objective.xi(u), 1 - u)
+    assert run.trainer.objective.weight == 10
+    run.trainer.run(until=4)
     assert train(parted)["weights_digest"] == whole["weights_digest"]
     weaker = train(load(str(recipe_file), [*taught, "distillation.weight=0.1", f"out={tmp_path / 'weaker'}"]))
     assert weaker["weights_digest"] != whole["weights_digest"]
