@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -19,6 +21,14 @@ def sigmoid(at: float, width: float, low: float = 0.2, high: float = 0.8) -> Ten
 def items(curve: Tensor, count: int = 64, noise: float = 0.05) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return curve[:, None] + noise * torch.randn(len(curve), count, generator=generator).double()
+
+
+def resampled(steps: Tensor, curves: Tensor, leap: Leap) -> list[float]:
+    """The crossings of 500 resamples in order, those that never cross last."""
+    count = curves.shape[1]
+    chosen = torch.randint(count, (500, count), generator=torch.Generator().manual_seed(0))
+    found = [crossing(steps, curves[:, one].mean(1), leap) for one in chosen]
+    return sorted(math.inf if step is None else step for step in found)
 
 
 def test_a_leap_is_found_where_it_is_and_its_threshold_is_half_way() -> None:
@@ -54,11 +64,11 @@ def test_the_earlier_training_is_earlier_by_what_it_is_and_the_spread_holds_it()
     assert late.step is not None
     assert early.step is not None
     assert early.step / late.step == pytest.approx(1900 / 2500, abs=0.05)
-    for found, truth in ((late, 2500), (early, 1900)):
-        assert found.low is not None
-        assert found.high is not None
-        assert found.low <= truth + 60
-        assert found.high >= truth - 60
+    for found, curves, truth in ((late, standard, 2500), (early, ours, 1900)):
+        crossings = resampled(STEPS, curves, leap)
+        assert found.low == pytest.approx(crossings[24])
+        assert found.high == pytest.approx(crossings[474])
+        assert crossings[24] - 60 < truth < crossings[474] + 60
     assert convergence(STEPS, items(sigmoid(9000, 100)), leap).step is None
 
 
@@ -69,12 +79,9 @@ def test_resamples_that_never_cross_are_the_latest() -> None:
         [torch.tensor([0.0, 0.0, 0.0, 0.45, 0.45])] * 14 + [torch.tensor([0.0, 0.0, 0.0, 0.0, 2.0])] * 6, 1
     )
     found = convergence(steps, curves, leap)
-    chosen = torch.randint(20, (500, 20), generator=torch.Generator().manual_seed(0))
-    crossings = sorted(
-        float("inf") if step is None else step
-        for step in (crossing(steps, curves[:, one].mean(1), leap) for one in chosen)
-    )
-    assert 0 < crossings.count(float("inf")) <= 25
+    crossings = resampled(steps, curves, leap)
+    assert 0 < crossings.count(math.inf) <= 25
+    assert found.low == pytest.approx(crossings[24])
     assert found.high == pytest.approx(crossings[474])
 
 
