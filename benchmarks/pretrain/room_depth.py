@@ -9,6 +9,7 @@ seen, and how far off one is who always says the mean depth of each pixel.
 from __future__ import annotations
 
 import argparse
+import hashlib
 
 import torch
 from safetensors.torch import save_file
@@ -108,6 +109,7 @@ def main() -> None:
         "heldout_images": len(unseen),
         "size": SIDE,
         "parameters": sum(value.numel() for value in head.parameters()),
+        "sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
         "options": vars(options) | {"batch_size": BATCH, "steps": steps},
         "mean_squared_error": errors,
         "made_by": "benchmarks/pretrain/room_depth.py",
