@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -252,12 +254,34 @@ def test_shards_at_an_address(server: str, shards: Path, tmp_path: Path) -> None
         opened(f"{server}/other-*.tar", tmp_path / "a")
 
 
-def test_parquet_as_a_stream(tmp_path: Path) -> None:
-    from data.test_sources import parquet
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_table_as_a_stream(kind: str, tmp_path: Path) -> None:
+    from data.test_sources import parquet, png
 
-    parquet(tmp_path / "table")
-    target = opened(tmp_path / "table", tmp_path / "cache", stream=True, heldout=0.5)
-    assert set(target.class_names) <= {"cat", "dog"}
+    file = parquet(tmp_path / "table")
+    if kind == "arrow":
+        rows = pq.read_table(file)
+        with pa.ipc.new_stream(file.with_suffix(".arrow"), rows.schema) as out:
+            out.write_table(rows)
+        file.unlink()
+    of = {hashlib.sha256(png(number)).hexdigest(): number for number in range(6)}
+    classes, prompts = ("cat", "dog"), tuple(f"number {number}" for number in range(6))
+    for names, label, changes in ((classes, 2, {}), (prompts, 6, {"prompt": "{caption}"})):
+        target = opened(tmp_path / "table", tmp_path / "cache", stream=True, heldout=0.5, **changes)
+        assert isinstance(target.train, LatentFiles)
+        assert target.class_names == names
+        held = [of[key] for key in target.heldout.keys]
+        trained = [number for number in range(6) if number not in held]
+        assert len(trained) + len(held) == len(target.train) + len(target.heldout) == 6
+        assert target.heldout.labels.tolist() == [number % label for number in held]
+        latents, mirrored, found = everything(target.train)
+        assert found.tolist() == [number % label for number in trained]
+        whole = {n: target.transform(Image.open(io.BytesIO(png(n))).convert("RGB"))[None] for n in range(6)}
+        assert torch.equal(target.heldout.latents, torch.cat([Pooling().encode(whole[n]) for n in held]))
+        expected = torch.cat([Pooling().encode(whole[n]) for n in trained]).half().float()
+        assert torch.equal(latents, expected)
+        assert torch.equal(mirrored, expected)  # of one colour each
+        assert len(expected.flatten(1).unique(dim=0)) == len(trained)
 
 
 PICTURE = encoded(picture(0))
