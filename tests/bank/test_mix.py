@@ -140,6 +140,19 @@ def test_a_slot_has_the_same_noise_whatever_its_source() -> None:
     assert torch.equal(mixed.noise, target.noise)
 
 
+def test_each_item_comes_with_its_own_map_mirrored_as_it_is() -> None:
+    streams = replace(STREAMS, target_maps=Numbered(30, offset=500), bank_maps=Numbered(50, offset=1500))
+    batch = streams.batch(draw(sources(0)), 7, 11, generator(5))
+    mirrored = batch.x0[:, 0, 0, 0] == -1
+    assert 0 < int(mirrored.sum()) < int((~sources(0)).sum())
+    control = batch.condition.control
+    assert control is not None
+    assert torch.equal(control, torch.where(batch.x0 == -1, batch.x0, batch.x0 + 500))
+    part = streams.batch(draw(sources(0)), 7, 11, generator(5), slice(16, 40))
+    assert part.condition.control is not None
+    assert torch.equal(part.condition.control, control[16:40])
+
+
 def test_shares_of_dropped_labels_flips_and_sources() -> None:
     dropped = flipped = target = 0
     position = (0, 0)

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backbones.families import text
+from bank.test_read import write_bank
 from difftuning.backbones.controlnet import Controlled
 from difftuning.backbones.loading import load
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank.read import Bank
 from difftuning.config.loading import dump_recipe, parse_yaml
+from difftuning.data.control_maps import ControlConfig
 from difftuning.data.controls import ANNOTATORS, annotator_of
+from difftuning.data.latents import LatentSet
 from difftuning.errors import ConfigError, DataError, ModelError
 from difftuning.json_files import MetricsLog
 from difftuning.results import read_rows
@@ -29,7 +32,7 @@ from difftuning.sampling.loop import sample as solve
 from difftuning.types import Condition
 from difftuning.workflows import bank, recipe
 from difftuning.workflows.assemble import assemble, prepare, target_of
-from difftuning.workflows.controls import ControlledBank
+from difftuning.workflows.controls import ControlledBank, controlled_bank
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Silent
 from difftuning.workflows.drawing import images_of
@@ -38,19 +41,24 @@ from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.report import report
 from difftuning.workflows.sample import sample
 from difftuning.workflows.train import train
+from tiny import tiny_dit
 
 SIDE = 16
 SHOWN = 132
 """Pixels of a picture on a page, and of what lies between two."""
 
 
-def picture(index: int, blank: bool = False) -> Image.Image:
+def picture(index: int) -> Image.Image:
     """A light square on dark ground, at another place in each."""
     pixels = np.full((SIDE, SIDE, 3), 30, np.uint8)
-    if not blank:
-        left = 2 + index % 7
-        pixels[3:11, left : left + 6] = (240, 220 - 10 * index, 90)
+    left = 2 + index % 7
+    pixels[3:11, left : left + 6] = (240, 220 - 10 * index, 90)
     return Image.fromarray(pixels)
+
+
+def edges(index: int) -> torch.Tensor:
+    """(1, 1, SIDE, SIDE): its map."""
+    return ANNOTATORS["edge"](torch.from_numpy(np.array(picture(index))).permute(2, 0, 1)[None])
 
 
 def made(tmp_path: Path, *overrides: str) -> Recipe:
@@ -137,17 +145,16 @@ def test_what_is_written_is_a_pipeline_of_diffusers_that_draws_what_we_draw(
     assert isinstance(ControlNetModel.from_pretrained(f"{done['model']}/controlnet"), ControlNetModel)
     pipe.set_progress_bar_config(disable=True)
     model = load(done["model"])
-    edges = ANNOTATORS["edge"](torch.from_numpy(np.array(picture(2))).permute(2, 0, 1)[None])
     noise = torch.randn(1, *model.sample_shape, generator=torch.Generator().manual_seed(0))
     drawn = pipe(
-        "a square", image=edges.expand(-1, 3, -1, -1), latents=noise, num_inference_steps=3, guidance_scale=2.0,
+        "a square", image=edges(2).expand(-1, 3, -1, -1), latents=noise, num_inference_steps=3, guidance_scale=2.0,
         height=SIDE, width=SIDE, output_type="latent",
     ).images  # fmt: skip
 
     rows = model.rows(["a square"])
     ours = solve(
         guided(model, model.labels.null, 2.0), model.process, make_scheduler("ddim", model.scheduler_config),
-        Condition(rows, edges), noise, 3,
+        Condition(rows, edges(2)), noise, 3,
     )  # fmt: skip
     assert float((ours - drawn).abs().max()) < 2e-4
     without = solve(
@@ -157,27 +164,62 @@ def test_what_is_written_is_a_pipeline_of_diffusers_that_draws_what_we_draw(
     assert float((without - drawn).abs().max()) > 1e-4
 
 
-def test_bank_items_train_under_the_default_prompt_and_the_map_of_their_own_image(tmp_path: Path) -> None:
-    made_recipe = made(tmp_path, "coefficients.psi={kind: constant, value: 0.5}", "data.flip=true")
-    train(made_recipe)
-    run = assemble(prepare(made_recipe))
+def test_every_item_trains_under_the_map_of_its_own_image(tmp_path: Path) -> None:
+    recipe = made(tmp_path, "coefficients.psi={kind: constant, value: 0.5}", "data.flip=true")
+    for index, grey in ((3, 30), (4, 90)):  # which have no map to obey
+        Image.new("RGB", (SIDE, SIDE), (grey, grey, grey)).save(tmp_path / "images" / f"{index}.png")
+    bank.build(recipe)
+    run = assemble(prepare(recipe))
+    train_set, heldout, controls = run.target.train, run.target.heldout, run.controls
+    assert isinstance(train_set, LatentSet)
+    assert train_set.mirrored is not None
+    assert controls is not None
+    for part, blank, items in ((run.target.parts.heldout, 3, heldout), (run.target.parts.train, 4, train_set)):
+        assert min(part) < blank < max(part), "else leaving it out would move no other"
+        assert items.indices.tolist() == [index for index in part if index != blank]
+    assert torch.equal(controls.heldout.get(torch.arange(2)), torch.cat([edges(index) for index in heldout.indices]))
     assert isinstance(run.bank, ControlledBank)
-    batch = run.trainer.streams.batch(0, (0, 0))
-    assert batch.condition.control is not None
-    assert batch.condition.control.shape == (4, 1, SIDE, SIDE)
-    for place in range(4):
-        image = images_of(run.backbone, batch.x0[place : place + 1])
-        if bool(batch.draw.from_bank[place]):
-            assert int(batch.condition.labels[place]) == run.backbone.default_label
-            assert torch.equal(batch.condition.control[place : place + 1], ANNOTATORS["edge"](image))
-        else:
-            # Of the picture itself, not of what the autoencoder makes of it.
-            maps = [
-                ANNOTATORS["edge"](torch.from_numpy(np.array(picture(index))).permute(2, 0, 1)[None])
-                for index in range(8)
+    seen: set[tuple[int, bool]] = set()
+    for step in range(4):
+        batch = run.trainer.streams.batch(step, (2 * step, 2 * step))
+        assert batch.condition.control is not None
+        assert batch.condition.control.shape == (4, 1, SIDE, SIDE)
+        for x0, control, label, from_bank in zip(
+            batch.x0, batch.condition.control, batch.condition.labels.tolist(), batch.draw.from_bank, strict=True
+        ):
+            if from_bank:
+                assert label == run.backbone.default_label
+                assert torch.equal(control, ANNOTATORS["edge"](images_of(run.backbone, x0[None]))[0])
+                continue
+            ((place, mirrored),) = [
+                (place, mirrored)
+                for mirrored, latents in enumerate((train_set.latents, train_set.mirrored))
+                for place, one in enumerate(latents)
+                if torch.equal(x0, one)
             ]
-            mirrored = [one.flip(-1) for one in maps]
-            assert any(torch.equal(batch.condition.control[place : place + 1], one) for one in (*maps, *mirrored))
+            # Of the picture itself, not of what the autoencoder makes of it.
+            index = int(train_set.indices[place])
+            assert torch.equal(control, edges(index)[0].flip(-1) if mirrored else edges(index)[0])
+            seen.add((index, bool(mirrored)))
+    assert {mirrored for _, mirrored in seen} == {False, True}
+    assert {index < 4 for index, _ in seen} == {False, True}
+
+
+def test_bank_items_without_a_map_are_passed_over(tmp_path: Path) -> None:
+    latents, labels = (torch.rand(20, 3, 8, 8) * 2 - 1).half().float(), torch.arange(20)
+    latents[3], latents[9] = 0.5, -0.25
+    model, whole = tiny_dit(), Bank(write_bank(tmp_path, latents, labels))
+    items = controlled_bank(ControlConfig(kind="edge"), whole, model)
+    maps = ANNOTATORS["edge"](images_of(model, latents))
+    kept = [place for place in range(20) if len(maps[place].unique()) > 1]
+    assert {3, 9}.isdisjoint(kept)
+    assert len(kept) > 10
+    assert len(items) == len(kept)
+    places = torch.randperm(len(kept))
+    of = torch.tensor(kept)[places]
+    assert torch.equal(items.get(places), whole.get(of))
+    assert torch.equal(items.labels(places), labels[of])
+    assert torch.equal(items.maps.get(places), maps[of])
 
 
 def test_a_run_that_is_interrupted_ends_as_one_that_is_not(
@@ -206,8 +248,7 @@ def test_drawing_under_maps_and_what_is_wrong_about_them(trained: tuple[Path, di
     run, maps = Path(done["run"]), tmp_path / "maps"
     maps.mkdir()
     for index in range(2):
-        edges = ANNOTATORS["edge"](torch.from_numpy(np.array(picture(index))).permute(2, 0, 1)[None])[0, 0]
-        Image.fromarray((edges * 255).to(torch.uint8).numpy()).save(maps / f"{index}.png")
+        Image.fromarray((edges(index)[0, 0] * 255).to(torch.uint8).numpy()).save(maps / f"{index}.png")
     heldout = sample(run, tmp_path / "a", count=3)
     assert all("a-square--number" in file for file in heldout["files"])
     told = [
