@@ -12,12 +12,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
 from PIL import Image
 
 from difftuning.backbones.loading import load as load_model
+from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank.read import Bank
 from difftuning.cli.main import main
 from difftuning.data.target import Target, open_target
@@ -31,26 +33,30 @@ from difftuning.errors import (
     StorageError,
     TrainingError,
 )
-from difftuning.evaluation.features import EfficientNetLite0
+from difftuning.evaluation.features import EfficientNetLite0, extract
 from difftuning.json_files import MetricsLog, write_json
 from difftuning.objectives.distillation import Distillation
 from difftuning.results import Row
+from difftuning.sampling.loop import sample as solve
+from difftuning.sampling.seeds import generators, sample_noise
 from difftuning.training.checkpoints import Checkpoints, read, tensors_digest
+from difftuning.types import Condition
 from difftuning.workflows import bank
 from difftuning.workflows.advise import advise
 from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Silent
-from difftuning.workflows.drawing import at_once, spread
+from difftuning.workflows.drawing import at_once, denoiser_of, draw_images, images_of, spread
 from difftuning.workflows.evaluate import Judge, evaluate, measure, method_of
-from difftuning.workflows.heldout import target_heldout
+from difftuning.workflows.heldout import bank_heldout, target_heldout
 from difftuning.workflows.info import info
 from difftuning.workflows.pretrained import pretrained
-from difftuning.workflows.recipe import load
+from difftuning.workflows.recipe import SamplingConfig, load
 from difftuning.workflows.report import report
 from difftuning.workflows.runs import open_run, recipe_of, step_of
 from difftuning.workflows.sample import sample
 from difftuning.workflows.train import check, train
+from tiny import save_tiny_dit, tiny_dit
 
 
 class Noted(Silent):
@@ -105,6 +111,8 @@ def test_from_recipe_to_report(recipe_file: Path, tmp_path: Path) -> None:
     assert sum(layers) == pytest.approx(next(row["value"] for row in rows if row["metric"] == "drift"))
     assert all(Row.model_validate(row) for row in rows)
     assert {row["network"] for row in rows if row["metric"] == "frechet"} == {"efficientnet-lite0@128"}
+    unseen = Bank(recipe.heldout_bank_path)
+    assert {row["against"] for row in rows if row["metric"] == "heldout_bank"} == {unseen.digest}
     found = diagnose(run, samples=4, shares=(0, 0.5, 1))
     assert [point["share"] for point in found["swap"]] == [0, 0.5, 1]
     page = report([run], run / "report.html")
@@ -113,6 +121,27 @@ def test_from_recipe_to_report(recipe_file: Path, tmp_path: Path) -> None:
     again = sample(run, tmp_path / "again", count=2, labels=["light"])
     assert [Path(file).read_bytes() for file in drawn["files"][:2]] == [Path(f).read_bytes() for f in again["files"]]
     assert contents(tmp_path / "images") == before, "the input folder was written to"
+
+
+def test_a_diagnosis_begins_where_the_evaluation_ends(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load(str(recipe_file), ["training.sample_every=0", "optim.lr=1e-2", "sampling.guidance=2"])
+    train(recipe)
+    told = {row["metric"]: row["value"] for row in evaluate(recipe.folder)["rows"]}
+    found = diagnose(recipe.folder, samples=recipe.evaluation.samples, shares=(0, 0.5, 1))
+    run = open_run(recipe.folder)
+    judge, null = Judge(recipe, run.target), torch.full((recipe.evaluation.samples,), run.before.labels.null)
+    plain = recipe.sampling.model_copy(update={"guidance": 1.0})
+    replaced = judge.distances(draw_images(run.before, Condition(null), plain), Silent())
+    for name in ("frechet", "kid"):
+        assert found["swap"][0][name] == pytest.approx(told[name], rel=1e-5), "nothing is replaced"
+        assert found["swap"][-1][name] == pytest.approx(replaced[name], rel=1e-5), "all steps are"
+        assert len({round(point[name], 5) for point in found["swap"]}) == 3
+    target = target_heldout(run.target.heldout, run.rows, run.before, recipe).without_condition(run.before)
+    items = bank_heldout(Bank(recipe.heldout_bank_path), run.before, recipe)
+    for name, metric, where in (("target", "heldout", target), ("bank", "heldout_bank", items)):
+        assert fmean(found[name]["run"]) == pytest.approx(told[metric], rel=1e-9)
+        assert found[name]["pretrained"] == where.curve(run.before).error.tolist()
+        assert found[name]["run"] != found[name]["pretrained"]
 
 
 @pytest.mark.parametrize("distance", ["frechet", "fid"])
@@ -339,8 +368,6 @@ def test_what_a_recipe_names_in_vain_is_told(recipe_file: Path, tmp_path: Path) 
 def test_a_bank_of_another_model_is_refused(recipe_file: Path, tmp_path: Path) -> None:
     recipe = load(str(recipe_file), ["training.steps=3"])
     bank.build(recipe)
-    from tiny import save_tiny_dit
-
     save_tiny_dit(tmp_path / "model", seed=5)
     with pytest.raises(BankError, match="digest"):
         train(recipe)
@@ -720,6 +747,21 @@ def test_larger_images_are_decoded_fewer_at_a_time() -> None:
     assert [at_once(side) for side in (32, 512, 768, 1024, 4096)] == [16, 16, 7, 4, 1]
 
 
+def test_an_image_hangs_on_seed_and_place_alone_where_the_solver_draws_noise_too() -> None:
+    model, condition = tiny_dit(), Condition(torch.arange(8) % 4)
+    drawn = []
+    for seed, together in ((0, 4), (0, 3), (1, 8)):
+        config = SamplingConfig(solver="ddpm", steps=4, seed=seed, batch_size=together)
+        drawn.append(draw_images(model, condition, config).int())
+        torch.rand(1)
+    assert int((drawn[0] - drawn[1]).abs().max()) <= 1, "but for rounding"
+    assert bool(((drawn[0] - drawn[2]).abs().amax((1, 2, 3)) > 1).all())
+    noise, own = sample_noise(1, range(8), model.sample_shape), generators(1, range(8))
+    scheduler = make_scheduler("ddpm", model.scheduler_config)
+    latents = solve(denoiser_of(model, config), model.process, scheduler, condition, noise, 4, own)
+    assert torch.equal(drawn[2], images_of(model, latents).int())
+
+
 def test_places_of_a_large_set_stay_in_it() -> None:
     places = spread(20_000_001, 256)
     assert (int(places[0]), int(places[-1])) == (0, 20_000_000)
@@ -735,9 +777,26 @@ def test_samples_are_judged_over_all_classes(recipe_file: Path) -> None:
         assert found.tolist() == [count // 2, count // 2]
 
 
+def test_memorised_is_what_lies_at_the_images_to_train_on(recipe_file: Path) -> None:
+    target = assemble_target(recipe_file, ["data.heldout=4"])
+    judge = Judge(load(str(recipe_file), ["data.heldout=4"]), target)
+    trained, unseen = target.pictures(target.train), target.pictures(target.heldout)
+    assert torch.equal(judge.training.features, extract(trained, judge.network))
+    assert torch.equal(judge.heldout.features, extract(unseen, judge.network))
+    assert judge.distances(trained, Silent())["memorised"] == 1
+    assert judge.distances(unseen, Silent())["memorised"] == 1 / len(unseen), (
+        "the nearest of few is within their 5 % quantile"
+    )
+
+
 def test_held_out_bank_items_are_in_no_bank(recipe_file: Path) -> None:
     recipe = load(str(recipe_file), [])
     bank.build(recipe)
+    run = assemble(prepare(recipe))
+    assert isinstance(run.bank, Bank)
+    assert run.heldout_bank is not None
+    assert run.bank.digest == Bank(recipe.bank_path).digest
+    assert run.heldout_bank.digest == Bank(recipe.heldout_bank_path).digest != run.bank.digest
     trained, unseen = (Bank(path).get(torch.arange(12)) for path in (recipe.bank_path, recipe.heldout_bank_path))
     nearest = torch.cdist(unseen.flatten(1), trained.flatten(1)).min()
     assert nearest > 0.1
