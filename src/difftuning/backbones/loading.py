@@ -35,6 +35,8 @@ SOURCE_TREE = (
     "sd-photo-32",
 )
 """Zoo models that the wheel leaves out, so that it stays small."""
+SINGLE = (".safetensors", ".ckpt")
+"""Suffixes of files that hold a whole pipeline without saying of which class."""
 
 
 def zoo_names() -> tuple[str, ...]:
@@ -50,6 +52,14 @@ def _locate(name_or_path: str) -> Path:
         return ZOO / name_or_path
     if name_or_path in SOURCE_TREE:
         raise ModelError(f"{name_or_path} comes with the source tree only; clone it and run there, or use its folder")
+    if folder.suffix.lower() in SINGLE:
+        there = "is one file" if folder.is_file() else "is not there, and would be one file"
+        made = folder.with_suffix("")
+        raise ModelError(
+            f"model {name_or_path!r} {there} of weights, and what is read is a folder; make one in Python by diffusers' "
+            f"StableDiffusionXLPipeline.from_single_file({str(folder)!r}).save_pretrained({str(made)!r}), or by the pipeline "
+            f"of its own family, then set model={made}"
+        )
     if name_or_path.count("/") != 1 or folder.is_absolute() or name_or_path.startswith("."):
         raise ModelError(
             f"there is no model {name_or_path!r} in the zoo or as a folder{did_you_mean(name_or_path, zoo_names())}"
@@ -59,10 +69,29 @@ def _locate(name_or_path: str) -> Path:
     try:
         return Path(DiffusionPipeline.download(name_or_path))
     except Exception as reason:
-        raise ModelError(
-            f"model {name_or_path!r} is no folder, and the hub did not give it ({type(reason).__name__}); "
-            f"check the name and the network, or use a folder or one of the zoo: {', '.join(zoo_names())}"
-        ) from reason
+        raise ModelError(refusal(name_or_path, reason)) from reason
+
+
+def refusal(name: str, reason: BaseException) -> str:
+    """Why the hub did not give a model, and what to do; diffusers may have put an error of its own around that of the hub."""
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+
+    said: BaseException | None = reason
+    while said is not None and not isinstance(said, HfHubHTTPError):
+        said = said.__cause__ or said.__context__
+    if said is not None and (isinstance(said, GatedRepoError) or said.response.status_code in (401, 403)):
+        # Of a model that it does not have it says the same to those who are not logged in.
+        gated = (
+            "has a licence" if isinstance(said, GatedRepoError) else "may have a licence, be private or not be there"
+        )
+        return (
+            f"the hub gives the model {name!r} to nobody unknown ({said.response.status_code}): it {gated}; accept the licence on "
+            f"its page, https://huggingface.co/{name}, then run `hf auth login`"
+        )
+    return (
+        f"model {name!r} is no folder, and the hub did not give it ({type(reason).__name__}); "
+        f"check the name and the network, or use a folder or one of the zoo: {', '.join(zoo_names())}"
+    )
 
 
 def load(name_or_path: str) -> Backbone:
