@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 from PIL import Image
 
-from difftuning.data.decoding import decode
+from difftuning.data.decoding import decode, size_of
 from difftuning.errors import DataError
 
 
@@ -23,6 +24,12 @@ class Skipped:
 
     origin: str
     reason: str
+
+    @staticmethod
+    def of(source: ImageSource, index: int, reason: DataError) -> Skipped:
+        """An image of a source, and why it cannot be used."""
+        origin = source.origin(index)
+        return Skipped(origin, str(reason).removeprefix(f"{origin}: "))
 
 
 class ImageSource(ABC):
@@ -69,6 +76,10 @@ class ImageSource(ABC):
     @abstractmethod
     def origin(self, index: int) -> str:
         """The file or row, for messages."""
+
+    def size(self, index: int) -> tuple[int, int] | None:
+        """The sides of its picture in pixels, as they were seen when `key` read it; None where they are not known."""
+        return None
 
     def place(self, index: int) -> str:
         """The file or row within its set, by which something else belongs to it.
@@ -132,4 +143,15 @@ class EncodedSource(ImageSource):
 
     def key(self, index: int) -> str:
         """The sha256 of the file."""
-        return hashlib.sha256(self.encoded(index)).hexdigest()
+        content = self.encoded(index)
+        if index not in self._sizes:
+            self._sizes[index] = size_of(content)
+        return hashlib.sha256(content).hexdigest()
+
+    def size(self, index: int) -> tuple[int, int] | None:
+        """The sides of its picture, by the head of the file."""
+        return self._sizes.get(index)
+
+    @cached_property
+    def _sizes(self) -> dict[int, tuple[int, int] | None]:
+        return {}

@@ -85,6 +85,18 @@ def decode(data: bytes, origin: str, max_pixels: int, stretched: bool = False) -
         raise DataError(f"{origin}: truncated or damaged ({reason})") from reason
 
 
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """The sides of an image as it is stored, by the head of its file; None where that is no image. No pixel is decoded."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.init()
+            with Image.open(_Timed(data), formats=FORMATS) as image:
+                return image.size
+    except Exception:  # whatever is wrong with it is said where it is decoded
+        return None
+
+
 def _as_rgb(image: Image.Image, origin: str) -> Image.Image:
     """Any mode to RGB or RGBA."""
     if image.mode == "F":

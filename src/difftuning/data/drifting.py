@@ -60,8 +60,7 @@ class Drifting(ImageSource):
             try:
                 moment = self._moment(index)
             except DataError as reason:
-                origin = source.origin(index)
-                unread.append(Skipped(origin, str(reason).removeprefix(f"{origin}: ")))
+                unread.append(Skipped.of(source, index, reason))
             else:
                 if config.start <= moment < config.stop:
                     self._there.append((index, moment))
@@ -117,6 +116,10 @@ class Drifting(ImageSource):
     def place(self, index: int) -> str:
         """The file or row within its set."""
         return self._source.place(self._there[index][0])
+
+    def size(self, index: int) -> tuple[int, int] | None:
+        """The sides of its picture."""
+        return self._source.size(self._there[index][0])
 
     def caption(self, index: int) -> str | None:
         """Its caption."""

@@ -58,6 +58,11 @@ class Joined(ImageSource):
         source, within = self._at(index)
         return f"{source.name}: {source.origin(within)}"
 
+    def size(self, index: int) -> tuple[int, int] | None:
+        """The sides of its picture."""
+        source, within = self._at(index)
+        return source.size(within)
+
     def place(self, index: int) -> str:
         """The file or row within its own set."""
         source, within = self._at(index)

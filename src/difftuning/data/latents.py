@@ -194,8 +194,7 @@ def encode(
                     raise DataError(f"{source.origin(index)}: its latents are not finite")
                 cache.put(key, item)
         except DataError as reason:
-            origin = source.origin(index)
-            skipped.append(Skipped(origin, str(reason).removeprefix(f"{origin}: ")))
+            skipped.append(Skipped.of(source, index, reason))
         else:
             keys.append(key)
             kept.append(index)

@@ -75,6 +75,10 @@ class Prompted(ImageSource):
         """The file or row, for messages."""
         return self._source.origin(index)
 
+    def size(self, index: int) -> tuple[int, int] | None:
+        """The sides of its picture."""
+        return self._source.size(index)
+
     def caption(self, index: int) -> str | None:
         """Its prompt."""
         return self.class_names[self._rows[index]]

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from difftuning.data import fitted
 from difftuning.data.base import ImageSource, Skipped
 from difftuning.data.cache import cache_folder
 from difftuning.data.joined import Joined
@@ -105,6 +106,7 @@ class Target:
             f"{self.source.name}: {count} images in {classes} class(es); {len(self.train)} to train on, "
             f"{len(self.heldout)} held out, {spare} for tests",
             *self.source.notes,
+            *fitted.report(self.source, [*self.parts.train, *self.parts.heldout], self.transform.size),
             f"latents: {self.train.report}" + (f"; held out: {self.heldout.report}"),
         ]
         if self.prompted is not None:
@@ -134,8 +136,7 @@ def _unusable(source: ImageSource, indices: list[int]) -> list[Skipped]:
         try:
             source.read(index)
         except DataError as reason:
-            origin = source.origin(index)
-            found.append(Skipped(origin, str(reason).removeprefix(f"{origin}: ")))
+            found.append(Skipped.of(source, index, reason))
     return found
 
 
@@ -193,8 +194,7 @@ def open_target(
         try:
             keys.append(source.key(index))
         except DataError as reason:
-            origin = source.origin(index)
-            unread.append(Skipped(origin, str(reason).removeprefix(f"{origin}: ")))
+            unread.append(Skipped.of(source, index, reason))
         else:
             readable.append(index)
     transform = Transform(image_size)
