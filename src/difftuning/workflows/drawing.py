@@ -20,6 +20,7 @@ from difftuning.sampling.guidance import guided
 from difftuning.sampling.loop import sample
 from difftuning.sampling.seeds import generators, sample_noise
 from difftuning.types import Condition, Denoiser
+from difftuning.workflows.at_once import AtOnce
 from difftuning.workflows.recipe import SamplingConfig
 
 DECODED = 16
@@ -70,13 +71,20 @@ def at_once(side: int) -> int:
 
 
 @torch.no_grad()
-def images_of(backbone: Backbone, latents: Tensor) -> Tensor:
-    """Latents (N, C, H, W) on any device as images (N, 3, H, W) uint8 on the CPU, decoded a few at a time."""
-    parts = [
-        backbone.codec.decode(part.to(backbone.device)) for part in torch.split(latents, at_once(backbone.image_size))
-    ]
+def images_of(backbone: Backbone, latents: Tensor, decoded: AtOnce | None = None) -> Tensor:
+    """Latents (N, C, H, W) on any device as images (N, 3, H, W) uint8 on the CPU, decoded a few at a time.
+
+    Args:
+        backbone: whose codec decodes them.
+        latents: at least one.
+        decoded: how many at a time, where a device has shown before how many it can; None for the usual number.
+    """
+
+    def decode(start: int, stop: int) -> Tensor:
+        return to_uint8(backbone.codec.decode(latents[start:stop].to(backbone.device))).cpu()
+
     # An autoencoder may answer with its channels last in memory, which files of tensors refuse.
-    return torch.cat([to_uint8(part).cpu() for part in parts]).contiguous()
+    return (decoded or AtOnce(at_once(backbone.image_size))).of(len(latents), decode).contiguous()
 
 
 class Conditions(Protocol):
@@ -101,6 +109,8 @@ def draw_images(
 ) -> Tensor:
     """One image for each condition, (N, 3, H, W) uint8; image i depends on (seed, i, condition i) alone.
 
+    Where a device's memory runs out, the same images are drawn by smaller batches.
+
     Args:
         backbone: drawn from; its mode comes back.
         conditions: N of them, rows of its class table.
@@ -116,11 +126,11 @@ def draw_images(
     was_training = backbone.network.training
     backbone.network.eval()
     told = 0
+    asked, decoded = AtOnce(config.batch_size), AtOnce(at_once(backbone.image_size))
 
-    def drawn(start: int) -> Tensor:
+    def drawn(start: int, stop: int) -> Tensor:
         nonlocal told
-        part = conditions[start : start + config.batch_size].to(backbone.device)
-        indices = range(start, start + len(part))
+        part, indices = conditions[start:stop].to(backbone.device), range(start, stop)
         noise = sample_noise(config.seed, indices, backbone.sample_shape).to(backbone.device)
         latents = sample(
             denoiser,
@@ -132,10 +142,14 @@ def draw_images(
             generators(config.seed, indices),
         )
         # Of several processes each tells of its own batches, and by their places how far all are.
-        progress(start + len(part) - told)
-        told = start + len(part)
-        return images_of(backbone, latents)
+        progress(stop - told)
+        told = stop
+        return images_of(backbone, latents, decoded)
 
-    images = present().each(range(0, len(conditions), config.batch_size), drawn)
+    def batch(start: int) -> Tensor:
+        count = min(config.batch_size, len(conditions) - start)
+        return asked.of(count, lambda first, last: drawn(start + first, start + last))
+
+    images = present().each(range(0, len(conditions), config.batch_size), batch)
     backbone.network.train(was_training)
     return torch.cat(images)
