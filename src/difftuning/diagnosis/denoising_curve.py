@@ -21,6 +21,9 @@ from difftuning.processes import present
 from difftuning.sampling.seeds import generators, sample_noise
 from difftuning.types import Condition, Network
 
+BINS = 10
+"""Of u, unless others are asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class DenoisingCurve:
@@ -82,7 +85,7 @@ def denoising_curve(
     clock: Clock,
     latents: Tensor,
     condition: Condition,
-    bins: int = 10,
+    bins: int = BINS,
     per_bin: int = 256,
     seed: int = 0,
     batch_size: int = 128,

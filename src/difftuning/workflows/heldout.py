@@ -16,7 +16,7 @@ from difftuning.coefficients.chain import ChainOfForgetting
 from difftuning.data.control_maps import ControlMaps
 from difftuning.data.latents import LatentSet
 from difftuning.diagnosis.adaptive_chain import AdaptiveChain
-from difftuning.diagnosis.denoising_curve import DenoisingCurve, denoising_curve
+from difftuning.diagnosis.denoising_curve import BINS, DenoisingCurve, denoising_curve
 from difftuning.errors import TrainingError
 from difftuning.processes import present
 from difftuning.types import Condition
@@ -60,6 +60,24 @@ class HeldOut:
     def without_condition(self, backbone: Backbone) -> HeldOut:
         """The same, asked under the null label of a model."""
         return replace(self, condition=self.condition.under(backbone.labels.null))
+
+
+def measuring(recipe: Recipe, sets: int) -> str | None:
+    """What measuring the error takes beside the training, where it is more than a quarter of that; a pass back costs two forward.
+
+    Args:
+        recipe: says how often, and with how many draws.
+        sets: that are measured: the target, and a bank.
+    """
+    steps, every = recipe.training.steps, recipe.training.heldout_every
+    times = 1 + math.ceil(steps / every) if every else 0
+    passes, trained = times * BINS * recipe.evaluation.heldout_draws * sets, steps * recipe.training.batch_size
+    if passes <= 3 * trained / 4:
+        return None
+    return (
+        f"measuring the held-out error: {passes:,} passes forward, beside {trained:,} forward and back of training; lower "
+        "evaluation.heldout_draws, or raise training.heldout_every"
+    )
 
 
 def known_rows(backbone: Backbone, names: Sequence[str]) -> Tensor:
