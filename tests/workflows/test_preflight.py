@@ -8,8 +8,10 @@ import pytest
 
 from difftuning.training.memory import Memory
 from difftuning.workflows.assemble import prepare
+from difftuning.workflows.device_memory import GIB
 from difftuning.workflows.display import Silent
-from difftuning.workflows.preflight import GIB, estimate, preflight, verdict
+from difftuning.workflows.heldout import measuring
+from difftuning.workflows.preflight import dry_run, estimate, preflight, verdict
 from difftuning.workflows.recipe import load
 from difftuning.workflows.train import train
 
@@ -56,3 +58,40 @@ def test_what_does_not_fit_is_said_with_a_mend(recipe_file: Path, overrides: lis
     recipe = load(str(recipe_file), overrides)
     assert mend in verdict(BIG, 10 * GIB, recipe, "cuda")
     assert "fail" not in verdict(BIG, 24 * GIB, recipe, "cuda")
+
+
+class Notes(Silent):
+    """What is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_measuring_that_takes_more_than_a_quarter_of_the_training_is_said(recipe_file: Path) -> None:
+    # 12 steps of 4: before the first, and after 4, 8 and 12; 8 draws in ten bins, of the target and of the bank.
+    line = "measuring the held-out error: 640 passes forward, beside 48 forward and back of training; lower evaluation"
+    notes = Notes()
+    dry_run(load(str(recipe_file), []), notes)
+    assert [said.startswith(line) for said in notes.said].count(True) == 1
+    plain = Notes()
+    dry_run(load(str(recipe_file), ["coefficients.psi.tau=0"]), plain)
+    assert any("320 passes forward" in said for said in plain.said), "a bank that nobody draws is not measured"
+
+
+def test_measuring_that_takes_little_is_not_said(recipe_file: Path) -> None:
+    recipe = load(
+        str(recipe_file), ["training.steps=1000", "training.heldout_every=500", "evaluation.heldout_draws=50"]
+    )
+    assert (
+        measuring(recipe, 2) is None
+    )  # 3 times 1,000 passes forward, beside 4,000 of three each: a quarter and no more
+    assert "3,000" in str(
+        measuring(
+            load(str(recipe_file), ["training.steps=999", "training.heldout_every=500", "evaluation.heldout_draws=50"]),
+            2,
+        )
+    )
+    assert measuring(load(str(recipe_file), ["training.heldout_every=0"]), 2) is None

@@ -51,6 +51,9 @@ class TextToImage(Backbone):
         default_prompt: of bank items.
         name: for cards and messages.
 
+    Attributes:
+        encoders_stay: where they are when the rest moves to a device that does not hold all.
+
     Raises:
         ModelError: it has no autoencoder or no text encoder, or its channels do not fit.
     """
@@ -85,6 +88,7 @@ class TextToImage(Backbone):
         self.default_prompt = default_prompt
         self.distilled_guidance = 1.0
         self.by_prompt = True
+        self.encoders_stay = False
         pipe.set_progress_bar_config(disable=True)
 
     def _shift(self) -> None:
@@ -181,8 +185,8 @@ class TextToImage(Backbone):
         return super().rows(names)
 
     def to(self, device: torch.device | str) -> Backbone:
-        """The network, the autoencoder and the text encoders on another device, in place."""
-        for encoder in self.encoders.values():
+        """The network, the autoencoder and, unless they stay where they are, the text encoders on another device, in place."""
+        for encoder in () if self.encoders_stay else self.encoders.values():
             encoder.to(device)
         return super().to(device)
 

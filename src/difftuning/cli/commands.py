@@ -86,18 +86,16 @@ def train(
     from difftuning.workflows.recipe import load
 
     resolved = load(recipe, overrides or [])
-    from difftuning.workflows.train import check
-    from difftuning.workflows.train import train as work
-
     if dry_run:
         values = resolved.model_dump(mode="json")
         print(to_json(values, indent=1) if json else dump_recipe(values), end="\n" if json else "")
-        from difftuning.workflows.preflight import preflight
+        from difftuning.workflows.preflight import dry_run as try_out
 
         with redirect_stdout(sys.stderr):
-            display = make_display(json or quiet, sys.stderr)
-            preflight(check(resolved, display, judged=report), display)
+            try_out(resolved, make_display(json or quiet, sys.stderr), judged=report)
         return
+    from difftuning.workflows.train import train as work
+
     if report:
         from difftuning.workflows.report import judge_and_report
 

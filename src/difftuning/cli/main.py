@@ -69,6 +69,10 @@ def guarded(command: Callable[[], object], debug: bool) -> int:
     except Exception as error:
         if isinstance(error, _UsageError):
             return _fail(_usage(error), 2, debug)
+        if (torch := sys.modules.get("torch")) is not None and isinstance(error, torch.OutOfMemoryError):
+            from difftuning.workflows.device_memory import LAST, ran_out
+
+            return _fail(f"{ran_out(error)}; {LAST}", 2, debug)
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _fail(f"unexpected {reason} (run again with --debug to see where)", 1, debug)
     if code == INTERRUPTED:

@@ -53,13 +53,14 @@ def held(
         activations: in bytes, of a pass.
         eight_bit: the moments of float32 parameters take a quarter.
     """
-    moving = _bytes(trained)
+    moving = size_of(trained)
     return Memory(
-        _bytes(weights), moving, MOMENTS * moving // (4 if eight_bit else 1), moving if average else 0, activations
+        size_of(weights), moving, MOMENTS * moving // (4 if eight_bit else 1), moving if average else 0, activations
     )
 
 
-def _bytes(tensors: Iterable[Tensor]) -> int:
+def size_of(tensors: Iterable[Tensor]) -> int:
+    """Bytes of some tensors, one that is named twice once."""
     return sum({id(tensor): tensor.nbytes for tensor in tensors}.values())
 
 

@@ -20,6 +20,7 @@ from difftuning.lock import alone
 from difftuning.processes import present
 from difftuning.run_folder import RunFolder
 from difftuning.workflows import costs
+from difftuning.workflows.device_memory import LAST, left, place, within_memory
 from difftuning.workflows.display import Display, Silent, Task, total
 from difftuning.workflows.drawing import clip_of
 from difftuning.workflows.heldout import BANK_ITEMS
@@ -51,9 +52,16 @@ def draw(recipe: Recipe, backbone: Backbone, display: Display) -> BankCard:
         display.note(f"{backbone.name} is asked under no class or prompt, so its bank is drawn without guidance")
     items = sum(maker.plan.config.count for maker in makers)
     progress = display.progress(f"bank of {backbone.name}", items)
-    with present().led(alone(lock_of(recipe.bank_path))), progress as task, _timed(recipe):
+    memory = within_memory(lambda: [_smaller(recipe)])
+    with memory, present().led(alone(lock_of(recipe.bank_path))), progress as task, _timed(recipe):
         _, card = [generate.fill(maker, folder, telling(task)) for folder, maker in zip(folders, makers, strict=True)]
         return card
+
+
+def _smaller(recipe: Recipe) -> str:
+    """What helps where a batch of the bank takes too much memory; its size is not changed unasked, since the bytes depend on it."""
+    size = recipe.bank.batch_size
+    return f"draw the bank with bank.batch_size={size // 2}" if size > 1 else LAST
 
 
 def _makers(recipe: Recipe, backbone: Backbone) -> tuple[generate.Maker, generate.Maker]:
@@ -124,7 +132,8 @@ def drawn_by(card: BankCard) -> Backbone:
     if side != model.image_size:
         model.resize(side)
     model.ask_under(card.config.prompts)
-    return model.to(device_of(None))
+    device = device_of(None)
+    return place(model, device, left(device), offload=True)
 
 
 def lock_of(folder: Path) -> Path:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import psutil  # type: ignore[import-untyped]
 import torch
 from torch import nn
 
+from difftuning.bank.card import CARD
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.processes import present
 from difftuning.sampling.denoiser import MixedPrecision
@@ -15,10 +15,21 @@ from difftuning.training.memory import Memory, activations, held, kept
 from difftuning.tuning import build as build_tuner
 from difftuning.types import Batch, Condition, Draw
 from difftuning.workflows.assemble import Prepared, trained_besides
+from difftuning.workflows.device_memory import GIB, free, mends, within_memory
 from difftuning.workflows.display import Display
+from difftuning.workflows.heldout import measuring
 from difftuning.workflows.recipe import Recipe
+from difftuning.workflows.train import check
 
-GIB = 2**30
+
+def dry_run(recipe: Recipe, display: Display, judged: bool = False) -> Memory:
+    """`train.check`, then `preflight`: all that can be found without a bank and without a step.
+
+    Raises:
+        DifftuningError: something cannot be used, or the device cannot hold it.
+    """
+    with within_memory(lambda: mends(recipe)):
+        return preflight(check(recipe, display, judged), display)
 
 
 def preflight(prepared: Prepared, display: Display) -> Memory:
@@ -37,7 +48,14 @@ def preflight(prepared: Prepared, display: Display) -> Memory:
     bank = recipe.bank.count * math.prod(backbone.sample_shape) * itemsize if prepared.needs_bank else 0
     cached = prepared.target.train.host_bytes / GIB
     display.note(f"bank: {bank / GIB:.2f} GiB on disk; latents of the target: {cached:.2f} GiB in host memory")
+    if getattr(backbone, "encoders_stay", False):
+        display.note(
+            f"the text encoders stay in the host's memory, since {backbone.device} does not hold them beside the rest"
+        )
     display.note(verdict(found, room, recipe, backbone.device.type))
+    measured = prepared.needs_bank or (recipe.heldout_bank_path / CARD).is_file()
+    if (line := measuring(recipe, 2 if measured else 1)) is not None:
+        display.note(line)
     return found
 
 
@@ -46,28 +64,7 @@ def verdict(found: Memory, room: int, recipe: Recipe, device: str) -> str:
     said = f"{device} has {room / GIB:.1f} GiB free for about {found.total / GIB:.1f}"
     if found.total <= room:
         return said
-    mends = []
-    if not recipe.training.gradient_checkpointing:
-        mends.append("training.gradient_checkpointing=true keeps a small part of the activations")
-    if recipe.training.accumulate < recipe.training.batch_size:
-        mends.append(f"training.accumulate={recipe.training.batch_size} keeps those of one sample")
-    if not recipe.training.offload and device != "cpu":
-        mends.append("training.offload=true moves autoencoder and text encoders to the host")
-    if recipe.ema.device is None and device != "cpu":
-        mends.append(f"ema.device=cpu saves {found.average / GIB:.1f} GiB")
-    if not recipe.optim.eight_bit:
-        mends.append(f"optim.eight_bit=true saves {0.75 * found.moments / GIB:.1f} GiB")
-    if recipe.tuner.kind == "full":
-        saved = found.gradients + found.moments + found.average
-        mends.append(f"tuner.kind=lora saves nearly all of {saved / GIB:.1f} GiB")
-    return f"{said}, so it will probably fail; {'; '.join(mends) or 'take a smaller model or another device'}"
-
-
-def free(device: torch.device) -> int:
-    """Bytes that a device has left."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0]) + torch.cuda.memory_reserved(device)
-    return int(psutil.virtual_memory().available)
+    return f"{said}, so it will probably fail; {'; '.join(mends(recipe, device, found))}"
 
 
 def estimate(prepared: Prepared) -> Memory:

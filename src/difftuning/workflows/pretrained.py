@@ -14,16 +14,21 @@ from difftuning.data.embeddings import EmbeddingFiles
 from difftuning.errors import ConfigError, ModelError
 from difftuning.noise.clock import build_clock
 from difftuning.processes import present
+from difftuning.workflows.device_memory import left, place
 from difftuning.workflows.recipe import Recipe
 
 
 def pretrained(recipe: Recipe, device: torch.device | None = None) -> Backbone:
-    """The model as it was published, on a device or on the one that the recipe says, with its own labels."""
+    """The model as it was published, on a device or on the one that the recipe says, with its own labels.
+
+    Raises:
+        ConfigError: the device cannot hold it.
+    """
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     model = configured(load(recipe.model), recipe)
     model.ask_under(recipe.bank.prompts)
-    model.to(device or device_of(recipe.device))
+    place(model, there := device or device_of(recipe.device), left(there), bool(recipe.training.offload))
     if isinstance(model, TextToImage):
         model.embeddings.store = EmbeddingFiles(cache_folder(), model.prompt_digest())
     return model

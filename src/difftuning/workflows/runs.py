@@ -29,6 +29,7 @@ from difftuning.tuning import build as build_tuner
 from difftuning.tuning.store import SETTINGS, read_tuner
 from difftuning.workflows.assemble import target_of, trained_besides
 from difftuning.workflows.controls import Controls
+from difftuning.workflows.device_memory import left, place
 from difftuning.workflows.pretrained import configured, pretrained
 from difftuning.workflows.recipe import Recipe, SamplingConfig
 from difftuning.workflows.run_identity import DATA, data_digest
@@ -134,7 +135,8 @@ def models_of(recipe: Recipe) -> Models:
     if recipe.tuner.kind == "full":
         model = model_of(recipe)
         before = pretrained(recipe)
-        return Models(recipe, model.to(before.device), before, None)
+        place(model, before.device, left(before.device), bool(recipe.training.offload))
+        return Models(recipe, model, before, None)
     model, before, tuner = _tuned(recipe)
     return Models(recipe, model, before, tuner)
 

@@ -18,6 +18,7 @@ from difftuning.errors import ModelError, StorageError
 from difftuning.processes import present
 from difftuning.types import Condition
 from difftuning.workflows.controls import UnderMaps
+from difftuning.workflows.device_memory import left, place
 from difftuning.workflows.display import Display, Silent
 from difftuning.workflows.drawing import Conditions, draw_images, spread
 from difftuning.workflows.pretrained import device_of
@@ -78,7 +79,8 @@ def sample(
     else:
         models = models_of(recipe)
         backbone, before = drawn_from(models, config), models.before
-    backbone.to(device_of(recipe.device if recipe is not None else None))
+    device = device_of(recipe.device if recipe is not None else None)
+    place(backbone, device, left(device), recipe is None or bool(recipe.training.offload))
     if labels:
         drawn = backbone.rows(labels)[torch.arange(count) % len(labels)]
     else:

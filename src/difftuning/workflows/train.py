@@ -27,6 +27,7 @@ from difftuning.workflows import bank as bank_workflow
 from difftuning.workflows import consistency
 from difftuning.workflows.assemble import Assembly, Prepared, assemble, prepare
 from difftuning.workflows.controls import ControlledBank, UnderMaps
+from difftuning.workflows.device_memory import mends, within_memory
 from difftuning.workflows.display import Display, Silent, sparkline, total
 from difftuning.workflows.drawing import Conditions, draw_images, spread
 from difftuning.workflows.evaluate import Judge, too_few
@@ -64,9 +65,10 @@ def train(
         Preempted: SIGTERM came while it trained; all is saved.
     """
     display = display or Silent()
-    prepared = check(recipe, display, judged)
-    with present().led(RunFolder(recipe.folder).alone()):
-        return _run(prepared, display, profile)
+    with within_memory(lambda: mends(recipe)):
+        prepared = check(recipe, display, judged)
+        with present().led(RunFolder(recipe.folder).alone()):
+            return _run(prepared, display, profile)
 
 
 def _run(prepared: Prepared, display: Display, profiled: bool) -> dict[str, Any]:
