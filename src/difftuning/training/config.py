@@ -24,8 +24,8 @@ class TrainingConfig(Section):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass, to save memory."""
     offload: bool | None = None
-    """Keep autoencoder and text encoders in the host's memory while training: target and bank are encoded before. Text encoders that
-    would leave too little of a device for work stay there from the beginning. Null does not."""
+    """Keep autoencoder and text encoders in the host's memory while training: target and bank are encoded before. Text encoders
+    that would leave too little of a device for work stay there from the beginning. Null does not."""
     compile: bool | None = None
     """Compile the blocks of the network (torch.compile): the first step takes a minute or more, later ones less. Null does not."""
     tf32: bool | None = None
