@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from math import cos, pi
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from difftuning.coefficients.chain import ChainOfForgetting
 from difftuning.coefficients.families import Power
 from difftuning.coefficients.realisation import Source
 from difftuning.errors import CheckpointError, TrainingError
 from difftuning.json_files import MetricsLog
+from difftuning.objectives.anchor import Anchor
 from difftuning.objectives.diff_tuning import DiffTuning
 from difftuning.objectives.finetune import finetune_loss
 from difftuning.training.checkpoints import Checkpoints, read
@@ -22,9 +26,10 @@ from difftuning.training.config import TrainingConfig
 from difftuning.training.ema import EMAConfig
 from difftuning.training.hooks import Hook
 from difftuning.training.identity import Identity
+from difftuning.training.interfaces import Objective
 from difftuning.training.optim import OptimConfig, learning_rate
 from difftuning.training.trainer import Trainer
-from difftuning.types import Batch, Condition
+from difftuning.types import Batch, Condition, Errors
 from tiny import tiny_dit
 
 
@@ -93,40 +98,118 @@ def test_every_intended_parameter_moves_and_the_average_follows(tmp_path: Path) 
 
 def test_frozen_parameters_stay(tmp_path: Path) -> None:
     trainer = make(tmp_path)
+    # All have gradients, so that it is the trainer's own parameters that decide what moves.
+    assert all(value.requires_grad for value in trainer.network.parameters())
+    before = {name: value.detach().clone() for name, value in trainer.parameters.items()}
     kept = {name: value for name, value in trainer.parameters.items() if "attn1" in name}
-    for name, value in trainer.parameters.items():
-        value.requires_grad_(name in kept)
-    frozen = {name: value.detach().clone() for name, value in trainer.parameters.items() if name not in kept}
-    trainer.parameters = kept
-    trainer.__post_init__()
+    trainer = replace(trainer, parameters=kept)
     trainer.run()
     after = dict(trainer.network.named_parameters())
-    assert all(torch.equal(after[name], value) for name, value in frozen.items())
+    assert {name for name, value in before.items() if not torch.equal(after[name], value)} == kept.keys()
+    tensors = trainer.tensors()
+    assert tensors["parameters"].keys() == tensors["ema"].keys() == kept.keys()
 
 
-def test_tau_zero_is_standard_fine_tuning_bit_for_bit(tmp_path: Path) -> None:
-    trainer = make(tmp_path, Streams(tau=0), optim=OptimConfig(lr=1e-2, clip_norm=0))
-    trainer.run(until=3)
+FACTORS = {
+    "constant": lambda progress: 1.0,
+    "cosine": lambda progress: (1 + cos(pi * progress)) / 2,
+    "linear": lambda progress: 1 - progress,
+}
+"""The learning rate after the warm-up as a share of its peak, by how far the other steps are done."""
+
+
+@pytest.mark.parametrize(("schedule", "clip_norm"), [("constant", 0), ("cosine", 0), ("linear", 0), ("linear", 0.05)])
+def test_tau_zero_is_standard_fine_tuning_bit_for_bit(tmp_path: Path, schedule: str, clip_norm: float) -> None:
+    betas, decay = (0.8, 0.95), 0.1
+    optim = OptimConfig(
+        lr=1e-2, schedule=schedule, warmup_steps=2, weight_decay=decay, betas=betas, clip_norm=clip_norm
+    )
+    trainer = make(tmp_path, Streams(tau=0), optim=optim, log_every=1)
+    trainer.run(until=5)
     model = tiny_dit(seed=1)
-    optimizer = torch.optim.AdamW(model.network.parameters(), lr=1e-2, weight_decay=0, fused=True)
+    parameters = list(model.network.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-2, betas=betas, weight_decay=decay, fused=True)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: (step + 1) / 2 if step < 2 else FACTORS[schedule]((step - 2) / 10)
+    )
     model.network.train()
-    used = 0
-    for step in range(3):
-        finetune_loss(model, model.process, model.prediction, Streams(tau=0).batch(step, (used, 0))).backward()
+    rates: list[float] = []
+    for step in range(5):
+        finetune_loss(model, model.process, model.prediction, Streams(tau=0).batch(step, (8 * step, 0))).backward()
+        if clip_norm:
+            norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+            assert norm > 2 * clip_norm, "or clipping would hardly be seen"
+        rates += scheduler.get_last_lr()
         optimizer.step()
         optimizer.zero_grad()
-        used += 8
+        scheduler.step()
     trained = dict(model.network.named_parameters())
     assert all(torch.equal(value, trained[name]) for name, value in trainer.parameters.items())
+    assert [record["lr"] for record in trainer.log.read().records if "lr" in record] == rates  # type: ignore[attr-defined]
 
 
-def test_accumulation_changes_rounding_only(tmp_path: Path) -> None:
-    plain, split = make(tmp_path / "1"), make(tmp_path / "4", accumulate=4)
-    plain.run(until=2)
-    split.run(until=2)
-    for name, value in plain.parameters.items():
-        assert torch.allclose(value, split.parameters[name], atol=2e-3), name
-    assert any(not torch.equal(value, split.parameters[name]) for name, value in plain.parameters.items())
+class Watched:
+    """The objective, and how large each part was and how autocast stood when it was asked about it."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.sizes: list[int] = []
+        self.autocast: set[tuple[bool, torch.dtype]] = set()
+
+    def __call__(self, batch: Batch) -> Errors:
+        self.sizes.append(len(batch))
+        self.autocast.add((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
+        return self.objective(batch)
+
+
+@pytest.mark.parametrize(("accumulate", "sizes"), [(1, [8]), (4, [2, 2, 2, 2]), (3, [3, 3, 2])])
+def test_accumulation_changes_rounding_only(tmp_path: Path, accumulate: int, sizes: list[int]) -> None:
+    trainer = make(tmp_path, accumulate=accumulate)
+    anchor = Anchor(trainer.parameters, 0.1)
+    with torch.no_grad():
+        for value in trainer.parameters.values():
+            value += 0.1 * torch.randn_like(value)
+    watched = Watched(trainer.objective)
+    trainer = replace(trainer, objective=watched, penalty=anchor)
+    batch = Streams().batch(0, (0, 0))
+    parameters = list(trainer.parameters.values())
+    errors = trainer.objective(batch)
+    # Gradients, since AdamW does not see by what they are multiplied.
+    whole = torch.autograd.grad(errors.loss() + anchor(), parameters)
+    watched.sizes.clear()
+    found = trainer.backward(batch)
+    assert watched.sizes == sizes
+    for name, value, truth in zip(trainer.parameters, parameters, whole, strict=True):
+        torch.testing.assert_close(value.grad, truth, rtol=1e-5, atol=1e-7, msg=name)
+    torch.testing.assert_close(found.error, errors.error.detach())
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("no", None), ("bf16", torch.bfloat16)])
+def test_the_network_is_asked_in_the_precision_of_the_recipe_and_weights_stay_whole(
+    tmp_path: Path, precision: str, dtype: torch.dtype | None
+) -> None:
+    trainer = make(tmp_path, precision=precision)
+    watched = Watched(trainer.objective)
+    trainer = replace(trainer, objective=watched)
+    trainer.run(until=1)
+    assert len(watched.sizes) == 1
+    assert {kind if on else None for on, kind in watched.autocast} == {dtype}
+    kept = trainer.tensors()
+    assert {value.dtype for group in ("parameters", "ema") for value in kept[group].values()} == {torch.float32}
+
+
+def test_what_is_random_inside_the_network_is_of_the_seed(tmp_path: Path) -> None:
+    ends = []
+    for number, seed in enumerate((0, 0, 1)):
+        trainer = replace(make(tmp_path / str(number)), seed=seed)
+        for module in trainer.network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.5
+        torch.rand(number)  # what else was drawn before does not matter
+        trainer.run(until=2)
+        ends.append(trainer.tensors())
+    assert same(ends[0], ends[1])
+    assert not same(ends[0], ends[2])
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
@@ -139,7 +222,7 @@ def test_gradient_checkpointing_changes_nothing(tmp_path: Path, precision: str) 
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_part_and_the_last_good_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"loss of step 7 .*target|bank.* checkpoint is of step 4\."):
+    with pytest.raises(TrainingError, match=r"loss of step 7 .*(target|bank).* checkpoint is of step 4\."):
         make(tmp_path, Streams(poison=6)).run()
     last = Checkpoints(tmp_path / "checkpoints").last()
     assert last is not None
@@ -228,3 +311,5 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert [learning_rate(step, 110, config) for step in (0, 9, 10)] == [0.1, 1.0, 1.0]
     assert learning_rate(60, 110, config) == pytest.approx(0.5)
     assert learning_rate(110, 110, config) == pytest.approx(0.0)
+    linear = config.model_copy(update={"schedule": "linear"})
+    assert [learning_rate(step, 110, linear) for step in (0, 9, 10, 60, 110)] == [0.1, 1.0, 1.0, 0.5, 0.0]
