@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from statistics import fmean
 
@@ -22,6 +23,7 @@ from difftuning.backbones.loading import load as load_model
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank.read import Bank
 from difftuning.cli.main import main
+from difftuning.data.order import Order
 from difftuning.data.target import Target, open_target
 from difftuning.errors import (
     BankError,
@@ -40,6 +42,8 @@ from difftuning.results import Row
 from difftuning.sampling.loop import sample as solve
 from difftuning.sampling.seeds import generators, sample_noise
 from difftuning.training.checkpoints import Checkpoints, read, tensors_digest
+from difftuning.training.streams import DrawnStreams
+from difftuning.training.trainer import Trainer
 from difftuning.types import Condition
 from difftuning.workflows import bank
 from difftuning.workflows.advise import advise
@@ -244,6 +248,58 @@ def test_killed_at_random_it_ends_with_the_same_weights(recipe_file: Path, tmp_p
     assert all(torch.equal(ends[0][group][key], ends[1][group][key]) for group in ends[0] for key in ends[0][group])
     logs = [MetricsLog(tmp_path / name / "metrics.jsonl").read().records for name in ("whole", "run")]
     assert logs[0] == logs[1]
+
+
+def test_asked_to_stop_a_process_saves_its_last_step_and_goes_on_to_the_same_weights(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    overrides = ["training.steps=30", "training.save_every=1000", "training.heldout_every=1000"]
+    whole = train(load(str(recipe_file), [f"out={tmp_path / 'whole'}", "training.sample_every=0", *overrides]))
+    # Pictures after each step change nothing, and give time to ask long before the end.
+    slow = [*overrides, "training.sample_every=1", "sampling.steps=20"]
+    command = [sys.executable, "-m", "difftuning", "train", str(recipe_file), *slow]
+    log = tmp_path / "run/metrics.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            # The first line is of the model as it was.
+            until = time.monotonic() + 240
+            while process.poll() is None and not (log.is_file() and log.stat().st_size) and time.monotonic() < until:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 143, err
+    said = re.search(r"saved after step (\d+) of 30", " ".join(err.split()))
+    assert said is not None, err
+    step = int(said[1])
+    assert 0 < step < 30
+    assert Checkpoints(tmp_path / "run/checkpoints").last_step() == step
+    assert train(load(str(recipe_file), overrides))["weights_digest"] == whole["weights_digest"]
+
+
+def test_all_that_is_drawn_is_of_the_seed(recipe_file: Path, tmp_path: Path) -> None:
+    asked = [f"bank_folder={tmp_path / 'bank'}", "tuner={kind: lora, rank: 2}"]
+    bank.build(load(str(recipe_file), asked))
+    one, same, other = (
+        assemble(prepare(load(str(recipe_file), [*asked, f"out={tmp_path / str(number)}", f"seed={seed}"]))).trainer
+        for number, seed in enumerate((0, 0, 1))
+    )
+
+    def drawn(trainer: Trainer) -> dict[str, torch.Tensor]:
+        made = trainer.streams
+        assert isinstance(made, DrawnStreams)
+        assert isinstance(made.streams.bank_order, Order)
+        batch = made.batch(0, (0, 0))
+        orders = {"target": made.streams.target_order.indices(0, 50), "bank": made.streams.bank_order.indices(0, 50)}
+        # Of LoRA's two factors the first is random, and the second is zero.
+        tuned = torch.cat([value.detach().flatten() for value in trainer.parameters.values()])
+        return {"t": batch.draw.t, "noise": batch.noise, "x0": batch.x0, "tuned": tuned, **orders}
+
+    first, again, third = map(drawn, (one, same, other))
+    assert all(torch.equal(again[key], value) for key, value in first.items())
+    assert not [key for key, value in first.items() if torch.equal(third[key], value)]
+    assert [trainer.seed for trainer in (one, same, other)] == [0, 0, 1]
 
 
 def test_an_adaptive_psi_begins_as_standard_fine_tuning_and_is_told(recipe_file: Path, tmp_path: Path) -> None:
@@ -709,12 +765,12 @@ def test_the_best_is_known_without_its_checkpoints_and_asked_for_in_vain_where_n
 
 
 def test_one_process_trains_in_one_precision_after_another(recipe_file: Path, tmp_path: Path) -> None:
-    for precision in ("no", "bf16", "no"):
-        train(
-            load(
-                str(recipe_file), [f"out={tmp_path / precision}", "training.steps=2", f"training.precision={precision}"]
-            )
-        )
+    digests = []
+    for number, precision in enumerate(("no", "bf16", "no")):
+        overrides = [f"out={tmp_path / str(number)}", "training.steps=2", f"training.precision={precision}"]
+        digests.append(train(load(str(recipe_file), overrides))["weights_digest"])
+    assert digests[0] == digests[2]
+    assert digests[0] != digests[1]
     with pytest.raises(ConfigError, match="fp16 needs a GPU"):
         train(load(str(recipe_file), [f"out={tmp_path / 'half'}", "training.precision=fp16", "device=cpu"]))
 
