@@ -138,6 +138,12 @@ def test_claims_are_about_methods_of_their_study() -> None:
         ]
         rows += [row(method, 1.0, "swap_kid", share=share) for method in methods for share in (0, 0.1, 0.5)]
         rows += [row(method, 1.0, "frechet", bank=size) for method in methods for size in (50, 5000)]
+        rows += [
+            row(method, 1.0, metric, **{"solver steps": steps})
+            for method in methods
+            for metric in ("heldout", "frechet")
+            for steps in (5, 12, 50)
+        ]
         assert all(claim.check(rows) is not None for claim in study.claims), study.name
 
 
