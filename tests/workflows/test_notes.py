@@ -18,6 +18,7 @@ from difftuning.workflows.train import check
         (["ema.decay=0.9", "training.steps=40"], None),
         (["ema.decay=0"], None),
         (["ema={kind: halflife}"], None),
+        (["ema={kind: halflife, rampup: null, halflife_images: 48}"], "50% of the model"),
     ],
 )
 def test_an_average_that_is_still_the_pretrained_model_is_told(

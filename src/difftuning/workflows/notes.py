@@ -31,9 +31,12 @@ def notes(prepared: Prepared) -> Iterator[str]:
             f"an adaptive psi retains nothing before step {first}, and this is standard fine-tuning; lower training.heldout_every"
         )
     if (left := share_of_start(steps, recipe.training.batch_size, recipe.ema)) > LITTLE:
+        key, mend = (
+            ("decay", "ema.kind=halflife") if recipe.ema.kind == "constant" else ("halflife_images", "ema.rampup=0.05")
+        )
         yield (
-            f"{left:.0%} of the model that is written and judged is the one before training: after {steps} steps an ema.decay of "
-            f"{recipe.ema.decay:g} still holds it; lower it, or set ema.kind=halflife, which goes by the length of a run"
+            f"{left:.0%} of the model that is written and judged is the one before training: after {steps} steps an ema.{key} of "
+            f"{getattr(recipe.ema, key):g} still holds it; lower it, or set {mend}, by which it goes with the length of a run"
         )
     if recipe.bank_folder is not None and not prepared.needs_bank and not (recipe.heldout_bank_path / CARD).is_file():
         yield (
