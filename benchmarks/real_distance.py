@@ -22,7 +22,7 @@ from difftuning.reporting.tables import pivot
 from difftuning.results import Row, write_results
 from difftuning.studies.axes import MICRO, SEEDS, TARGETS
 from difftuning.workflows.assemble import target_of
-from difftuning.workflows.evaluate import Judge
+from difftuning.workflows.judge import Judge
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import load
 

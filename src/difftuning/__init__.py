@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from difftuning.types import Batch as Batch
     from difftuning.types import Condition as Condition
     from difftuning.types import Draw as Draw
+    from difftuning.workflows.diagnose import diagnose as diagnose
+    from difftuning.workflows.evaluate import evaluate as evaluate
     from difftuning.workflows.recipe import Recipe as Recipe
+    from difftuning.workflows.recipe import load as load_recipe
+    from difftuning.workflows.report import report as report
+    from difftuning.workflows.sample import sample as sample
     from difftuning.workflows.train import train as train
 
 _HOMES = {
@@ -29,7 +34,12 @@ _HOMES = {
     "DifftuningError": "difftuning.errors",
     "Draw": "difftuning.types",
     "Recipe": "difftuning.workflows.recipe",
+    "diagnose": "difftuning.workflows.diagnose",
+    "evaluate": "difftuning.workflows.evaluate",
     "load": "difftuning.backbones.loading",
+    "load_recipe": "difftuning.workflows.recipe:load",
+    "report": "difftuning.workflows.report",
+    "sample": "difftuning.workflows.sample",
     "train": "difftuning.workflows.train",
 }
 
@@ -43,7 +53,12 @@ __all__ = [
     "Draw",
     "Recipe",
     "__version__",
+    "diagnose",
+    "evaluate",
     "load",
+    "load_recipe",
+    "report",
+    "sample",
     "train",
 ]
 
@@ -56,7 +71,8 @@ def __getattr__(name: str) -> Any:
         return version("difftuning")
     if name not in _HOMES:
         raise AttributeError(f"module 'difftuning' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    home, _, other_name = _HOMES[name].partition(":")
+    value = getattr(import_module(home), other_name or name)
     globals()[name] = value  # the next use finds it without coming here
     return value
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +15,10 @@ from difftuning.errors import StorageError
 
 ASIDE = ".writing-"
 """How the name of what is being written begins; after a kill it may be left over."""
+MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+"""Tells the processes of this machine, or container, from those of others that write to the same disk."""
+OLD = 7 * 24 * 3600
+"""Seconds after which what another machine left half-written counts as left over."""
 
 
 def sync(path: Path) -> None:
@@ -25,16 +32,21 @@ def sync(path: Path) -> None:
 
 def aside_of(path: Path) -> Path:
     """Where this process writes what is to take a path's place."""
-    return path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
+    return path.with_name(f"{ASIDE}{os.getpid()}-{MACHINE}-{path.name}")
 
 
 def is_left_over(path: Path) -> bool:
-    """Whether something that was being written will never be finished, because its writer is no more."""
+    """Whether something that was being written will never be finished, because its writer is no more.
+
+    Of what a process on another machine writes only its age tells.
+    """
     import psutil  # type: ignore[import-untyped]  # only for what a kill left; every command reads this file
 
-    writer = path.name.removeprefix(ASIDE).partition("-")[0]
+    writer, machine, *_ = f"{path.name.removeprefix(ASIDE)}--".split("-")
     if not (writer.isascii() and writer.isdecimal() and len(writer) < 10):
         return True
+    if machine != MACHINE:
+        return time.time() - path.stat().st_mtime > OLD
     return int(writer) == os.getpid() or not psutil.pid_exists(int(writer))
 
 

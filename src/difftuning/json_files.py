@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,7 @@ class JsonLines:
                 line = (to_json(record) + "\n").encode()
                 if file.write(line) != len(line):  # a disk that fills up takes a part
                     raise OSError("the disk took only a part of the line")
+                os.fsync(file.fileno())  # a checkpoint, which is synced too, must not know of more than its log
 
     def read(self) -> Lines:
         """All records; a missing file has none.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from difftuning.errors import BusyError, StorageError
 
 
 @contextmanager
-def alone(path: Path, wait: bool = True) -> Iterator[None]:
+def alone(path: Path, wait: bool = True, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lock of this name; the same process may hold several names, but not one name twice.
 
     Args:
         path: the lock file, made with its folder where it is missing; it holds nothing.
         wait: until whoever holds it lets go.
+        waiting: called once before that, where another process holds it.
 
     Raises:
         BusyError: another process holds it, without `wait`.
@@ -25,8 +26,15 @@ def alone(path: Path, wait: bool = True) -> Iterator[None]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        lock.acquire(timeout=-1 if wait else 0)
+        # A lock that is only a file would stay when its holder dies on another machine.
+        lock = FileLock(path, fallback_to_soft=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise
+            waiting()
+            lock.acquire()
     except Timeout as reason:
         raise BusyError(f"another process is at work behind {path}; wait until it has ended") from reason
     except (OSError, NotImplementedError) as reason:  # the second where a file system has no locks

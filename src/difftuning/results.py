@@ -15,6 +15,8 @@ CURVE, BEST = "_curve", "_best"
 """How the metrics end that are a measure while training, and the lowest of it."""
 SWAP = "swap_"
 """Before a measure: of samples whose last steps went to the pretrained model."""
+OVER_NETWORK = ("frechet", "fid", "kid", "precision", "recall", "memorised")
+"""Measures of samples by the features of a network, which their rows name."""
 INNOCENT = 0.05
 """The share of held-out real images that the measure "memorised" calls copies, by its definition."""
 

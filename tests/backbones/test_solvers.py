@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,39 @@ def test_ddim_steps_to_the_next_timestep_of_its_grid(spacing: str, steps: int) -
     for timestep, at, after in zip(scheduler.timesteps, alphas[:-1], alphas[1:], strict=True):
         x = scheduler.step(noise, timestep, at.sqrt() * x0 + (1 - at).sqrt() * noise, return_dict=False)[0]
         torch.testing.assert_close(x, after.sqrt() * x0 + (1 - after).sqrt() * noise, atol=1e-5, rtol=1e-4)
+
+
+VP, SD = {"_class_name": "DDPMScheduler"}, {"_class_name": "PNDMScheduler", "steps_offset": 1}
+FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("config", "solver", "steps", "told"),
+    [
+        (VP, "dpm++", 100, None),  # begins at t = 900, with a fiftieth of the signal
+        (VP, "dpm++", 250, "begin at t = 750 of 1000"),
+        (VP, "unipc", 500, "begin at t = 500 of 1000"),
+        (VP, "dpm++", 1000, "begin at t = 0 of 1000"),
+        (VP, "ddim", 500, None),
+        (VP, "ddim", 600, "begin at t = 599 of 1000"),
+        (VP, "ddim", 2, None),  # as few as that begin at the middle
+        (SD, "ddim", 1000, "begin at t = 1000 of 1000"),
+        (FLOW, "dpm++", 600, "the first two the same"),
+        (FLOW, "unipc", 350, "the first two the same"),
+        (FLOW, "dpm++", 50, None),
+    ],
+)
+def test_steps_that_begin_far_from_all_noise_or_twice_are_refused(
+    config: dict[str, object], solver: str, steps: int, told: str | None
+) -> None:
+    """diffusers draws from them without a word, or ends with an IndexError after the training."""
+    leading = None if config is FLOW else "leading"
+    process, scheduler = from_scheduler_config(config), make_scheduler(solver, config, leading)
+    if told is None:
+        trajectory(process, scheduler, steps)
+    else:
+        with pytest.raises(ConfigError, match=re.escape(told)):
+            trajectory(process, scheduler, steps)
 
 
 def test_steps_of_which_rounding_makes_more_are_refused() -> None:

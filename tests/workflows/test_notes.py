@@ -29,3 +29,15 @@ def test_an_average_that_is_still_the_pretrained_model_is_told(
     display.note = lines.append  # type: ignore[method-assign]
     check(load(str(recipe_file), changes), display)
     assert [told in line for line in lines if "before training" in line] == ([True] if told else [])
+
+
+def test_classes_that_take_rows_of_other_names_are_told(recipe_file: Path) -> None:
+    lines: list[str] = []
+    display = Silent()
+    display.note = lines.append  # type: ignore[method-assign]
+    recipe = load(str(recipe_file), ["labels.kind=keep"])
+    prepared = check(recipe, display)
+    known = set(prepared.target.class_names) <= set(prepared.backbone.labels.names)
+    assert not known
+    first = prepared.backbone.labels.names[0]
+    assert [f"from {first!r} on" in line for line in lines if "labels.kind=extend" in line] == [True]

@@ -51,9 +51,10 @@ from difftuning.workflows.assemble import assemble, prepare
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Silent
 from difftuning.workflows.drawing import at_once, denoiser_of, draw_images, images_of, spread
-from difftuning.workflows.evaluate import Judge, evaluate, measure, method_of
+from difftuning.workflows.evaluate import evaluate, measure, method_of
 from difftuning.workflows.heldout import bank_heldout, target_heldout
 from difftuning.workflows.info import info
+from difftuning.workflows.judge import Judge
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import SamplingConfig, load
 from difftuning.workflows.report import report
@@ -987,7 +988,9 @@ def test_the_whole_target_is_psi_of_one_and_what_psi_leaves_as_xi(recipe_file: P
 
 def test_a_probe_advises_a_psi_that_a_recipe_takes(recipe_file: Path, tmp_path: Path) -> None:
     train(load(str(recipe_file), ["training.steps=8", "coefficients.psi.tau=0"]))
-    advice = advise(tmp_path / "run")["advice"]
+    told = advise(tmp_path / "run")
+    assert "43% of the average" in told["warning"]  # the default decay over eight steps
+    advice = told["advice"]
     advised = load(str(recipe_file), [advice, f"out={tmp_path / 'advised'}", "training.steps=2"])
     assert advised.coefficients.psi.kind == "measured"
     train(advised)

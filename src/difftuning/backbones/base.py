@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -46,6 +47,8 @@ class Backbone(ABC):
         class_table: the name of the parameter whose rows are its classes; None where none trains.
         by_prompt: its labels are prompts, so that the target's captions are asked for.
         takes_control: it is asked under a map too.
+        encoders: of prompts, by their parts of a pipeline.
+        encoders_stay: these stay where they are when the rest moves to a device that does not hold all.
     """
 
     name: str
@@ -61,6 +64,8 @@ class Backbone(ABC):
     class_table: str | None = None
     by_prompt: bool = False
     takes_control: bool = False
+    encoders: Mapping[str, Any] = MappingProxyType({})
+    encoders_stay: bool = False
 
     def __init__(
         self,
@@ -150,6 +155,11 @@ class Backbone(ABC):
         with torch.device("meta"):
             network: nn.Module = made.from_config(self.network.config)
         return network
+
+    @property
+    def at_work(self) -> list[nn.Module]:
+        """What is asked at each step; autoencoder and text encoders are asked around the steps alone."""
+        return [self.network]
 
     @property
     def image_size(self) -> int:

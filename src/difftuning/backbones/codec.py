@@ -35,6 +35,11 @@ class Codec(ABC):
         """A sha256 of what the latents hang on, but for the rounding of a device."""
 
     @property
+    def modules(self) -> list[nn.Module]:
+        """What holds its weights."""
+        return []
+
+    @property
     def cached_in(self) -> str:
         """The part of a cache where its latents are kept: a kind of device rounds in its own way. Empty for a CPU."""
         return ""
@@ -107,6 +112,11 @@ class VAECodec(Codec):
     def digest(self) -> str:
         """Of the weights and the config."""
         return digest_module(self.vae, self._config)
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """The autoencoder."""
+        return [self.vae]
 
     @property
     def cached_in(self) -> str:

@@ -51,9 +51,6 @@ class TextToImage(Backbone):
         default_prompt: of bank items.
         name: for cards and messages.
 
-    Attributes:
-        encoders_stay: where they are when the rest moves to a device that does not hold all.
-
     Raises:
         ModelError: it has no autoencoder or no text encoder, or its channels do not fit.
     """
@@ -88,7 +85,6 @@ class TextToImage(Backbone):
         self.default_prompt = default_prompt
         self.distilled_guidance = 1.0
         self.by_prompt = True
-        self.encoders_stay = False
         pipe.set_progress_bar_config(disable=True)
 
     def _shift(self) -> None:
@@ -131,6 +127,11 @@ class TextToImage(Backbone):
     def base(self) -> Any:
         """The pipeline's own network, which is the one that trains unless something is put upon it."""
         return self.network
+
+    @property
+    def at_work(self) -> list[nn.Module]:
+        """The network that trains, and the pipeline's own where that is another."""
+        return [self.network, self.base]
 
     def asked(self, x_t: Tensor, t: Tensor, condition: Condition) -> Asked:
         """What a network of the family is asked."""

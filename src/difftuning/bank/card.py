@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from difftuning.bank.origin import Origin
+from difftuning.config.difference import flat
 from difftuning.config.precision import Precision
 from difftuning.config.section import Section
 from difftuning.errors import BankError, ConfigError
@@ -232,7 +233,7 @@ def differences(there: BankPlan | BankModel, here: BankPlan | BankModel) -> list
 
     The model's name is not compared, nor are scheduler entries that only one side has: versions of diffusers add some.
     """
-    before, now = _flat(there.model_dump(mode="json")), _flat(here.model_dump(mode="json"))
+    before, now = flat(there.model_dump(mode="json")), flat(here.model_dump(mode="json"))
     return [
         f"{field}: {_short(before[field])} -> {_short(now[field])}"
         for field in before
@@ -244,13 +245,6 @@ def _short(value: Any) -> str:
     """A value in a message; of a long list of prompts its beginning."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} letters)"
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, entry in value.items():
-        flat |= _flat(entry, f"{prefix}{key}.") if isinstance(entry, dict) else {f"{prefix}{key}": entry}
-    return flat
 
 
 def check_matches(card: BankCard, model: Described) -> None:

@@ -123,12 +123,12 @@ class Measured:
 
     def __call__(self, u: Tensor, /) -> Tensor:
         """The interpolated value at u."""
-        at, value = torch.tensor(self.knots, dtype=torch.float64, device=u.device).T.contiguous()
-        inside = u.to(torch.float64).clamp(at[0], at[-1])
+        at, value = torch.tensor(self.knots, dtype=torch.float64).T.contiguous()
+        inside = u.cpu().to(torch.float64).clamp(at[0], at[-1])  # some devices have no float64
         high = torch.searchsorted(at, inside).clamp(1, len(at) - 1)
         low = high - 1
         fraction = (inside - at[low]) / (at[high] - at[low])
-        return torch.lerp(value[low], value[high], fraction).to(u.dtype)
+        return torch.lerp(value[low], value[high], fraction).to(u)
 
 
 class PowerConfig(Section):

@@ -32,7 +32,7 @@ class P2Config(Section):
     k: float = Field(1.0, gt=0)
     """Keeps the weight finite where there is no signal."""
     gamma: float = Field(1.0, ge=0)
-    """How strongly; 0 is the plain loss."""
+    """How strongly; 0 weighs the error of eps alike everywhere, whatever the model predicts."""
 
 
 class MinSNRConfig(Section):
@@ -55,8 +55,14 @@ KINDS: dict[str, tuple[type[BaseModel], Callable[[Any, Tensor], Tensor]]] = {
 
 def loss_weight(config: Weighting, process: NoiseProcess, prediction: Prediction, t: Tensor) -> Tensor:
     """What the error of y at time t is multiplied by: t (B,) -> (B,) float32, >= 0."""
-    alpha, sigma = process.alpha(t.double()), process.sigma(t.double())
+    device, t = t.device, t.cpu().double()  # some devices have no float64
+    alpha, sigma = process.alpha(t), process.sigma(t)
     a, b = prediction.row(alpha, sigma)
     _, weight = KINDS[config.kind]
     # Without any signal, eps is known and its error says nothing: the factor of y is infinite there, and the weight 0.
-    return (weight(config, (alpha / sigma) ** 2) * (alpha / (alpha * b - sigma * a)) ** 2).nan_to_num(0.0).float()
+    return (
+        (weight(config, (alpha / sigma) ** 2) * (alpha / (alpha * b - sigma * a)) ** 2)
+        .nan_to_num(0.0)
+        .float()
+        .to(device)
+    )

@@ -62,8 +62,8 @@ class Target:
 
     @property
     def trained_classes(self) -> Tensor:
-        """The classes of `class_names` that are trained on, ascending: not those of sets that are measured alone."""
-        if self.config.also is None:
+        """The classes of `class_names` that are trained on, ascending: not those without an image, or of sets measured alone."""
+        if isinstance(self.train, LatentFiles):  # of millions, which are not looked through
             return torch.arange(len(self.class_names))
         trained: Tensor = torch.unique(self.train.classes(torch.arange(len(self.train))))
         return trained

@@ -87,7 +87,8 @@ class LogitNormal(Clock):
 
     def u(self, t: Tensor) -> Tensor:
         """Phi((logit(unshifted t) - mean) / std)."""
-        unshifted = t / (self.shift - (self.shift - 1) * t)
+        # Kept in [0, 1]: in float32 a shifted 1 can come back as a little more.
+        unshifted = (t / (self.shift - (self.shift - 1) * t)).clamp(0, 1)
         rank: Tensor = torch.special.ndtr((torch.logit(unshifted) - self.mean) / self.std)
         return rank
 

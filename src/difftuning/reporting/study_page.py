@@ -73,7 +73,6 @@ class StudyPage:
 
     def write(self, path: Path) -> None:
         """Write the page, and its figure as SVG under the same name; it shows the pictures of its runs that lie beside it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         picture = self._figure()
         if picture is not None:
             write_bytes(path.with_suffix(".svg"), picture)

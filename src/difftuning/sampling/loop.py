@@ -75,19 +75,38 @@ def trajectory(process: NoiseProcess, scheduler: Scheduler, steps: int) -> Sched
     """A copy of a scheduler that is ready to go so many steps.
 
     Raises:
-        ConfigError: fewer than one step, more than the process has timesteps, or a number in which the solver would leave them.
+        ConfigError: fewer than one step, more than the process has timesteps, or a number in which the solver would leave them or
+            begin far from the noisiest.
     """
     most = process.steps if isinstance(process, VariancePreserving) else math.inf
     if not 1 <= steps <= most:
         raise ConfigError(f"cannot sample in {steps} steps; choose from 1 to {most}")
     ready = copy.deepcopy(scheduler)
     ready.set_timesteps(steps)
-    if isinstance(process, VariancePreserving) and bool((ready.timesteps < 0).any()):
+    if isinstance(process, VariancePreserving):
+        _check_table(ready.timesteps, process.steps, steps)
+    # Solvers look up where they begin by its timestep, and of two that are the same find the second.
+    if len(ready.timesteps) > 1 and bool(ready.timesteps[0] == ready.timesteps[1]):
+        raise ConfigError(
+            f"cannot sample in {steps} steps, of which rounding makes the first two the same; choose fewer steps"
+        )
+    return ready
+
+
+def _check_table(timesteps: Tensor, whole: int, steps: int) -> None:
+    """Refuse timesteps that leave a table of so many, or begin far below its top with what is noise alone."""
+    if bool((timesteps < 0).any()):
         # diffusers counts down in floating point, and for some numbers of trailing steps comes by one too far.
         raise ConfigError(
             f"cannot sample in {steps} trailing steps, of which rounding makes {steps + 1}; choose another number of steps"
         )
-    return ready
+    # Leading timesteps are whole multiples, rounded down: many of them end further from the top than few.
+    first = float(timesteps[0])
+    if first > whole - 1 or whole - 1 - first > max(2 * whole / steps, whole / 10):
+        raise ConfigError(
+            f"cannot sample in {steps} leading steps with this solver, which would begin at t = {first:g} of {whole}; choose fewer "
+            "steps, or set `spacing` to trailing"
+        )
 
 
 def sample(

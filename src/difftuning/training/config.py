@@ -18,7 +18,7 @@ class TrainingConfig(Section):
     batch_size: int = Field(32, gt=0)
     """Samples a step, target and bank together."""
     accumulate: int = Field(1, gt=0)
-    """Passes a step is split into, to save memory; the result is the same up to rounding."""
+    """Passes that each process splits a step into, at most one a sample, to save memory; the result is the same up to rounding."""
     precision: Precision = "no"
     """Mixed precision of the pass, or `auto`; weights, optimiser and average stay float32."""
     gradient_checkpointing: bool = False

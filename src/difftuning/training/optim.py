@@ -31,7 +31,7 @@ class OptimConfig(Section):
     clip_norm: float = Field(1.0, ge=0)
     """The largest gradient norm; 0 switches clipping off."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """How the learning rate falls after the warm-up, to 0 at the last step."""
+    """How the learning rate falls after the warm-up, towards 0 at the end."""
     warmup_steps: int = Field(0, ge=0)
     """Steps over which the learning rate rises linearly from 0."""
     eight_bit: bool | None = None

@@ -51,10 +51,9 @@ class StepProfile:
         trainer.hooks = [replace(hook, action=self.timed(hook.action, HOOKS)) for hook in trainer.hooks]
         for owner, method, part in (
             (trainer.passes, "asked", FORWARD),
-            (trainer.accelerator, "backward", BACKWARD),
-            (trainer.accelerator, "clip_grad_norm_", CLIP),
-            (trainer.optimizer, "step", OPTIMISER),
-            (trainer.optimizer, "zero_grad", OPTIMISER),
+            (trainer.passes, "backward", BACKWARD),
+            (trainer.passes, "clip", CLIP),
+            (trainer.passes, "update", OPTIMISER),
             (trainer.ema, "update", AVERAGE),
             (trainer.log, "write", LOG),
             (trainer, "progress", LOG),

@@ -97,11 +97,10 @@ class Trainer:
     def __post_init__(self) -> None:
         self.device = next(iter(self.parameters.values())).device
         self.processes = present()
-        if (most := self.config.batch_size // self.config.accumulate) < self.processes.count:
-            raise ConfigError(
-                f"training.batch_size={self.config.batch_size} in {self.config.accumulate} passes is too little for "
-                f"{self.processes.count} processes; launch at most {most}, or raise it"
-            )
+        size, count = self.config.batch_size, self.processes.count
+        if size < count:
+            raise ConfigError(f"training.batch_size={size} is too little for {count} processes; launch at most {size}")
+        self._splits = min(self.config.accumulate, size // count)  # as many in a process with a sample less
         self.accelerator = make_accelerator(self.config.precision, self.device)
         if self.config.gradient_checkpointing:
             self.network.enable_gradient_checkpointing()  # type: ignore[operator]
@@ -161,13 +160,13 @@ class Trainer:
         self.state.positions = (target + len(whole) - from_bank, bank + from_bank)
 
     def backward(self, batch: Batch) -> Errors:
-        """Add the gradients of a batch, in as many passes as configured; returns the errors, detached."""
+        """Add the gradients of a batch, in as many passes as configured or as there are samples; returns the errors, detached."""
         batch = batch.to(self.device)
         # The gradients of several processes are averaged, and their parts of a batch may differ by a row.
         whole, parts = len(batch if batch.whole is None else batch.whole) / self.processes.count, []
-        for number, rows in enumerate(torch.arange(len(batch)).tensor_split(self.config.accumulate), start=1):
+        for number, rows in enumerate(torch.arange(len(batch)).tensor_split(self._splits), start=1):
             part = batch[rows[0] : rows[-1] + 1] if len(rows) < len(batch) else batch
-            last = number == self.config.accumulate
+            last = number == self._splits
             # Around both ways: gradient checkpointing asks again on the way back, and has to find the same kernel.
             with (
                 self.passes.sending(last),

@@ -8,14 +8,18 @@ from difftuning.diagnosis.advise import measured_psi
 from difftuning.errors import CheckpointError, ConfigError
 from difftuning.json_files import MetricsLog
 from difftuning.run_folder import RunFolder
+from difftuning.training.ema import share_of_start
 from difftuning.workflows.evaluate import method_of
 from difftuning.workflows.heldout import by_u
+from difftuning.workflows.notes import LITTLE
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import is_finished, recipe_of
 
 
 def advise(run: Path) -> dict[str, str]:
     """`{"advice": the override of a measured psi}`, from what a run has measured while it trained.
+
+    `"warning"` is there too where its average still holds the model before training, whose gain is less than that of the training.
 
     Raises:
         CheckpointError: the run is none, or not finished.
@@ -27,7 +31,13 @@ def advise(run: Path) -> dict[str, str]:
         raise CheckpointError(
             f"the probe {run} is not finished; finish it with `difftuning train {run / 'recipe.yaml'}`"
         )
-    return {"advice": advice_of(probe)}
+    told = {"advice": advice_of(probe)}
+    if (kept := share_of_start(probe.training.steps, probe.training.batch_size, probe.ema)) > LITTLE:
+        told["warning"] = (
+            f"{kept:.0%} of the average that was measured is the model before training, so this psi is too low; train the probe "
+            "with ema.kind=halflife"
+        )
+    return told
 
 
 def advice_of(probe: Recipe) -> str:

@@ -184,14 +184,15 @@ def prepare(recipe: Recipe, display: Display | None = None) -> Prepared:
             f"{found[0]} needs all weights in every process, and they were launched to share them; launch with --multi_gpu, or set "
             f"{found[0]} to null"
         )
+    # Before a model is fetched that may take long.
+    check_installed(recipe.trackers)
+    feature_network(recipe.evaluation.network, recipe.evaluation.weights)
     backbone = pretrained(recipe)
     chain = chain_of(recipe, backbone)
     for part in (recipe.bank, recipe.sampling):
         scheduler = make_scheduler(part.solver, backbone.scheduler_config, part.spacing)
         if part is recipe.sampling or reads_bank(recipe, chain):
             trajectory(backbone.process, scheduler, part.steps)
-    check_installed(recipe.trackers)
-    feature_network(recipe.evaluation.network, recipe.evaluation.weights)
     build_tuner(recipe.tuner).attach(backbone.skeleton())
     if drawn_by(recipe, chain).uses_bank:  # which a chain that is measured may come to late
         both, generator = ChainOfForgetting(Constant(0.5), Constant(0.5)), torch.Generator()

@@ -53,9 +53,15 @@ def draw(recipe: Recipe, backbone: Backbone, display: Display) -> BankCard:
     items = sum(maker.plan.config.count for maker in makers)
     progress = display.progress(f"bank of {backbone.name}", items)
     memory = within_memory(lambda: [_smaller(recipe)])
-    with memory, present().led(alone(lock_of(recipe.bank_path))), progress as task, _timed(recipe):
+    held = alone(lock_of(recipe.bank_path), waiting=lambda: display.note(waits_for(recipe)))
+    with memory, present().led(held), progress as task, _timed(recipe):
         _, card = [generate.fill(maker, folder, telling(task)) for folder, maker in zip(folders, makers, strict=True)]
         return card
+
+
+def waits_for(recipe: Recipe) -> str:
+    """What is told while another process is at the bank of a recipe."""
+    return f"another process is at the bank {recipe.bank_path}; this one goes on when that is done"
 
 
 def _smaller(recipe: Recipe) -> str:

@@ -58,7 +58,6 @@ def measurement(
         return {MEAN: float(items.mean()), ITEMS: [round(value, 6) for value in items.tolist()]}
 
     def show(step: int, items: Tensor, wanted: Tensor, images: Tensor) -> None:
-        pictures.mkdir(exist_ok=True)
         _sheet(pictures / f"control-step-{step:08d}.png", _as_pictures(wanted[:COLUMNS]), images[:COLUMNS])
         config = controls.config
         ranked = items.argsort(descending=MEASURES[config.kind].higher)

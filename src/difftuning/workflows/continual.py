@@ -24,7 +24,7 @@ from difftuning.lock import alone
 from difftuning.results import write_results
 from difftuning.run_folder import RunFolder
 from difftuning.workflows.display import Display, Silent
-from difftuning.workflows.evaluate import too_few
+from difftuning.workflows.judge import too_few
 from difftuning.workflows.phase_bank import compose_bank
 from difftuning.workflows.phases import recipes_of
 from difftuning.workflows.pretrained import pretrained
@@ -146,7 +146,6 @@ def _begin(stream: Stream, recipe: Recipe, target: Target, number: int) -> None:
     folder = RunFolder(recipe.folder)
     if not file.is_file() or not any(part.is_dir() for part in (folder.bank, folder.checkpoints, folder.model)):
         # What nothing has been made under binds nobody.
-        recipe.folder.mkdir(parents=True, exist_ok=True)
         write_json(file, decides)
         return
     begun = read_json(file)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-from difftuning.atomic import ASIDE
+from difftuning.atomic import aside_of
 from difftuning.errors import ConfigError, ModelError
 
 
@@ -37,7 +36,7 @@ def convert(path: Path, out: Path, vae: Path | None = None, heads: int | None = 
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as reason:
         raise ConfigError(f"{out.parent} cannot be made ({reason.strerror}); name a folder elsewhere") from reason
-    aside = out.with_name(f"{ASIDE}{os.getpid()}-{out.name}")
+    aside = aside_of(out)
     try:
         result = _dit(path, aside, vae, heads) if is_torch_file(path) else _edm(path, aside, vae, heads)
         aside.rename(out)

@@ -17,7 +17,7 @@ __all__ = ["BANK", "DIAGNOSIS", "EVALUATION", "read", "timed"]
 
 @contextmanager
 def timed(folder: RunFolder, stage: str, adds: bool = False) -> Iterator[None]:
-    """Note how long what is done within takes.
+    """Note how long what is done within takes, whole or, where it adds up, as far as it came.
 
     Args:
         folder: of the run.
@@ -25,15 +25,19 @@ def timed(folder: RunFolder, stage: str, adds: bool = False) -> Iterator[None]:
         adds: it goes on with what was begun, so that its parts add up; else the last time counts.
     """
     began = time.monotonic()
-    yield
-    spent = time.monotonic() - began
+    whole = False
+    try:
+        yield
+        whole = True
+    finally:
+        if (adds or whole) and present().main:  # which may be alone in ending here
+            _note(folder, stage, time.monotonic() - began, adds)
 
-    def write() -> None:
-        found = read(folder)
-        before = found.get(stage, 0.0) if adds else 0.0
-        write_json(folder.make().costs, {**found, stage: round(before + spent, 2)})
 
-    present().on_main(write)
+def _note(folder: RunFolder, stage: str, spent: float, adds: bool) -> None:
+    found = read(folder)
+    before = found.get(stage, 0.0) if adds else 0.0
+    write_json(folder.make().costs, {**found, stage: round(before + spent, 2)})
 
 
 def read(folder: RunFolder) -> dict[str, float]:

@@ -19,8 +19,9 @@ from difftuning.workflows import recipe as recipes
 from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.diagnose import diagnose
 from difftuning.workflows.display import Display, Silent
-from difftuning.workflows.evaluate import Judge, evaluate
+from difftuning.workflows.evaluate import evaluate
 from difftuning.workflows.heldout import bank_heldout, target_heldout
+from difftuning.workflows.judge import Judge
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.report import report
@@ -68,7 +69,6 @@ def demo(out: Path, quick: bool, seed: int, overrides: list[str], display: Displ
             "coefficients": ours.coefficients.plain(),
         }
     )
-    out.mkdir(parents=True, exist_ok=True)
     write_text(out / "demo.yaml", dump_recipe(ours.model_dump(mode="json")))
     display.note(f"the recipe, yours to copy ({out / 'demo.yaml'}):\n{dump_recipe(ours.model_dump(mode='json'))}")
     runs = []

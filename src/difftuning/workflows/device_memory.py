@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import psutil  # type: ignore[import-untyped]
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from difftuning.backbones.base import Backbone
-from difftuning.backbones.text_to_image import TextToImage
 from difftuning.errors import ConfigError
 from difftuning.training.memory import Memory, size_of
 from difftuning.workflows.recipe import Recipe
@@ -47,12 +46,11 @@ def place(model: Backbone, device: torch.device, room: int, offload: bool) -> Ba
     Raises:
         ConfigError: it cannot; nothing was moved.
     """
-    encoders = [*model.encoders.values()] if isinstance(model, TextToImage) else []
-    others = [model.network, getattr(model, "base", None), getattr(model.codec, "vae", None)]
-    away, needed = (size_of(_elsewhere(parts, device)) for parts in (encoders, others))
-    if isinstance(model, TextToImage):
+    parts = (model.encoders.values(), (*model.at_work, *model.codec.modules))
+    away, needed = (size_of(_elsewhere(some, device)) for some in parts)
+    if model.encoders:
         model.encoders_stay = offload and away + needed > (1 - WORKING) * room
-        needed += 0 if model.encoders_stay else away
+    needed += 0 if model.encoders_stay else away
     if needed > room:
         saved = f"training.offload=true leaves its text encoders, {away / GIB:.1f} GiB, in the host's memory"
         raise ConfigError(
@@ -62,11 +60,10 @@ def place(model: Backbone, device: torch.device, room: int, offload: bool) -> Ba
     return model.to(device)
 
 
-def _elsewhere(parts: Sequence[nn.Module | None], device: torch.device) -> Iterator[Tensor]:
+def _elsewhere(parts: Iterable[nn.Module], device: torch.device) -> Iterator[Tensor]:
     """The tensors of some parts that are not on a device yet."""
     for part in parts:
-        if part is not None:
-            yield from (one for one in (*part.parameters(), *part.buffers()) if one.device.type != device.type)
+        yield from (one for one in (*part.parameters(), *part.buffers()) if one.device.type != device.type)
 
 
 def mends(recipe: Recipe, device: str = "cuda", found: Memory | None = None) -> list[str]:

@@ -14,14 +14,15 @@ from difftuning.diagnosis.swap_curve import swap_curve
 from difftuning.evaluation.features import extract
 from difftuning.evaluation.fidelity import frechet, kid
 from difftuning.json_files import write_json
+from difftuning.processes import present
 from difftuning.run_folder import RunFolder
 from difftuning.sampling.denoiser import Unconditional
 from difftuning.workflows import costs
 from difftuning.workflows.assemble import open_heldout_bank
 from difftuning.workflows.display import Display, Silent, total
 from difftuning.workflows.drawing import denoiser_of, images_of
-from difftuning.workflows.evaluate import Judge
 from difftuning.workflows.heldout import bank_heldout, target_heldout
+from difftuning.workflows.judge import Judge
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import drawn_from, open_run
 
@@ -30,7 +31,7 @@ FILE, STRIP = "diagnosis.json", "swap-strip.safetensors"
 
 
 def diagnose(
-    path: Path,
+    run: Path | str,
     display: Display | None = None,
     samples: int = 256,
     shares: tuple[float, ...] = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1),
@@ -41,14 +42,24 @@ def diagnose(
     The swap curve: the run's model takes the noisy steps and the pretrained one a share of the last ones, asked under its null
     label. The cheap curve: the error by u of both on the target's held-out images and on the bank.
 
-    Images are drawn and judged as `recipe` says, or as the run's own does.
+    Args:
+        run: its folder.
+        display: shows progress; None is silent.
+        samples: how many are drawn for each point of the swap curve.
+        shares: of the steps, the last ones, that go to the pretrained model: its points, in [0, 1].
+        recipe: how images are drawn and judged; None takes the run's own.
 
     Returns:
         `swap`: a list of {"share", "frechet", "kid"}; `target` and `bank`: {"pretrained": [...], "run": [...]} errors by u;
         `network` and `samples` behind the distances. The same is written to the file `diagnosis`.
+
+    Raises:
+        CheckpointError: the run is not finished, or its model is not what was written.
+        BusyError: another process is at work on the run folder.
     """
-    with costs.timed(RunFolder(path).require(), costs.DIAGNOSIS):
-        return _diagnose(path, display or Silent(), samples, shares, recipe)
+    folder = RunFolder(Path(run)).require()
+    with present().led(folder.alone()), costs.timed(folder, costs.DIAGNOSIS):
+        return _diagnose(folder.path, display or Silent(), samples, shares, recipe)
 
 
 def _diagnose(

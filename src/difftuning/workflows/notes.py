@@ -8,7 +8,7 @@ from difftuning.bank.card import CARD
 from difftuning.config.precision import SLOW, native_bf16
 from difftuning.training.ema import share_of_start
 from difftuning.workflows.assemble import Prepared
-from difftuning.workflows.evaluate import too_few
+from difftuning.workflows.judge import too_few
 
 LITTLE = 0.05
 """A share of the weights before training that an average may keep without a word."""
@@ -22,6 +22,12 @@ def notes(prepared: Prepared) -> Iterator[str]:
         yield f"{short} prompts are longer than what the text encoders read, which cut them"
     if recipe.data.prompt is not None and not backbone.by_prompt:
         yield f"data.prompt does nothing: {recipe.model} reads classes; it is for text-to-image models"
+    unknown = [name for name in prepared.target.class_names if name not in backbone.labels.names]
+    if recipe.labels.kind == "keep" and unknown and len(backbone.labels) and not backbone.by_prompt:
+        yield (
+            f"{recipe.model} has no class {unknown[0]!r}, so the classes take its first {len(prepared.target.class_names)} rows in "
+            f"order, from {backbone.labels.names[0]!r} on, under those names; labels.kind=extend gives them rows of their own"
+        )
     if (why := too_few(recipe, prepared.target)) is not None:
         yield why
     steps = recipe.training.steps

@@ -11,7 +11,7 @@ from difftuning.continual.memory import Memory, Refresh, Static, has_risen, memo
 from difftuning.data.target import Target
 from difftuning.errors import ConfigError
 from difftuning.lock import alone
-from difftuning.workflows.bank import lock_of, telling, unseen_of
+from difftuning.workflows.bank import lock_of, telling, unseen_of, waits_for
 from difftuning.workflows.display import Display
 from difftuning.workflows.drawing import clip_of
 from difftuning.workflows.heldout import known_rows, target_heldout
@@ -47,7 +47,7 @@ def compose_bank(method: Static | Refresh, recipes: list[Recipe], targets: list[
         (recipe.bank_path, source.bank_path, config),
     )
     with (
-        alone(lock_of(recipe.bank_path)),
+        alone(lock_of(recipe.bank_path), waiting=lambda: display.note(waits_for(recipe))),
         display.progress(f"bank of {recipe.name}", unseen.count + config.count) as task,
     ):
         for folder, earlier, wanted in parts:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 
 from difftuning.bank.card import CARD
 from difftuning.objectives.diff_tuning import DiffTuning
@@ -48,7 +47,7 @@ def preflight(prepared: Prepared, display: Display) -> Memory:
     bank = recipe.bank.count * math.prod(backbone.sample_shape) * itemsize if prepared.needs_bank else 0
     cached = prepared.target.train.host_bytes / GIB
     display.note(f"bank: {bank / GIB:.2f} GiB on disk; latents of the target: {cached:.2f} GiB in host memory")
-    if getattr(backbone, "encoders_stay", False):
+    if backbone.encoders_stay:
         display.note(
             f"the text encoders stay in the host's memory, since {backbone.device} does not hold them beside the rest"
         )
@@ -70,22 +69,20 @@ def verdict(found: Memory, room: int, recipe: Recipe, device: str) -> str:
 def estimate(prepared: Prepared) -> Memory:
     """What a step holds, without what kernels use meanwhile; under gradient checkpointing without the block that is made again."""
     recipe, backbone = prepared.recipe, prepared.backbone
-    beside = [getattr(backbone.codec, "vae", None), *getattr(backbone, "encoders", {}).values()]
     offloaded = recipe.training.offload and backbone.device.type != "cpu"
-    parts = [backbone.network, getattr(backbone, "base", None), *([] if offloaded else beside)]
+    beside = () if offloaded else (*backbone.codec.modules, *backbone.encoders.values())
+    parts = [*backbone.at_work, *beside]
     tuner = build_tuner(recipe.tuner)
     parameters = tuner.attach(backbone.network, trained_besides(recipe, backbone), recipe.seed)
     if recipe.training.gradient_checkpointing:
         backbone.network.enable_gradient_checkpointing()
-    weights = [
-        tensor for part in parts if isinstance(part, nn.Module) for tensor in (*part.parameters(), *part.buffers())
-    ]
+    weights = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
     if recipe.distillation is not None and not tuner.reversible:
         weights += [torch.empty_like(parameter, device="meta") for parameter in backbone.network.parameters()]
     # An anchor keeps where each trained weight began, and EWC how much each matters.
     copies = 0 if recipe.anchor is None else 2 if recipe.anchor.kind == "ewc" else 1
     weights += [torch.empty_like(one, device="meta") for _ in range(copies) for one in parameters.values()]
-    samples = math.ceil(recipe.training.batch_size / recipe.training.accumulate / present().count)
+    samples = math.ceil(math.ceil(recipe.training.batch_size / present().count) / recipe.training.accumulate)
     passes = activations(lambda count: _kept(prepared, count), samples)
     average = recipe.ema.device is None or backbone.device.type == "cpu"
     return held(weights, parameters.values(), average, passes, bool(recipe.optim.eight_bit))

@@ -85,7 +85,7 @@ class SamplingConfig(Section):
     """Steps of the solver."""
     spacing: Spacing | None = None
     """Which timesteps they are, of models with a table of them: `trailing` starts at the last one, where all is noise; `leading`
-    starts below it, the further the fewer steps there are; `linspace` has both ends. Null as the model's scheduler says."""
+    starts below it, and solvers of more than 100 steps too far below; `linspace` has both ends. Null as the scheduler says."""
     guidance: float = Field(1.5, ge=0)
     """Classifier-free guidance; 1 is off."""
     negative: Literal["pretrained"] | None = None
@@ -138,7 +138,7 @@ class Recipe(Section):
     seed: int = Field(0, ge=0)
     """Of the data order, the draws, the noise and the dropout."""
     device: str | None = None
-    """Where to run; null takes the first accelerator, else the CPU."""
+    """Where to run: cpu, cuda, cuda:1, mps. Null takes the first CUDA device, else the CPU."""
     threads: int | None = Field(None, gt=0)
     """CPU threads; null leaves them to PyTorch."""
     model: str = "dit-icons-32"
@@ -278,7 +278,7 @@ def heldout_of(bank: Path) -> Path:
 
 
 def load(path_or_name: str, overrides: list[str]) -> Recipe:
-    """Read a recipe file (or a shipped recipe by name) and apply dotted overrides.
+    """Read a recipe file (or a shipped recipe by name) and apply overrides, each `"key.of.it=value"`.
 
     Raises:
         ConfigError: the file, a key or a value is wrong; the message names it and the nearest known one.

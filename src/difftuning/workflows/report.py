@@ -34,8 +34,8 @@ STILL_SECONDS = 120
 
 
 def report(
-    runs: Sequence[Path],
-    out: Path,
+    runs: Sequence[Path | str],
+    out: Path | str,
     extra_rows: Sequence[Row] = (),
     display: Display | None = None,
     commands: Sequence[str] = (),
@@ -55,12 +55,13 @@ def report(
         CheckpointError: one of the folders is no run.
         ConfigError: they are of several models or targets, or one is named twice.
     """
-    histories = _comparable(runs)
-    data = _data(histories, extra_rows, out, commands)
+    page = Path(out)
+    histories = _comparable([Path(run) for run in runs])
+    data = _data(histories, extra_rows, page, commands)
     for note in data.notes:
         (display or Silent()).note(note)
-    _write(out, data)
-    return out
+    write_text(page, render(data))
+    return page
 
 
 def _comparable(runs: Sequence[Path]) -> list[RunHistory]:
@@ -118,11 +119,13 @@ def watch(runs: Sequence[Path], out: Path, every: int = 10, display: Display | N
         names = column_names(histories)
         if all(history.finished for history in histories):
             data = _data(histories, (), out)
-            _write(out, replace(data, reload=None if all(history.evaluated for history in histories) else every))
+            write_text(
+                out, render(replace(data, reload=None if all(history.evaluated for history in histories) else every))
+            )
             for note in data.notes:
                 display.note(note)
             return out
-        _write(out, replace(_history_data(histories, names, out), reload=every))
+        write_text(out, render(replace(_history_data(histories, names, out), reload=every)))
         steps = [one.step for one in histories]
         if steps != seen:
             seen, moved = steps, time.monotonic()
@@ -131,11 +134,6 @@ def watch(runs: Sequence[Path], out: Path, every: int = 10, display: Display | N
         idle = f", no step for {still:.0f} s: was it stopped?" if still > STILL_SECONDS else ""
         display.note(f"{told}{idle}; {out}")
         time.sleep(every)
-
-
-def _write(out: Path, data: ReportData) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, render(data))
 
 
 def _history_data(

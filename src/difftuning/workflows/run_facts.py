@@ -9,7 +9,8 @@ from pathlib import Path
 from difftuning.config.difference import differences
 from difftuning.data.latents import LatentSet
 from difftuning.reporting.text_table import TextTable
-from difftuning.workflows.evaluate import judged_on, method_of
+from difftuning.workflows.evaluate import method_of
+from difftuning.workflows.judge import judged_on
 from difftuning.workflows.run_history import RunHistory
 from difftuning.workflows.runs import FinishedRun
 

@@ -45,9 +45,22 @@ def identity_of(
             DATA: data_digest(target, controls),
             "heldout_digest": target.heldout.digest,
         },
-        formerly={"recipe_digest": recipe.former_digests()},
+        formerly=lambda step: {"recipe_digest": _formerly(recipe, step)},
         differs=partial(changed, RunFolder(recipe.folder).recipe, recipe),
     )
+
+
+def _formerly(recipe: Recipe, step: int) -> set[str]:
+    """What else the recipe of a checkpoint after so many steps may be called: by an earlier version, or as one that ended there.
+
+    The last step of a constant learning rate is like any other, so a training that has ended can go on.
+    """
+    digests = recipe.former_digests()
+    if step < recipe.training.steps and recipe.optim.schedule == "constant":
+        training = recipe.training.model_copy(update={"steps": step})
+        ended = recipe.model_copy(update={"training": training})
+        digests |= {ended.by_content().digest(), *ended.former_digests()}
+    return digests
 
 
 def check_folder(recipe: Recipe, step: int) -> None:

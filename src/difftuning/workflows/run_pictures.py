@@ -19,7 +19,8 @@ from difftuning.reporting.images import page_grid, page_strip
 from difftuning.run_folder import RunFolder
 from difftuning.workflows.diagnose import STRIP
 from difftuning.workflows.drawing import images_of, spread
-from difftuning.workflows.evaluate import SAMPLES, Judge
+from difftuning.workflows.evaluate import SAMPLES
+from difftuning.workflows.judge import Judge
 from difftuning.workflows.runs import FinishedRun
 
 COLUMNS, LINES = 9, 5

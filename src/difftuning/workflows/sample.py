@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from difftuning.atomic import write_bytes
 from difftuning.backbones.base import Backbone
 from difftuning.backbones.loading import load
 from difftuning.backbones.solvers import usual_solver
@@ -32,8 +34,8 @@ NAME_BYTES = 120
 
 
 def sample(
-    run: Path,
-    out: Path,
+    run: Path | str,
+    out: Path | str,
     count: int = 16,
     labels: list[str] | None = None,
     steps: int | None = None,
@@ -58,8 +60,9 @@ def sample(
 
     Raises:
         ModelError: a label is not in the model, there is no such model, or it takes no control or needs one.
+        CheckpointError: the run is not finished, or its model is not what was written.
     """
-    display = display or Silent()
+    run, out, display = Path(run), Path(out), display or Silent()
     # Neither a name of the zoo nor OWNER/NAME of the hub, which is not asked then.
     if not run.exists() and (len(run.parts) > 2 or (len(run.parts) == 2 and any(run.parent.glob("*/recipe.yaml")))):
         raise ModelError(f"there is no run or model folder {run}; `difftuning train` makes a run")
@@ -116,7 +119,9 @@ def _save(images: Tensor, drawn: Tensor, backbone: Backbone, out: Path, seed: in
         letters = "".join(letter if letter.isalnum() else "-" for letter in known)
         name = letters.encode()[:NAME_BYTES].decode(errors="ignore")
         file = out / f"{index:05d}-{name}-seed{seed}.png"
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
+        png = io.BytesIO()
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(png, "PNG")
+        write_bytes(file, png.getvalue())
         files.append(str(file))
     return files
 

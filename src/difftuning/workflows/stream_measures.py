@@ -23,8 +23,8 @@ from difftuning.evaluation.fidelity import Reference, frechet, kid
 from difftuning.json_files import read_json, write_json
 from difftuning.workflows.display import Display
 from difftuning.workflows.drawing import images_of, spread
-from difftuning.workflows.evaluate import Judge
 from difftuning.workflows.heldout import known_rows, target_heldout
+from difftuning.workflows.judge import Judge
 from difftuning.workflows.pretrained import pretrained
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import model_of
@@ -113,7 +113,6 @@ class StreamMeasures:
         """What is measured where all of this decides it."""
         file = self._folder / f"{hashlib.sha256('/'.join(decides).encode()).hexdigest()[:32]}.json"
         if not file.is_file():
-            self._folder.mkdir(parents=True, exist_ok=True)
             write_json(file, measure())
         found: Values = read_json(file)
         return found

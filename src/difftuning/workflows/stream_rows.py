@@ -12,11 +12,10 @@ from pydantic import JsonValue
 
 from difftuning.continual.measures import Measured
 from difftuning.continual.stream import Stream
-from difftuning.results import Row
+from difftuning.results import OVER_NETWORK, Row
 from difftuning.workflows.recipe import Recipe
 
 PARTS = ("phase_", "cumulative_", "bank_")
-OVER_NETWORK = ("frechet", "fid", "kid", "precision", "recall", "memorised")
 
 
 def rows_of(stream: Stream, recipes: list[Recipe], found: Measured) -> list[Row]:

@@ -54,7 +54,6 @@ def page_of(one: Study, rows: Sequence[Row], done: int) -> StudyPage:
 def write(one: Study, found: Sequence[Sequence[Row] | None], written: Mapping[str, Path]) -> None:
     """The rows that there are, one a line, with what they were made by, and the page of them."""
     rows, done = flat(found), count(found)
-    written["results"].parent.mkdir(parents=True, exist_ok=True)
     base = recipe.load(one.recipe, []).model_dump(mode="json")
     head = {"study": one.name, "cells": len(one.cells), "finished": done, **provenance(), "recipe": base}
     lines = ",\n".join(to_json(row.model_dump(mode="json", exclude_defaults=True)) for row in rows)

@@ -124,7 +124,6 @@ def write_index(results: Path, pages: Path, quick: bool = False) -> Path:
         ]
     )
     path = pages / "index.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
     return path
 

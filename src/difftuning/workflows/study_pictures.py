@@ -13,7 +13,8 @@ from difftuning.reporting.images import page_grid, page_strip
 from difftuning.reporting.study_page import HELD_OUT, picture_name
 from difftuning.studies.base import Study
 from difftuning.workflows.drawing import spread
-from difftuning.workflows.evaluate import Measured, judged_on
+from difftuning.workflows.evaluate import Measured
+from difftuning.workflows.judge import judged_on
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.runs import FinishedRun
 from difftuning.workflows.study_swap import swap_files

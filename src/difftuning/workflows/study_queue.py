@@ -107,7 +107,8 @@ class Queue:
     def _put_aside(self, rows: Sequence[Row], path: Path) -> None:
         """Keep rows of cells that a study does not have any more, behind those that lie there already."""
         there = read_rows(path) if path.is_file() else []
-        write_json(path, {"rows": [row.model_dump(mode="json", exclude_defaults=True) for row in (*there, *rows)]})
+        new = [row for row in rows if row not in there]  # a kill may have come between this file and the study's
+        write_json(path, {"rows": [row.model_dump(mode="json", exclude_defaults=True) for row in (*there, *new)]})
         cells = len({row.cell for row in rows})
         self.display.note(f"{len(rows)} rows are of {cells} cells that the study does not have any more; now in {path}")
 
@@ -178,7 +179,8 @@ class Queue:
         return alone(self.out / "locks" / f"rows-{one.name}.lock")
 
     def _alone(self, folder: Path, wait: bool) -> AbstractContextManager[None]:
-        return alone(self.out / "locks" / f"{folder.name}.lock", wait)
+        lock = self.out / "locks" / f"{folder.name}.lock"
+        return alone(lock, wait, lambda: self.display.note(f"another process is at {folder}; this one waits for it"))
 
     def key(self, one: Study, cell: Cell) -> str:
         """The digest of what decides the rows of a cell, which says only of an advised psi that it is one."""
@@ -208,6 +210,7 @@ class Queue:
         # The held-out error is measured while it trains, and advice is made from it.
         measured = f"{made.evaluation.heldout_draws} draws every {made.training.heldout_every}"
         measured += _judged(made).stem if made.evaluation.distance_every else ""
+        measured += " use_best" if made.training.use_best else ""
         folders = {
             "out": str(self.out / "cells" / _digest(model, drawn, made.digest(), measured)),
             "bank_folder": str(self.out / "banks" / _digest(model, drawn)),
@@ -238,12 +241,11 @@ class Queue:
             train(made, self.display, judged=True)
         run, judged = open_run(made.folder), _judged(made)
         found = measure(run, made, self.display)
-        judged.parent.mkdir(exist_ok=True)
         keep_samples(run, made, found, judged)
+        # The model stays; checkpoints of some hundred cells would fill a disk. They go first: with its rows a cell is done.
+        shutil.rmtree(made.folder / "checkpoints", ignore_errors=True)
         by = provenance()
         write_results(judged, found.rows, by["machine"], by["commit"], made.model_dump(mode="json"))
-        # The model stays; checkpoints of some hundred cells would fill a disk.
-        shutil.rmtree(made.folder / "checkpoints", ignore_errors=True)
 
 
 def _judged(made: Recipe) -> Path:

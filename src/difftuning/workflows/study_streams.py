@@ -34,7 +34,7 @@ def stream_rows(stream: Stream, display: Display) -> list[Row]:
     out = Path(stream.out)
     if not (out / RESULTS).is_file():
         continual(stream, display)
-        # The models stay; checkpoints of so many phases would fill a disk.
-        for checkpoints in out.glob("phase-*/checkpoints"):
-            shutil.rmtree(checkpoints)
+    # The models stay; checkpoints of so many phases would fill a disk.
+    for checkpoints in out.glob("phase-*/checkpoints"):
+        shutil.rmtree(checkpoints)
     return read_rows(out / RESULTS)

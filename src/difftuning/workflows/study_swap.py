@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
+from difftuning.atomic import write_bytes
 from difftuning.json_files import read_json, write_json
 from difftuning.results import SWAP, Row
 from difftuning.workflows.diagnose import STRIP, diagnose
@@ -34,7 +34,7 @@ def swap_rows(made: Recipe, judged: Path, like: Row, display: Display) -> list[R
         samples = min(SWAP_SAMPLES, made.evaluation.samples)
         found = diagnose(made.folder, display, samples, recipe=made)
         # Another way to judge the same run draws another strip.
-        shutil.copyfile(made.folder / STRIP, strip)
+        write_bytes(strip, (made.folder / STRIP).read_bytes())
         write_json(file, found)
     found = read_json(file)
     return [

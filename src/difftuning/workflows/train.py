@@ -30,8 +30,8 @@ from difftuning.workflows.controls import ControlledBank, UnderMaps
 from difftuning.workflows.device_memory import mends, within_memory
 from difftuning.workflows.display import Display, Silent, sparkline, total
 from difftuning.workflows.drawing import Conditions, draw_images, spread
-from difftuning.workflows.evaluate import Judge, too_few
 from difftuning.workflows.heldout import adapting, bank_heldout, by_u, measurement, target_heldout
+from difftuning.workflows.judge import Judge, too_few
 from difftuning.workflows.notes import notes
 from difftuning.workflows.recipe import Recipe
 from difftuning.workflows.run_identity import DATA, check_folder
@@ -241,6 +241,8 @@ def _finish(run: Assembly) -> dict[str, Any]:
         trainer.ema.take(groups["ema"])
         step = int(state["step"])
     learned = tensors_digest(trainer.ema.average)  # folding it in multiplies some of it
+    # Before the folders, by which a run counts as finished.
+    write_json(run.folder.end, {"step": step, "weights_digest": learned, DATA: trainer.identity.digests[DATA]})
     with trainer.ema.swapped():
         if run.recipe.tuner.kind != "full":
             _whole(
@@ -252,7 +254,6 @@ def _finish(run: Assembly) -> dict[str, Any]:
         if run.tuner.mergeable:
             run.tuner.merge()
             _whole(run.folder.model, run.backbone.save)
-    write_json(run.folder.end, {"step": step, "weights_digest": learned, DATA: trainer.identity.digests[DATA]})
     records = MetricsLog(run.folder.metrics).read().records
     heldout = [record["heldout"] for record in records if "heldout" in record]
     target, bank = trainer.state.positions
