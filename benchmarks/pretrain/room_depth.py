@@ -21,9 +21,9 @@ from difftuning.data.control_maps import ControlConfig, ControlMaps
 from difftuning.data.controls import normals
 from difftuning.data.latent_files import LatentFiles
 from difftuning.data.latents import LatentSet
+from difftuning.data.opening import open_target
 from difftuning.data.room_depth import SCENE, WEIGHTS, Depth, DepthHead, Features
 from difftuning.data.sources import DataConfig
-from difftuning.data.target import open_target
 from difftuning.data.target_maps import GivenMaps
 from difftuning.json_files import write_json
 

@@ -23,8 +23,8 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from difftuning.backbones.codec import IdentityCodec
 from difftuning.backbones.loading import ZOO
+from difftuning.data.opening import open_target
 from difftuning.data.sources import DataConfig
-from difftuning.data.target import open_target
 
 SIDE = 32
 ROOM = "a photo of a room"

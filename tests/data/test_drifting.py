@@ -12,8 +12,8 @@ from PIL import Image
 
 from difftuning.backbones.codec import IdentityCodec
 from difftuning.data.drifting import DriftConfig, Drifting
+from difftuning.data.opening import open_target
 from difftuning.data.sources import DataConfig, ImageSource, open_source
-from difftuning.data.target import open_target
 from difftuning.errors import ConfigError, DataError
 from difftuning.workflows.recipe import load
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from difftuning.backbones.codec import IdentityCodec
 from difftuning.data.drifting import DriftConfig
+from difftuning.data.opening import open_target
 from difftuning.data.sources import DataConfig, FurtherSet
-from difftuning.data.target import open_target
 
 SIZES = [(8, 8), (9, 12), (8, 10), (4, 4), (7, 40), (30, 10)]
 """Of the pictures: the last two lose more than a quarter to the crop, and two are smaller than 8 pixels."""

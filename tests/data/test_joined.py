@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from difftuning.backbones.codec import IdentityCodec
+from difftuning.data.opening import open_target
 from difftuning.data.sources import DataConfig, FurtherSet
-from difftuning.data.target import Target, open_target
+from difftuning.data.target import Target
 from difftuning.errors import DataError
 
 

@@ -16,9 +16,9 @@ from difftuning.backbones.codec import IdentityCodec
 from difftuning.data.base import ImageSource
 from difftuning.data.catalogue import KINDS
 from difftuning.data.cifar import RECORD
+from difftuning.data.opening import open_target
 from difftuning.data.paper_sets import SETS
 from difftuning.data.sources import DataConfig, open_source
-from difftuning.data.target import open_target
 from difftuning.errors import DataError
 
 PAPER = ("artbench10", "caltech101", "cub200", "df20-mini", "flowers102", "food101", "stanford-cars", "sun397")

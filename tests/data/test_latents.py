@@ -12,8 +12,9 @@ from torch import Tensor
 from difftuning.data import tensor_cache
 from difftuning.data.folder import FolderSource
 from difftuning.data.latents import LatentSet, encode
+from difftuning.data.opening import open_target
 from difftuning.data.sources import DataConfig
-from difftuning.data.target import Target, open_target
+from difftuning.data.target import Target
 from difftuning.data.transforms import Transform
 from difftuning.errors import DataError
 

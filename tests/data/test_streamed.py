@@ -23,8 +23,9 @@ from PIL import Image
 from data.test_latents import Pooling
 from difftuning.data import part_writer, streamed
 from difftuning.data.latent_files import LatentFiles
+from difftuning.data.opening import open_target
 from difftuning.data.sources import DataConfig, is_streamed
-from difftuning.data.target import Target, open_target
+from difftuning.data.target import Target
 from difftuning.errors import ConfigError, DataError
 
 FILES, EACH = 3, 20

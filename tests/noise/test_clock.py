@@ -105,3 +105,10 @@ def test_default_clocks() -> None:
     assert ddpm.u(torch.tensor([49.0])).item() == pytest.approx(0.99)
     assert isinstance(default_clock(StraightFlow()), Uniform)
     assert isinstance(default_clock(EDM()), LogNormal)
+
+
+@pytest.mark.parametrize("shift", [1.05, 1.3, 1.6487])
+def test_a_shifted_one_that_rounding_made_more_is_still_the_noisiest(shift: float) -> None:
+    """As Flux's first sigma is at some sizes."""
+    for t in (torch.tensor([1.0]), torch.tensor([1.0000001192092896])):
+        assert LogitNormal(shift=shift).u(t).tolist() == [1.0]

@@ -23,8 +23,9 @@ from difftuning.backbones.loading import load as load_model
 from difftuning.backbones.solvers import make_scheduler
 from difftuning.bank.read import Bank
 from difftuning.cli.main import main
+from difftuning.data.opening import open_target
 from difftuning.data.order import Order
-from difftuning.data.target import Target, open_target
+from difftuning.data.target import Target
 from difftuning.errors import (
     BankError,
     CheckpointError,

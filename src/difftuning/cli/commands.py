@@ -111,7 +111,9 @@ def train(
 @app.command(epilog="Example: difftuning sample runs/mine --label cat --count 4")
 def sample(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a model as a recipe names it.")],
-    out: Annotated[Path | None, typer.Option(help="The folder for images; without it RUN/samples/drawn, or ./samples of a model.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder for them; else RUN/samples/drawn, or ./samples of a model.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
     label: Annotated[
         list[str] | None,

@@ -1,30 +1,24 @@
-"""The target of a run: its images as latents, split once and for all."""
+"""The target of a run: its images as latents, split once and for all; several as one."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from difftuning.data import fitted
 from difftuning.data.base import ImageSource, Skipped
-from difftuning.data.cache import cache_folder
 from difftuning.data.joined import Joined
 from difftuning.data.latent_files import LatentFiles
-from difftuning.data.latents import Encoder, LatentSet, NothingUsableError, encode
+from difftuning.data.latents import LatentSet
 from difftuning.data.prompted import Prompted
-from difftuning.data.sources import DataConfig, is_streamed, needs_all, open_source
-from difftuning.data.splits import Split, split
-from difftuning.data.streamed import open_streamed
+from difftuning.data.sources import DataConfig, needs_all
+from difftuning.data.splits import Split
 from difftuning.data.transforms import Transform
-from difftuning.errors import DataError
-from difftuning.processes import present
 
 _SHOWN = 10
 """Set-aside files that a report names."""
@@ -129,126 +123,14 @@ class Target:
         return lines
 
 
-def _unusable(source: ImageSource, indices: list[int]) -> list[Skipped]:
-    """Those of some images that cannot be decoded, and why."""
-    found = []
-    for index in indices:
-        try:
-            source.read(index)
-        except DataError as reason:
-            found.append(Skipped.of(source, index, reason))
-    return found
-
-
-def open_target(
-    config: DataConfig,
-    image_size: int,
-    codec: Encoder,
-    cache_dir: Path | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    by_prompt: bool = False,
-) -> Target:
-    """Open, split and encode a target. The split looks at content alone, so moved or renamed files change nothing.
-
-    Args:
-        config: which images.
-        image_size: the side of the model's images in pixels.
-        codec: the model's.
-        cache_dir: where latents are kept; None for the user's cache folder.
-        progress: told after each image how many of how many are encoded.
-        by_prompt: the model is asked under prompts, so each image gets one; it is split by its classes all the same.
-
-    Raises:
-        DataError: there is no such target, or too few usable images.
-    """
-    if config.also:
-        further = (DataConfig(**one.model_dump(exclude={"measure_only"})) for one in config.also)
-        sets = (config.model_copy(update={"also": None}), *further)
-        for one in sets:  # before hours go into the encoding of one of them
-            needs_all(one, "data.also")
-        first, *others = (open_target(one, image_size, codec, cache_dir, progress, by_prompt) for one in sets)
-        others = [
-            _keeping(other, ()) if one.measure_only else other for other, one in zip(others, config.also, strict=True)
-        ]
-        return replace(join([first, *others]), config=config)
-    cache = cache_dir or cache_folder()
-    if is_streamed(config):
-        read = open_streamed(config, image_size, codec, cache, progress, by_prompt)
-        nothing = Split((), (), ())
-        return Target(
-            config,
-            read.source,
-            nothing,
-            read.train,
-            read.heldout,
-            (),
-            Transform(image_size),
-            None,
-            lambda indices, flips: read.heldout.subset(torch.tensor([], dtype=torch.int64)),
-        )
-    source = open_source(config, image_size, cache)
-    readable: list[int] = []
-    keys: list[str] = []
-    unread = list(source.skipped)
-    for index in range(len(source)):
-        try:
-            keys.append(source.key(index))
-        except DataError as reason:
-            unread.append(Skipped.of(source, index, reason))
-        else:
-            readable.append(index)
-    transform = Transform(image_size)
-    prompted = Prompted(source, config.prompt) if by_prompt else None
-    labelled = prompted or source
-
-    def encoded(indices: tuple[int, ...], flips: bool, before: int = 0, total: int = 0) -> LatentSet:
-        if (processes := present()).count > 1:  # each puts its part into the cache, out of which all take the whole
-            with suppress(DataError):
-                encode(labelled, transform, codec, cache, flips, indices[processes.rows(len(indices))])
-            processes.gather(None)
-        tell = (lambda done: progress(before + done, total)) if total else (lambda done: None)
-        return encode(labelled, transform, codec, cache, flips, indices, tell)
-
-    damaged: set[int] = set()
-    while True:
-        kept = [place for place, index in enumerate(readable) if index not in damaged]
-        labels = [source.label(readable[place]) for place in kept]
-        try:
-            wanted = config.heldout, config.per_class, config.seed, source.name
-            grouped = source.grouped or config.group_column is not None
-            groups = [source.group(readable[place]) for place in kept] if grouped else None
-            found = split([keys[place] for place in kept], labels, *wanted, groups)
-        except DataError as few:
-            # So few that each may be looked at: say which of them are no images at all.
-            spoiled = [*unread, *_unusable(source, readable)]
-            named = "; ".join(f"{one.origin}: {one.reason}" for one in spoiled[:_SHOWN])
-            raise DataError(f"{few}. Set aside: {named}" if spoiled else str(few)) from few
-        chosen = (found.train, found.heldout, found.test)
-        parts = Split(*(tuple(readable[kept[place]] for place in part) for part in chosen))
-        total = len(parts.train) + len(parts.heldout)
-        made: list[LatentSet] = []
-        for part, flips, before in ((parts.train, config.flip, 0), (parts.heldout, False, len(parts.train))):
-            try:
-                made.append(encoded(part, flips, before, total))
-                unread += made[-1].skipped
-            except NothingUsableError as nothing:
-                unread += nothing.skipped
-        missing = {*parts.train, *parts.heldout}.difference(*(part.indices.tolist() for part in made))
-        if not missing:
-            train, heldout = made
-            return Target(config, source, parts, train, heldout, tuple(unread), transform, prompted, encoded)
-        # The next ones take the places of those that turned out to be no images.
-        damaged |= missing
-
-
 def _without(target: Target, keys: set[str]) -> Target:
     """A target that trains on none of the images of these keys."""
     # By content: the keys of latents tell of more than that.
     kept = tuple(index for index in target.train.indices.tolist() if target.source.key(index) not in keys)
-    return target if len(kept) == len(target.train) else _keeping(target, kept)
+    return target if len(kept) == len(target.train) else keeping(target, kept)
 
 
-def _keeping(target: Target, kept: tuple[int, ...]) -> Target:
+def keeping(target: Target, kept: tuple[int, ...]) -> Target:
     """A target that trains on these of its images alone, told by their index in the source."""
     train = target.train
     assert isinstance(train, LatentSet)

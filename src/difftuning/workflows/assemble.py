@@ -21,9 +21,10 @@ from difftuning.coefficients.chain import ChainOfForgetting, build_chain
 from difftuning.coefficients.families import AdaptiveConfig, Constant
 from difftuning.coefficients.realisation import build_realisation
 from difftuning.coefficients.weighting import loss_weight
+from difftuning.data.opening import open_target
 from difftuning.data.order import Order
 from difftuning.data.sources import needs_all
-from difftuning.data.target import Target, open_target
+from difftuning.data.target import Target
 from difftuning.diagnosis.adaptive_chain import AdaptiveChain
 from difftuning.errors import ConfigError
 from difftuning.evaluation.features import feature_network

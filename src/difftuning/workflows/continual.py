@@ -16,8 +16,9 @@ from difftuning.config.provenance import provenance
 from difftuning.continual.memory import Refresh, Static
 from difftuning.continual.page import write_page
 from difftuning.continual.stream import Stream
+from difftuning.data.opening import open_target
 from difftuning.data.sources import needs_all
-from difftuning.data.target import Target, open_target
+from difftuning.data.target import Target
 from difftuning.errors import CheckpointError, ConfigError, DataError
 from difftuning.json_files import read_json, write_json, write_text
 from difftuning.lock import alone

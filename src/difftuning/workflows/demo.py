@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from difftuning.config.loading import dump_recipe
-from difftuning.data.target import open_target
+from difftuning.data.opening import open_target
 from difftuning.errors import ConfigError
 from difftuning.json_files import write_json, write_text
 from difftuning.reporting.sections import METRICS
