@@ -13,8 +13,8 @@ from torch import Tensor
 import difftuning
 from difftuning import ChainOfForgetting, Condition
 from difftuning.coefficients.families import Power
-from difftuning.data.sources import DataConfig
 from difftuning.data.opening import open_target
+from difftuning.data.sources import DataConfig
 from difftuning.evaluation.features import to_uint8
 from difftuning.reporting import figures
 from difftuning.reporting.images import at_size, image_grid

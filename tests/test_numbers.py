@@ -198,6 +198,12 @@ def test_what_retention_costs_and_brings_on_the_map() -> None:
         both = [changes(method, metric) for metric in METRICS_OF_MAP]
         text = words.format(*(max(0.0, *one) for one in both), *(-min(one) for one in both))
         assert text in " ".join(told.split()), text
+    for metric in ("frechet", "kid"):
+        places = [
+            place for method, *place in values if method == "retention only" and place[:2] == [metric, "pacs-cartoon"]
+        ]
+        assert len(places) == 7
+        assert all(values["retention only", *place] < values["finetune", *place] for place in places)
     long = "10 a class, 2000 steps"
     errors, distances = (
         {
