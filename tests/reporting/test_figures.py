@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -24,11 +25,12 @@ DRAWN: list[Callable[[], bytes]] = [
     lambda: study_figures.changes({"measured": {"/".join(["a folder far down"] * 9): [1.0]}}, "finetune", "error"),
     lambda: study_figures.over_setting(
         {
-            name: {f"{method} with a long name": [(1.0, 2.0), (2.0, 1.0)] for method in "abcdef"}
+            ("Frechet distance (network, 500 samples)", name): {
+                f"{method} with a long name": [(1.0, 2.0), (2.0, 1.0)] for method in "abcdef"
+            }
             for name in ("near", "far")
         },
         "scale",
-        "Frechet distance (network, 500 samples)",
     ),
     lambda: figures.coefficients({"diff-tuning": ([0, 1], [0, 1], [1, 0])}),
     lambda: figures.layer_drift(
@@ -119,3 +121,17 @@ def test_images_of_any_size_are_shown_at_about_one(edge: int, shown: int) -> Non
     assert made.shape == (2, 3, shown, shown)
     assert made.dtype == torch.uint8
     assert bool((made == 200).all())
+
+
+def test_values_far_apart_stand_apart_and_none_has_a_place() -> None:
+    """Fig. 6d of the paper: banks of no, 50 and 5,000 items."""
+    curve = [(0.0, 3.0), (50.0, 2.0), (250.0, 1.5), (5000.0, 1.0)]
+    panels = {(measure, "near"): {"diff-tuning": curve} for measure in ("error", "distance")}
+    svg = study_figures.over_setting(panels, "bank").decode()
+    places = [float(x) for x in re.findall(r'<g id="xtick_\d+">.*?<use [^>]*x="([\d.]+)"', svg, re.DOTALL)][
+        : len(curve)
+    ]
+    gaps = [after - before for before, after in pairwise(places)]
+    assert len(places) == 4
+    assert min(gaps) > max(gaps) / 4, "a linear axis has them a hundred times apart"
+    assert all(f"<!-- {label} -->" in svg for label in ("error", "distance", "bank", "5000"))

@@ -11,25 +11,33 @@ from matplotlib.axes import Axes
 
 from difftuning.reporting.svg import COLOURS, LETTER, LONGEST, columns_of, draw_svg, look, short_name
 
+WIDE = 20
+"""Values of a setting that are further apart than by this factor stand on a logarithmic axis."""
 
-def over_setting(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xlabel: str, ylabel: str) -> bytes:
-    """A measure against the value of a setting: a panel a target, a curve a method.
+
+def over_setting(panels: Mapping[tuple[str, str], Mapping[str, Sequence[tuple[float, float]]]], xlabel: str) -> bytes:
+    """Measures against the value of a setting: a panel a measure and target, a curve a method.
 
     Args:
-        panels: target -> method -> (value, measure).
+        panels: (measure, target) -> method -> (value, measure).
         xlabel: the setting.
-        ylabel: the measure.
     """
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    values = sorted({x for curves in panels.values() for points in curves.values() for x, _ in points})
+    least = min((x for x in values if x > 0), default=1.0)
 
-    def panel(title: str) -> Callable[[Axes], None]:
+    def panel(key: tuple[str, str]) -> Callable[[Axes], None]:
         def draw(axes: Axes) -> None:
-            for name, points in panels[title].items():
+            for name, points in panels[key].items():
                 axes.plot(*columns_of(points), label=name, **look(name, names))
-            axes.set_title(title)
+            axes.set_title(key[1])
             axes.set_xlabel(xlabel)
-            if title == next(iter(panels)):
-                axes.set_ylabel(ylabel.replace(" (", "\n("))
+            if values[-1] >= WIDE * least:
+                axes.set_xscale("symlog", linthresh=least)  # which has a place for none
+                axes.set_xticks(values, [f"{value:g}" for value in values])
+                axes.minorticks_off()
+            if key == next(one for one in panels if one[0] == key[0]):
+                axes.set_ylabel(key[0].replace(" (", "\n("))
 
         return draw
 

@@ -19,7 +19,7 @@ from difftuning.reporting.text_table import TextTable
 from difftuning.results import CURVE, Row
 
 CURVES = ("heldout", "frechet")
-"""The measures that are drawn while training."""
+"""The measures that are drawn while training, or against a setting."""
 CONSISTENCY, LEAP, REACHED = "consistency_curve", "convergence", "convergence_reached"
 """The measures of how far a ControlNet obeys while it trains, of the step at which it begins to, and of whether it does."""
 FALLING = ("MSE",)
@@ -44,7 +44,7 @@ class StudyPage:
         title: the heading.
         asked: what the paper says, and where, or what is asked.
         down: what the lines of its tables are: "target", or the key of a setting.
-        metrics: the tables, the first one drawn.
+        metrics: the tables, the first ones drawn.
         curves: draw error and distance while training instead.
         leaps: draw the control consistency while training instead, with the moment of its leap.
         pictures: what the pictures of its runs show, in a sentence.
@@ -142,22 +142,23 @@ class StudyPage:
             return self._leaps()
         if self.curves:
             return self._curves()
-        metric = self.metrics[0]
-        shown = [row for row in self.rows if row.metric == metric]
+        shown = [row for row in self.rows if row.metric == self.metrics[0]]
         if not shown:
             return None
         # Only numbers can be an axis; names of targets and of settings are none.
         if any(not isinstance(row.setting.get(self.down), int | float) for row in shown):
             return self._changes(shown)
-        panels: dict[str, dict[str, dict[float, list[float]]]] = {}
-        for row in shown:
-            curve = panels.setdefault(row.target, {}).setdefault(row.method, defaultdict(list))
-            curve[float(place(row, self.down))].append(row.value)
+        panels: dict[tuple[str, str], dict[str, dict[float, list[float]]]] = {}
+        for metric in [metric for metric in self.metrics if metric in CURVES] or self.metrics[:1]:
+            measured = [row for row in self.rows if row.metric == metric]
+            for row in measured:
+                curves = panels.setdefault((heading(measured, metric), row.target), {})
+                curves.setdefault(row.method, defaultdict(list))[float(place(row, self.down))].append(row.value)
         means = {
-            target: {name: [(x, fmean(found)) for x, found in sorted(at.items())] for name, at in curves.items()}
-            for target, curves in panels.items()
+            key: {name: [(x, fmean(found)) for x, found in sorted(at.items())] for name, at in curves.items()}
+            for key, curves in panels.items()
         }
-        return study_figures.over_setting(means, self.down, heading(shown, metric))
+        return study_figures.over_setting(means, self.down)
 
     def _curves(self) -> bytes | None:
         """A panel a target and a measure: each method while it trains."""
