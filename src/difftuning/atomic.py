@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,6 @@ ASIDE = ".writing-"
 """How the name of what is being written begins; after a kill it may be left over."""
 MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 """Tells the processes of this machine, or container, from those of others that write to the same disk."""
-OLD = 7 * 24 * 3600
-"""Seconds after which what another machine left half-written counts as left over."""
 
 
 def sync(path: Path) -> None:
@@ -38,7 +35,7 @@ def aside_of(path: Path) -> Path:
 def is_left_over(path: Path) -> bool:
     """Whether something that was being written will never be finished, because its writer is no more.
 
-    Of what a process on another machine writes only its age tells.
+    What was begun on another machine, or in another container, is never taken for it: nothing here tells whether that is still at it.
     """
     import psutil  # type: ignore[import-untyped]  # only for what a kill left; every command reads this file
 
@@ -46,7 +43,7 @@ def is_left_over(path: Path) -> bool:
     if not (writer.isascii() and writer.isdecimal() and len(writer) < 10):
         return True
     if machine != MACHINE:
-        return time.time() - path.stat().st_mtime > OLD
+        return False
     return int(writer) == os.getpid() or not psutil.pid_exists(int(writer))
 
 
