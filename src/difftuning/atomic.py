@@ -35,7 +35,7 @@ def aside_of(path: Path) -> Path:
 def is_left_over(path: Path) -> bool:
     """Whether something that was being written will never be finished, because its writer is no more.
 
-    What was begun on another machine, or in another container, is never taken for it: nothing here tells whether that is still at it.
+    What was begun on another machine, or in another container, is never taken for it: nothing tells whether that is at it.
     """
     import psutil  # type: ignore[import-untyped]  # only for what a kill left; every command reads this file
 
