@@ -162,6 +162,13 @@ class Watched:
         return self.objective(batch)
 
 
+@pytest.mark.parametrize(("accumulate", "processes", "passes"), [(4, 1, 4), (4, 2, 2), (4, 4, 1), (1, 3, 1), (4, 3, 1)])
+def test_each_process_makes_at_most_a_pass_for_each_of_its_samples(
+    accumulate: int, processes: int, passes: int
+) -> None:
+    assert TrainingConfig(batch_size=4, accumulate=accumulate).passes(processes) == passes
+
+
 @pytest.mark.parametrize(("accumulate", "sizes"), [(1, [8]), (4, [2, 2, 2, 2]), (3, [3, 3, 2])])
 def test_accumulation_changes_rounding_only(tmp_path: Path, accumulate: int, sizes: list[int]) -> None:
     trainer = make(tmp_path, accumulate=accumulate)

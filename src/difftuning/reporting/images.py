@@ -41,7 +41,7 @@ def page_strip(strip: Tensor, shares: Sequence[float], side: int = 128) -> bytes
 
 def image_grid(images: Tensor, columns: int, scale: int = 4, gap: int = 1) -> bytes:
     """(N, 3, H, W) uint8 as one PNG, row by row; `gap` is in pixels before enlarging, and transparent."""
-    return _png(_sheet(images, columns, scale, gap))
+    return as_png(_sheet(images, columns, scale, gap), optimize=True)
 
 
 def image_strip(images: Tensor, shares: Sequence[float], scale: int = 4, gap: int = 1) -> bytes:
@@ -66,7 +66,7 @@ def image_strip(images: Tensor, shares: Sequence[float], scale: int = 4, gap: in
     for column, share in enumerate(shares):
         middle = column * step + images.shape[-1] * scale / 2
         pen.text((middle, head / 2), f"{100 * share:g} %", fill=INK, font=font, anchor="mm")
-    return _png(page)
+    return as_png(page, optimize=True)
 
 
 def _sheet(images: Tensor, columns: int, scale: int, gap: int) -> Image.Image:
@@ -79,7 +79,8 @@ def _sheet(images: Tensor, columns: int, scale: int, gap: int) -> Image.Image:
     return sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)
 
 
-def _png(image: Image.Image) -> bytes:
+def as_png(image: Image.Image, optimize: bool = False) -> bytes:
+    """An image as the bytes of a PNG file; as small as it gets, which takes longer, with `optimize`."""
     out = io.BytesIO()
-    image.save(out, "PNG", optimize=True)
+    image.save(out, "PNG", optimize=optimize)
     return out.getvalue()

@@ -55,6 +55,10 @@ class TrainingConfig(Section):
     """End with the average where the held-out error was lowest, which may be the model as it was, and not with the last one. Null
     takes the last."""
 
+    def passes(self, processes: int) -> int:
+        """Passes of a step in each of so many processes, which have at least a sample each; as many in one with a sample less."""
+        return min(self.accumulate, self.batch_size // processes)
+
     @model_validator(mode="after")
     def _parts_of_a_batch(self) -> TrainingConfig:
         if self.accumulate > self.batch_size:

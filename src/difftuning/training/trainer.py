@@ -100,7 +100,7 @@ class Trainer:
         size, count = self.config.batch_size, self.processes.count
         if size < count:
             raise ConfigError(f"training.batch_size={size} is too little for {count} processes; launch at most {size}")
-        self._splits = min(self.config.accumulate, size // count)  # as many in a process with a sample less
+        self._splits = self.config.passes(count)
         self.accelerator = make_accelerator(self.config.precision, self.device)
         if self.config.gradient_checkpointing:
             self.network.enable_gradient_checkpointing()  # type: ignore[operator]

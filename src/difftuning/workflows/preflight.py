@@ -82,7 +82,8 @@ def estimate(prepared: Prepared) -> Memory:
     # An anchor keeps where each trained weight began, and EWC how much each matters.
     copies = 0 if recipe.anchor is None else 2 if recipe.anchor.kind == "ewc" else 1
     weights += [torch.empty_like(one, device="meta") for _ in range(copies) for one in parameters.values()]
-    samples = math.ceil(math.ceil(recipe.training.batch_size / present().count) / recipe.training.accumulate)
+    count = present().count
+    samples = math.ceil(math.ceil(recipe.training.batch_size / count) / (recipe.training.passes(count) or 1))
     passes = activations(lambda count: _kept(prepared, count), samples)
     average = recipe.ema.device is None or backbone.device.type == "cpu"
     return held(weights, parameters.values(), average, passes, bool(recipe.optim.eight_bit))

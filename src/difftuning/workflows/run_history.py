@@ -13,6 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from difftuning.json_files import MetricsLog, read_json
+from difftuning.reporting.images import as_png
 from difftuning.results import Row, read_rows
 from difftuning.run_folder import RunFolder
 from difftuning.training.checkpoints import Checkpoints
@@ -150,8 +151,6 @@ def _no_wider(file: Path) -> bytes | None:
         image = Image.open(io.BytesIO(png))
         if image.width <= WIDEST:
             return png
-        out = io.BytesIO()
-        image.resize((WIDEST, image.height * WIDEST // image.width), Image.Resampling.LANCZOS).save(out, "PNG")
+        return as_png(image.resize((WIDEST, image.height * WIDEST // image.width), Image.Resampling.LANCZOS))
     except (OSError, Image.DecompressionBombError):
         return None
-    return out.getvalue()

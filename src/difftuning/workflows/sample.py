@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from difftuning.data.sources import DataConfig
 from difftuning.data.target_maps import read_maps
 from difftuning.errors import ModelError, StorageError
 from difftuning.processes import present
+from difftuning.reporting.images import as_png
 from difftuning.types import Condition
 from difftuning.workflows.controls import UnderMaps
 from difftuning.workflows.device_memory import left, place
@@ -119,9 +119,7 @@ def _save(images: Tensor, drawn: Tensor, backbone: Backbone, out: Path, seed: in
         letters = "".join(letter if letter.isalnum() else "-" for letter in known)
         name = letters.encode()[:NAME_BYTES].decode(errors="ignore")
         file = out / f"{index:05d}-{name}-seed{seed}.png"
-        png = io.BytesIO()
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(png, "PNG")
-        write_bytes(file, png.getvalue())
+        write_bytes(file, as_png(Image.fromarray(image.permute(1, 2, 0).numpy())))
         files.append(str(file))
     return files
 
