@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from difftuning.studies import (
     ablation,
+    bank_guidance,
     bank_steps,
     closer,
     continual,
@@ -19,6 +20,7 @@ from difftuning.studies import (
     forgetting,
     guidance,
     headline,
+    images_per_class,
     inference_steps,
     memory,
     realisation,
@@ -43,6 +45,7 @@ _ALL = (
     sensitivity,
     memory,
     bank_steps,
+    bank_guidance,
     inference_steps,
     distillation,
     reweighting,
@@ -54,6 +57,7 @@ _ALL = (
     settings,
     tuners,
     retention_map,
+    images_per_class,
     continual,
     control,
     families,

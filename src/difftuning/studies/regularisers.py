@@ -31,8 +31,8 @@ def _drawn(family: str) -> tuple[str, ...]:
 
 
 _OTHERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "L2-SP": {f"L2-SP {strength:g}": _anchored("l2-sp", strength) for strength in (1e-4, 1e-3, 1e-2)},
-    "EWC": {f"EWC {strength:g}": _anchored("ewc", strength) for strength in (10, 100, 1000, 10000)},
+    "L2-SP": {f"L2-SP {strength:g}": _anchored("l2-sp", strength) for strength in (1e-5, 1e-4, 1e-3, 1e-2)},
+    "EWC": {f"EWC {strength:g}": _anchored("ewc", strength) for strength in (1, 10, 100, 1000, 10000, 100000)},
     # DreamBooth's: half of every batch from the bank, whatever the noise.
     "prior preservation": {"prior preservation": ("coefficients.psi.kind=constant", "coefficients.psi.value=0.5")},
     "interpolation": {
@@ -40,7 +40,7 @@ _OTHERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         **{f"interpolation u^{tau}": _drawn(f"{{kind: power, tau: {tau}}}") for tau in (0.3, 1)},
     },
     # Its last steps go to the pretrained weights.
-    "switch": {f"switch at u = {at}": _drawn(f"{{kind: step, at: {at}}}") for at in (0.1, 0.2, 0.3)},
+    "switch": {f"switch at u = {at}": _drawn(f"{{kind: step, at: {at}}}") for at in (0.05, 0.1, 0.2, 0.3)},
 }
 """Name -> its strengths, each a method."""
 
