@@ -36,6 +36,7 @@ STUDY = StudyPage(
     name="s",
     title="A study",
     asked="Is it so?",
+    note="",
     down="target",
     metrics=("heldout",),
     curves=False,

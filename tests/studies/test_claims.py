@@ -8,7 +8,15 @@ import pytest
 
 from difftuning.results import Row
 from difftuning.studies import KINDS
-from difftuning.studies.claims import ahead, ahead_at_best, ahead_of_best, ahead_of_itself, nowhere_behind, sooner
+from difftuning.studies.claims import (
+    ahead,
+    ahead_at,
+    ahead_at_best,
+    ahead_of_best,
+    ahead_of_itself,
+    nowhere_behind,
+    sooner,
+)
 
 PAIR = (("finetune", 0.2), ("diff-tuning", 0.3))
 
@@ -110,6 +118,16 @@ def test_nowhere_behind_is_about_the_worst_place_in_the_mean_over_its_seeds() ->
     assert nowhere_behind("heldout", "measured").check(rows[:4]) is None
 
 
+def test_two_methods_at_two_values_of_a_setting_are_compared() -> None:
+    rows = [row("finetune", 1.0, bank=0), row("diff-tuning", 0.9, bank=50), row("diff-tuning", 0.5, bank=5000)]
+    claim = ahead_at("heldout", "bank", ("diff-tuning", 50), ("finetune", 0))
+    assert claim.text == "diff-tuning at bank 50 is ahead of finetune at bank 0 in: held-out error, target"
+    found = claim.check(rows)
+    assert found is not None
+    assert found.number.startswith("\N{MINUS SIGN}10.0% in the mean")
+    assert ahead_at("heldout", "bank", ("diff-tuning", 50), ("finetune", 50)).check(rows) is None
+
+
 def test_a_name_keeps_its_hyphen() -> None:
     rows = [row("finetune", 1.0, target="pacs-photo"), row("measured", 1.1, target="pacs-photo")]
     found = nowhere_behind("heldout", "measured").check(rows)
@@ -137,12 +155,11 @@ def test_claims_are_about_methods_of_their_study() -> None:
             )
         ]
         rows += [row(method, 1.0, "swap_kid", share=share) for method in methods for share in (0, 0.1, 0.5)]
-        rows += [row(method, 1.0, "frechet", bank=size) for method in methods for size in (50, 5000)]
         rows += [
-            row(method, 1.0, metric, **{"solver steps": steps})
+            row(method, 1.0, metric, **{study.down: value})
             for method in methods
-            for metric in ("heldout", "frechet")
-            for steps in (5, 12, 50)
+            for metric in ("heldout", "heldout_best", "frechet", "kid")
+            for value in dict.fromkeys(cell.setting[study.down] for cell in study.cells if study.down in cell.setting)
         ]
         assert all(claim.check(rows) is not None for claim in study.claims), study.name
 

@@ -207,12 +207,17 @@ def test_advised_cells_take_the_coefficient_of_their_probe_which_is_a_cell_too(
     advised = (
         replace(plain, method="measured", advised=True),
         replace(plain, method="beside", advised=True, overrides=beside),
+        replace(plain, method="short", advised=True, probe=("training.steps=4",)),
     )
     rows = run(replace(one, cells=(*advised, plain)), out)
-    assert {row.method for row in rows if row.metric == "heldout"} == {"measured", "beside", "finetune"}
-    recipes = [load_recipe(path)["coefficients"] for path in (out / "cells").glob("*/recipe.yaml")]
-    found = sorted((one["psi"]["kind"], bool(one.get("whole_target"))) for one in recipes)
-    assert found == [("measured", False), ("measured", True), ("power", False)]
+    assert {row.method for row in rows if row.metric == "heldout"} == {"measured", "beside", "short", "finetune"}
+    recipes = [load_recipe(path) for path in (out / "cells").glob("*/recipe.yaml")]
+    found = sorted(
+        (one["training"]["steps"], one["coefficients"]["psi"]["kind"], bool(one["coefficients"].get("whole_target")))
+        for one in recipes
+    )
+    of_all = [(8, "measured", False), (8, "measured", False), (8, "measured", True), (8, "power", False)]
+    assert found == [(4, "power", False), *of_all]
 
 
 def test_an_unknown_study_is_named_with_the_nearest(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from difftuning.json_files import write_text
 from difftuning.reporting import figures, study_figures
 from difftuning.reporting.heat_map import change_map
 from difftuning.reporting.metrics import LABELS, label
+from difftuning.reporting.noise_table import noise_table
 from difftuning.reporting.settings_table import BASELINE, heading, place, settings_table
 from difftuning.reporting.svg import draw_svg
 from difftuning.reporting.text_table import TextTable
@@ -26,6 +27,14 @@ FALLING = ("MSE",)
 """Measures of consistency that are lower the better it is."""
 MOST_SIGNS = 3
 """So many methods can be told apart by their signs."""
+BY_NOISE = (
+    "## held-out error, target, by noise\n\nIn ten bins of u, from low noise to high: means over all runs, and the mean change of "
+    "pairs that share target, seed and setting."
+)
+SMALL_SAMPLES = (
+    "Distances are against held-out images, counted in `docs/how-to/studies.md`. A Frechet distance of so few samples is biased "
+    "upwards, of all methods alike; `docs/gain.md` tells how far from them as many real images are. KID has no such bias."
+)
 HELD_OUT = "held-out images"
 """The line above those of the methods."""
 
@@ -43,6 +52,7 @@ class StudyPage:
         name: of the study, and of its files.
         title: the heading.
         asked: what the paper says, and where, or what is asked.
+        note: what else to know before reading its numbers; empty where there is nothing.
         down: what the lines of its tables are: "target", or the key of a setting.
         metrics: the tables, the first ones drawn.
         curves: draw error and distance while training instead.
@@ -59,6 +69,7 @@ class StudyPage:
     name: str
     title: str
     asked: str
+    note: str
     down: str
     metrics: tuple[str, ...]
     curves: bool
@@ -88,6 +99,8 @@ class StudyPage:
             self.asked,
             done + (f" {left} {'run is' if left == 1 else 'runs are'} still to be made." if left else ""),
         ]
+        if self.note:
+            parts.append(self.note)
         if figure:
             parts.append(f"![{self.title}]({self.name}.svg)")
         for metric in self.metrics:
@@ -96,8 +109,13 @@ class StudyPage:
                 if table is not None:
                     where = f", {target}" if target else ""
                     parts += [f"## {heading(rows, metric)}{where}", table.markdown().rstrip()]
+        noise = noise_table(self.rows)
+        if noise is not None:
+            parts += [BY_NOISE, noise.markdown().rstrip()]
         parts += self._pictures(folder)
         parts += self._made()
+        if any(row.network for row in self.rows):
+            parts.append(SMALL_SAMPLES)
         parts.append(
             "Mean ± standard deviation over seeds; a star marks the best mean over the seeds that all methods of a line have, and "
             "a judgement stands where all seeds agree; of one seed it only tells the direction. "

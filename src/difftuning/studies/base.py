@@ -20,6 +20,7 @@ class Cell:
         seed: of the training.
         setting: what else sets the cell apart, for tables: {"tau": 0.3}.
         advised: psi is the one that the same run with tau = 0 advises, which is made first.
+        probe: what that run changes besides: `training.steps=600` for a short one.
         stream: a shipped stream and overrides of it, in the place of a single run; `overrides` then change the recipe of every
             phase. Empty for a single run.
     """
@@ -29,6 +30,7 @@ class Cell:
     seed: int
     setting: Mapping[str, JsonValue] = field(default_factory=dict)
     advised: bool = False
+    probe: tuple[str, ...] = ()
     stream: tuple[str, ...] = ()
 
 
@@ -45,6 +47,7 @@ class Study:
         cells: all of them, those that decide something first.
         down: what tells the lines of its tables apart: "target", or a key of the settings.
         metrics: what its tables show, the first one first.
+        note: what else to know before reading its numbers.
         claims: what its rows can confirm or refute, for the page of all results.
         curves: whether the error against the training steps is shown.
         swap: whether the swap curve of each cell is measured.
@@ -62,6 +65,7 @@ class Study:
     cells: tuple[Cell, ...]
     down: str = "target"
     metrics: tuple[str, ...] = ("heldout", "heldout_best", "frechet", "kid", "precision", "recall", "memorised")
+    note: str = ""
     claims: tuple[Claim, ...] = ()
     curves: bool = False
     swap: bool = False
@@ -86,9 +90,12 @@ class Study:
         short = (*SHORT, *SHORT_CONTROL) if self.leaps else SHORT
         for cell in self.cells:
             setting = {} if self.down == "target" else dict(cell.setting)
-            kept.setdefault(
-                (cell.method, str(setting)), replace(cell, overrides=(*QUICK, *map(_short, cell.overrides), *short))
+            small = replace(
+                cell,
+                overrides=(*QUICK, *map(_short, cell.overrides), *short),
+                probe=(*map(_short, cell.probe), *SHORT) if cell.probe else (),
             )
+            kept.setdefault((cell.method, str(setting)), small)
         return replace(self, cells=tuple(kept.values()))
 
 

@@ -116,14 +116,21 @@ def ahead_of_best(metric: str, method: str, name: str, strengths: Collection[str
     return replace(at_best, text=f"{method} is ahead of {name} at its best strength in: {label(metric)}", check=check)
 
 
-def ahead_of_itself(
-    metric: str, key: str, value: float, base: float, method: str = "finetune", within: float | None = None
+def ahead_at(
+    metric: str, key: str, ours: tuple[str, float], theirs: tuple[str, float], within: float | None = None
 ) -> Claim:
-    """A method is better at one value of a setting than at another, or, with `within`, behind by no more than that share."""
-    at, than = f"{method} at {key} {value:g}", f"{method} at {key} {base:g}"
+    """A method at a value of a setting is better than one at another, or, with `within`, behind by no more than that share.
+
+    Args:
+        metric: what is compared.
+        key: the setting.
+        ours: (method, value of the setting) that the claim is about.
+        theirs: what it is compared with.
+        within: a share.
+    """
+    names = {here: f"{here[0]} at {key} {here[1]:g}" for here in (ours, theirs)}
 
     def check(rows: Sequence[Row]) -> Finding | None:
-        names = {value: at, base: than}
         found = [
             row.model_copy(
                 update={
@@ -132,12 +139,19 @@ def ahead_of_itself(
                 }
             )
             for row in rows
-            if row.method == method and (here := row.setting.get(key)) in names
+            if (here := (row.method, row.setting.get(key))) in names
         ]
-        return _compared(found, metric, at, than, -(within or 0.0))
+        return _compared(found, metric, names[ours], names[theirs], -(within or 0.0))
 
     how = "ahead of" if within is None else f"no more than {within:.0%} behind"
-    return Claim(f"{at} is {how} {than} in: {label(metric)}", method, check)
+    return Claim(f"{names[ours]} is {how} {names[theirs]} in: {label(metric)}", ours[0], check)
+
+
+def ahead_of_itself(
+    metric: str, key: str, value: float, base: float, method: str = "finetune", within: float | None = None
+) -> Claim:
+    """`ahead_at` of one method at two values of a setting."""
+    return ahead_at(metric, key, (method, value), (method, base), within)
 
 
 def sooner(metric: str, method: str = "diff-tuning", baseline: str = "finetune") -> Claim:

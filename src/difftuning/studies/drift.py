@@ -22,5 +22,5 @@ STUDY = Study(
         for method in (DIFF_TUNING, RETENTION)
         for metric in ("drift", "drift_fisher", "heldout_bank")
     ),
-    metrics=("drift", "drift_per_parameter", "drift_fisher", "heldout_bank"),
+    metrics=("drift", "drift_per_parameter", "drift_fisher", "heldout_bank", "heldout"),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import BESIDE, FINETUNE, METHODS, MICRO, RETENTION, TUNING_TARGETS, cells
+from difftuning.studies.axes import BESIDE, DIFF_TUNING, FINETUNE, METHODS, MICRO, RETENTION, TUNING_TARGETS, cells
 from difftuning.studies.base import Study
 from difftuning.studies.claims import ahead_of_itself
 
@@ -19,7 +19,7 @@ STUDY = Study(
     pictures="A row is one noise, a column the share of the last steps that go to the pretrained model; seed 0.",
     claims=tuple(
         ahead_of_itself("swap_kid", "share", share, base, method)
-        for method in (FINETUNE, RETENTION)
+        for method in (FINETUNE, DIFF_TUNING, RETENTION)
         for share, base in ((0.1, 0), (0.1, 0.5))
     ),
 )

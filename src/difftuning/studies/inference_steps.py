@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from difftuning.studies.axes import DIFF_TUNING, FINETUNE, METHODS, MICRO, cells
 from difftuning.studies.base import Study
-from difftuning.studies.claims import ahead, nowhere_behind
+from difftuning.studies.claims import ahead, ahead_at, nowhere_behind
 
-_STEPS = {str(steps): (f"sampling.steps={steps}",) for steps in (8, 16, 50, 100)}
+FEW, MANY = 8, 100
+_STEPS = {str(steps): (f"sampling.steps={steps}",) for steps in (FEW, 16, 50, MANY)}
 _TRAILING = {f"{name}, trailing": (*how, "sampling.spacing=trailing") for name, how in METHODS.items()}
 """The model's own spacing leads: of few steps the first is below the last timestep, as if all were noise there already."""
 
@@ -24,6 +25,11 @@ STUDY = Study(
     metrics=("frechet", "kid", "precision", "recall", "memorised"),
     claims=(
         ahead("kid"),
+        *(
+            ahead_at(metric, "solver steps", (DIFF_TUNING, steps), (FINETUNE, steps))
+            for metric in ("frechet", "kid")
+            for steps in (FEW, MANY)
+        ),
         *(nowhere_behind(metric, DIFF_TUNING) for metric in ("frechet", "kid")),
         *(ahead("frechet", f"{name}, trailing", name) for name in (FINETUNE, DIFF_TUNING)),
     ),

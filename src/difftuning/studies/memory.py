@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import DIFF_TUNING, METHODS, MICRO, cells
+from difftuning.studies.axes import DIFF_TUNING, FINETUNE, METHODS, MICRO, cells
 from difftuning.studies.base import Study
-from difftuning.studies.claims import ahead, ahead_at_best, ahead_of_itself
+from difftuning.studies.claims import ahead, ahead_at, ahead_at_best, ahead_of_itself
 
 SIZES = (50, 250, 1_250, 5_000)
 """1 %, 5 %, 25 % and all of the bank of the other studies; beside it, as many images that the source model was trained on."""
@@ -17,7 +17,7 @@ STUDY = Study(
     claim="Even the smallest bank is better than none. Real images of the source are worse than drawn ones.",
     recipe=MICRO,
     cells=(
-        *cells(["pacs-photo"], {"finetune": METHODS["finetune"]}, {"0": ()}, "bank"),
+        *cells(["pacs-photo"], {FINETUNE: METHODS[FINETUNE]}, {"0": ()}, "bank"),
         *cells(
             ["pacs-photo"], {DIFF_TUNING: METHODS[DIFF_TUNING]}, {str(n): (f"bank.count={n}",) for n in SIZES}, "bank"
         ),
@@ -30,6 +30,7 @@ STUDY = Study(
     ),
     down="bank",
     claims=(
+        *(ahead_at(metric, "bank", (DIFF_TUNING, SIZES[0]), (FINETUNE, 0)) for metric in ("heldout", "frechet")),
         ahead_at_best("heldout"),
         ahead_at_best("frechet"),
         ahead_of_itself("frechet", "bank", SIZES[-1], SIZES[0], DIFF_TUNING),

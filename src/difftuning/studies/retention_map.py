@@ -49,6 +49,9 @@ STUDY = Study(
     ),
     down="regime",
     metrics=("heldout", "heldout_best", "frechet", "kid"),
+    note="From near to far is the order of what the targets show, photographs, cartoons, icons; no distance between domains was "
+    "measured. The smaller model stands in one regime alone. The psi of `measured retention` is advised by the run of standard "
+    "fine-tuning beside it, of as many steps, which comes on top; the study `probe` has a shorter one.",
     claims=(
         *(
             claim

@@ -37,6 +37,7 @@ def page_of(one: Study, rows: Sequence[Row], done: int) -> StudyPage:
         name=one.name,
         title=one.title,
         asked=one.asked,
+        note=one.note,
         down=one.down,
         metrics=one.metrics,
         curves=one.curves,

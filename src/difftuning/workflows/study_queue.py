@@ -187,7 +187,7 @@ class Queue:
         if cell.stream:
             return Path(self._stream(cell).out).name
         made = self._placed(one, cell)
-        return _digest(made.folder.name, _judged(made).stem, "advised" if cell.advised else "")
+        return _digest(made.folder.name, _judged(made).stem, " ".join(("advised", *cell.probe)) if cell.advised else "")
 
     def recipe(self, one: Study, cell: Cell, wait: bool = True) -> Recipe:
         """The recipe of a cell, in the folders that its content decides; where it is advised, its probe is made first.
@@ -197,7 +197,7 @@ class Queue:
         """
         if not cell.advised:
             return self._placed(one, cell)
-        probe = self._placed(one, cell, *PROBE)
+        probe = self._placed(one, cell, *PROBE, *cell.probe)
         self._finish(probe, wait)
         return self._placed(one, cell, advice_of(probe))
 

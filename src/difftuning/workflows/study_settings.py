@@ -61,7 +61,9 @@ def methods(one: Study) -> tuple[tuple[str, str], ...]:
             psi = _recipe(one, own[0]).coefficients.psi
             changes.append(f"{PSI}={_text(psi.model_dump(mode='json'))}")
         told = " ".join(f"`{text}`" for text in changes)
-        lines.append((name, f"{told} {ADVISED}" if all(cell.advised for cell in own) else told))
+        if all(cell.advised for cell in own):
+            told += f" {ADVISED}" + (f", by `{' '.join(own[0].probe)}`" if own[0].probe else ", of as many steps")
+        lines.append((name, told))
     return tuple(lines)
 
 
