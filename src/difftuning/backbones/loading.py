@@ -27,6 +27,7 @@ KINDS: dict[str, Callable[[Path, str], Backbone]] = {
 ZOO = Path(__file__).parent.parent / "zoo"
 SOURCE_TREE = (
     "dit-photo-16",
+    "dit-photo-16-longer",
     "dit-photo-16-small",
     "dit-photo-32",
     "edm-icons-32",

@@ -56,8 +56,8 @@ STUDY = Study(
         {**METHODS, **BESIDE, **ADAPTING, **{name: how for group in _OTHERS.values() for name, how in group.items()}},
         seeds=(0,),
     ),
-    note="The strength that is best for a target and a measure is the best of those tried. Of L2-SP and EWC the weakest are all but "
-    "standard fine-tuning; prior preservation has one.",
+    note="The strength that is best for a target and a measure is the best of those tried. Of L2-SP and EWC the weakest are "
+    "all but standard fine-tuning; prior preservation has one.",
     claims=tuple(
         ahead_of_best(metric, method, name, strengths) if len(strengths) > 1 else ahead(metric, method, name)
         for method in (DIFF_TUNING, RETENTION, ADAPTIVE)

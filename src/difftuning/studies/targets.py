@@ -27,8 +27,8 @@ STUDY = Study(
     cells=with_measured(cells(TARGETS, {**METHODS, **BESIDE, **ADAPTING})),
     note="Learning rate and average are those of the sweep in the study `settings` (two targets, one seed) at which standard "
     "fine-tuning has the lowest Frechet distance after the last step. At a gentler learning rate its held-out error is lower and "
-    "the gains in it are smaller: the study `tuned`. The psi of `measured` is advised by the run of standard fine-tuning beside it, "
-    "of as many steps, which comes on top; the study `probe` has a shorter one.",
+    "the gains in it are smaller: the study `tuned`. The psi of `measured` is advised by the run of standard fine-tuning beside "
+    "it, of as many steps, which comes on top; the study `probe` has a shorter one.",
     claims=(
         ahead("heldout", by=0.05),
         ahead("heldout_best"),

@@ -31,8 +31,8 @@ STUDY = Study(
     ),
     down="tuner",
     metrics=("heldout", "heldout_best", "frechet", "kid", "memorised", "drift"),
-    note="The learning rate of all but `full` was chosen by standard fine-tuning on photographs. Of the tuners, `peft` and `delta` are "
-    "not here, which take the settings of others.",
+    note="The learning rate of all but `full` was chosen by standard fine-tuning on photographs. Of the tuners, `peft` and `delta` "
+    "are not here, which take the settings of others.",
     claims=(
         ahead("heldout", without=["full"]),
         ahead("frechet", without=["full"]),

@@ -20,8 +20,13 @@ VERDICTS = {True: "agrees", False: "disagrees", None: "undecided"}
 RULE = (
     "A verdict compares means over the finished runs. It is undecided where the 95 % confidence interval of the mean difference "
     "(by Student's t, over targets where there are at least three, otherwise over pairs of runs with the same seed) reaches over "
-    "the bound; of so many claims some agree by chance. *Nowhere behind* is judged by the worst of the means alone. Written by "
-    "`difftuning study` from the result rows."
+    "the bound; of so many claims some agree by chance. *Nowhere behind* is judged by the worst of the means alone. Written from "
+    "the result rows by `difftuning study all --results benchmarks/results --pages docs/results`; `docs/how-to/studies.md` tells "
+    "where its data come from, and what was not run."
+)
+WHOSE = (
+    "A study that names a place in the paper asks what the paper says there, and beside it the same of our own methods; the others "
+    "are ours."
 )
 COUNTED = (
     "The page of a study tells what each of its methods changes in the recipe. Where not all settings were run with all methods, "
@@ -116,7 +121,7 @@ def write_index(results: Path, pages: Path, quick: bool = False) -> Path:
     )
     text = "\n".join(
         [
-            f"# Results\n\n{_said(counts)}. Of those about `{DIFF_TUNING}`, {_said(paper)}. {RULE}\n",
+            f"# Results\n\n{WHOSE} {_said(counts)}. Of those about `{DIFF_TUNING}`, {_said(paper)}. {RULE}\n",
             TextTable(("method", "what it is"), tuple(NAMES.items()), prose=True).markdown(),
             f"Claims by verdict: about `{DIFF_TUNING}` + about others. {COUNTED}\n",
             overview.markdown(),
