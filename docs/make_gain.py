@@ -250,8 +250,8 @@ bias for other images is not quite theirs; KID has no such bias, and near the so
 model that gave back its training images would have a KID of {min(copies):.2f} to {max(copies):.2f}, far below all models here, and on
 {below} of the {len(TARGETS)} targets a Frechet distance below that of standard fine-tuning, so read them beside recall and the memorised
 share ([all tables](results/targets.md)). The paper's tau = 1 wins little
-there too: half of every batch is then the bank's, so the target is trained on half as often, which may be why its samples end further
-from it.
+there too: half of every batch is then the bank's, so the target is trained on half as often, which may be why its samples do not come as
+near as with retention beside the whole target.
 
 ## Few images
 
