@@ -64,7 +64,8 @@ def ahead(
         return _compared(kept, metric, method, baseline, by)
 
     least = f" by {by:.1%} or more" if by else ""
-    return Claim(f"{method} is ahead of {baseline}{least} in: {label(metric)}", method, check)
+    but = f", without {' and '.join(without)}" if without else ""
+    return Claim(f"{method} is ahead of {baseline}{least} in: {label(metric)}{but}", method, check)
 
 
 def ahead_at_best(metric: str, method: str = "diff-tuning", baseline: str = "finetune") -> Claim:

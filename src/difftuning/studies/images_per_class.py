@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from difftuning.studies.axes import ADAPTING, ADAPTIVE, BESIDE, METHODS, MICRO, RETENTION, TARGETS, cells
+from difftuning.studies.axes import ADAPTING, ADAPTIVE, BESIDE, DIFF_TUNING, METHODS, MICRO, RETENTION, TARGETS, cells
 from difftuning.studies.base import Study
 from difftuning.studies.claims import ahead, nowhere_behind
 
 _IMAGES = {"10 a class": ("data.per_class=10",), "50 a class": ("data.per_class=50",), "all": ("data.per_class=null",)}
+_FEWER, _BUT_50 = ("10 a class", "50 a class"), ("10 a class", "all")
 _STEPS = ("training.steps=2000",)
 _METHODS = {name: (*overrides, *_STEPS) for name, overrides in {**METHODS, **BESIDE, **ADAPTING}.items()}
 
@@ -20,9 +21,14 @@ STUDY = Study(
     down="images",
     claims=(
         *(
-            ahead(metric, method)
-            for method in ("diff-tuning", RETENTION, ADAPTIVE)
-            for metric in ("heldout", "heldout_best", "frechet", "kid")
+            ahead(metric, method, without=_FEWER)
+            for method in (DIFF_TUNING, RETENTION, ADAPTIVE)
+            for metric in ("heldout", "frechet", "kid")
+        ),
+        *(
+            ahead(metric, method, without=_BUT_50)
+            for method in (RETENTION, ADAPTIVE)
+            for metric in ("heldout", "frechet")
         ),
         *(nowhere_behind(metric, ADAPTIVE, by=0.02) for metric in ("heldout", "frechet")),
     ),
