@@ -66,7 +66,7 @@ def test_one_pair_decides_nothing_and_what_is_left_out_does_not_count() -> None:
     found = ahead("recall").check(rows)
     assert found is not None
     assert found.agrees is None
-    assert ahead("recall", without=[8.0]).check([row(name, value, "recall", steps=8.0) for name, value in PAIR]) is None
+    assert ahead("recall", without=["8.0"]).check([row(name, value, "recall", steps=8.0) for name, value in PAIR]) is None
 
 
 def test_seeds_of_a_target_are_not_independent() -> None:
@@ -126,6 +126,20 @@ def test_two_methods_at_two_values_of_a_setting_are_compared() -> None:
     assert found is not None
     assert found.number.startswith("\N{MINUS SIGN}10.0% in the mean")
     assert ahead_at("heldout", "bank", ("diff-tuning", 50), ("finetune", 50)).check(rows) is None
+
+
+def test_one_setting_alone_is_compared_where_only_that_is_asked() -> None:
+    rows = [
+        row(method, value, lr=lr)
+        for lr, changed in ((1.0, 0.5), (2.0, 2.0))
+        for method, value in (("finetune", 1.0), ("diff-tuning", changed))
+    ]
+    claim = ahead("heldout", only="2.0")
+    assert claim.text == "diff-tuning is ahead of finetune in: held-out error, target, 2.0"
+    found = claim.check(rows)
+    assert found is not None
+    assert found.number.startswith("+100.0% in the mean")
+    assert ahead("heldout", only="3.0").check(rows) is None
 
 
 def test_a_name_keeps_its_hyphen() -> None:
