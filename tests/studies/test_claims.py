@@ -66,7 +66,9 @@ def test_one_pair_decides_nothing_and_what_is_left_out_does_not_count() -> None:
     found = ahead("recall").check(rows)
     assert found is not None
     assert found.agrees is None
-    assert ahead("recall", without=["8.0"]).check([row(name, value, "recall", steps=8.0) for name, value in PAIR]) is None
+    assert (
+        ahead("recall", without=["8.0"]).check([row(name, value, "recall", steps=8.0) for name, value in PAIR]) is None
+    )
 
 
 def test_seeds_of_a_target_are_not_independent() -> None:
