@@ -27,6 +27,8 @@ FALLING = ("MSE",)
 """Measures of consistency that are lower the better it is."""
 MOST_SIGNS = 3
 """So many methods can be told apart by their signs."""
+MOST_LINES = 16
+"""So many cases fit on a page, one below the other."""
 BY_NOISE = (
     "## held-out error, target, by noise\n\nIn ten bins of u, from low noise to high: means over all runs, and the mean change of "
     "pairs that share target, seed and setting."
@@ -224,7 +226,7 @@ class StudyPage:
         cases = [case for case in dict.fromkeys(map(self._case, shown)) if case in compared]
         if not cases:
             return None
-        if min(len(methods), len(cases)) > MOST_SIGNS:
+        if min(len(methods), len(cases)) > MOST_SIGNS or len(cases) > MOST_LINES:
             maps = {shown[0].metric: found}
             maps.setdefault("frechet", self._against("frechet"))
             return change_map(
