@@ -278,6 +278,21 @@ def test_what_it_is_to_stop_early() -> None:
     assert {lowest["openmoji", seed] for seed in SEEDS} == {750, 1000}
 
 
+def test_what_the_length_of_a_probe_does() -> None:
+    probe = read_rows(RESULTS / "probe.json")
+    first = [row for row in read_rows(RESULTS / "targets.json") if row.seed == SEEDS[0]]
+    told = []
+    for rows, method in (
+        (probe, "measured retention, short probe"),
+        (probe, "measured retention"),
+        (first, "adaptive"),
+    ):
+        checked = [ahead(metric, method).check(rows) for metric in ("heldout", "frechet")]
+        told += [one.number.partition("%")[0].removeprefix("\N{MINUS SIGN}") for one in checked if one]
+    page = (ROOT / "docs/how-to/coefficients.md").read_text(encoding="utf-8")
+    assert re.findall(r"([\d.]+) %", page.partition("A probe sees no turn")[2].partition("##")[0]) == told
+
+
 def test_on_images_that_decided_nothing() -> None:
     found = means("unseen", "heldout", "frechet")
     changes = [

@@ -50,7 +50,7 @@ def advice_of(probe: Recipe) -> str:
     if method_of(probe) != "finetune":
         raise ConfigError(
             f"--advise measures on standard fine-tuning, and {probe.folder} is not one; train a probe with "
-            "coefficients.psi.tau=0 and another `out`, a few hundred steps are enough"
+            "coefficients.psi.tau=0 and another `out`"
         )
     records = [record for record in MetricsLog(RunFolder(probe.folder).metrics).read().records if "heldout" in record]
     curves = [by_u(record) for record in records]
