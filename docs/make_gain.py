@@ -162,11 +162,13 @@ def _more_images() -> str:
     lines = []
     for images in ("50 a class", "all", "all, 8000 steps"):
         of_many = [row for row in found if row.setting["images"] == images]
-        lines += [
-            (f"{images}: {shown}", *numbers(of_many, *(ahead(metric, method) for metric in metrics)))
-            for shown, method in SHOWN.items()
-        ]
-    return TextTable(("2,000 steps, or 8,000", "held-out error", "Frechet distance", "KID"), tuple(lines), prose=True).markdown()
+        for shown, method in SHOWN.items():
+            told = numbers(of_many, *(ahead(metric, method) for metric in metrics))
+            if all(told):
+                lines.append((f"{images}: {shown}", *told))
+    return TextTable(
+        ("2,000 steps, or 8,000", "held-out error", "Frechet distance", "KID"), tuple(lines), prose=True
+    ).markdown()
 
 
 def _images() -> str:

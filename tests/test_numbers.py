@@ -278,6 +278,21 @@ def test_what_it_is_to_stop_early() -> None:
     assert {lowest["openmoji", seed] for seed in SEEDS} == {750, 1000}
 
 
+def test_what_many_images_do() -> None:
+    rows = read_rows(RESULTS / "images.json")
+    found = means("images", "heldout", "frechet")
+    many = [key for key in found if key[1] == "adaptive" and key[3] in ("50 a class", "all")]
+    assert len(many) == 2 * 8 * 2
+    worst = [
+        100 * max(found[key] / found[key[0], "finetune", *key[2:]] - 1 for key in many if key[2] == metric)
+        for metric in ("heldout", "frechet")
+    ]
+    assert f"behind by more than {worst[0]:.1f} % in the error and {worst[1]:.1f} % in Frechet distance" in WORDS
+    paper = [ahead(metric, only="all").check(rows) for metric in ("heldout", "frechet")]
+    told = [one.number.partition("%")[0].removeprefix("+") for one in paper if one]
+    assert f"the paper's tau = 1 is {told[0]} % and {told[1]} % behind in the mean" in WORDS
+
+
 def test_what_the_length_of_a_probe_does() -> None:
     probe = read_rows(RESULTS / "probe.json")
     first = [row for row in read_rows(RESULTS / "targets.json") if row.seed == SEEDS[0]]
