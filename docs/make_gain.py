@@ -15,7 +15,7 @@ from difftuning.json_files import read_json
 from difftuning.reporting.text_table import TextTable, percent
 from difftuning.results import Row, read_rows
 from difftuning.studies.axes import ADAPTIVE, DIFF_TUNING, FINETUNE, RETENTION, SEEDS, TARGETS, TUNING_TARGETS
-from difftuning.studies.claims import Claim, ahead, ahead_at_best
+from difftuning.studies.claims import Claim, ahead, ahead_at_best, ahead_of_itself
 
 PAGE = Path(__file__).parent / "gain.md"
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -235,6 +235,14 @@ def _tried() -> str:
             "real source images in the bank against drawn ones, tau = 1, on photographs ([runs](results/memory.md))",
             rows("memory"),
             *(ahead(metric, "real images", DIFF_TUNING) for metric in metrics),
+        ),
+        *(
+            line(
+                f"a bank drawn with a guidance of {scale} against 1.5, beside the whole target ([runs](results/bank-guidance.md))",
+                rows("bank-guidance"),
+                *(ahead_of_itself(metric, "guidance of the bank", scale, 1.5, RETENTION) for metric in metrics),
+            )
+            for scale in (1, 3)
         ),
     )
     return TextTable(("tried", "held-out error", "Frechet distance", "KID"), lines, prose=True).markdown()
