@@ -114,34 +114,41 @@ def _groups() -> str:
     return TextTable(head, tuple(lines)).markdown()
 
 
-def _best() -> str:
-    found = rows("targets")
+def _told(
+    groups: Mapping[str, Sequence[Row]], metrics: Sequence[str], shown: Mapping[str, str] = SHOWN
+) -> tuple[tuple[str, ...], ...]:
+    """A line for each method in each group of rows that has all measures: how it changes them against standard fine-tuning."""
     lines = []
-    for group, targets in GROUPS.items():
-        for shown, method in SHOWN.items():
-            of_group = [row for row in found if row.target in targets]
-            lines.append((f"{group}: {shown}", *numbers(of_group, ahead("heldout_best", method))))
+    for group, found in groups.items():
+        for name, method in shown.items():
+            told = numbers(found, *(ahead(metric, method) for metric in metrics))
+            if all(told):
+                lines.append((f"{group}: {name}", *told))
+    return tuple(lines)
+
+
+def _by_group(study: str) -> dict[str, list[Row]]:
+    found = rows(study)
+    return {group: [row for row in found if row.target in targets] for group, targets in GROUPS.items()}
+
+
+def _best() -> str:
     head = ("against standard fine-tuning", "held-out error of the best checkpoint")
-    return TextTable(head, tuple(lines), prose=True).markdown()
+    return TextTable(head, _told(_by_group("targets"), ["heldout_best"]), prose=True).markdown()
 
 
 def _closer() -> str:
     """What the default changes in the lowest error and in the last one where it is measured every 50 steps, and retention throughout."""
-    found = rows("closer")
-    lines = []
-    for group, targets in GROUPS.items():
-        of_group = [row for row in found if row.target in targets]
-        for shown, method in (("the default", ADAPTIVE), ("beside the whole target", RETENTION)):
-            told = numbers(of_group, *(ahead(metric, method) for metric in ("heldout_best", "heldout", FRECHET)))
-            if all(told):
-                lines.append((f"{group}: {shown}", *told))
     head = (
         "measured every 50 steps, 1,000 in all",
         "best checkpoint",
         "last step",
         "Frechet distance, last step",
     )
-    return TextTable(head, tuple(lines), prose=True).markdown()
+    shown = {name: method for name, method in SHOWN.items() if method != DIFF_TUNING}
+    return TextTable(
+        head, _told(_by_group("closer"), ["heldout_best", "heldout", FRECHET], shown), prose=True
+    ).markdown()
 
 
 def _of_targets(study: str, metric: str) -> str:
@@ -158,17 +165,13 @@ def _regime(name: str) -> list[Row]:
 
 def _more_images() -> str:
     """What retention changes with fifty images a class of the targets, and with all."""
-    found, metrics = rows("images"), ("heldout", FRECHET, KID)
-    lines = []
-    for images in ("50 a class", "all", "all, 8000 steps"):
-        of_many = [row for row in found if row.setting["images"] == images]
-        for shown, method in SHOWN.items():
-            told = numbers(of_many, *(ahead(metric, method) for metric in metrics))
-            if all(told):
-                lines.append((f"{images}: {shown}", *told))
-    return TextTable(
-        ("2,000 steps, or 8,000", "held-out error", "Frechet distance", "KID"), tuple(lines), prose=True
-    ).markdown()
+    found = rows("images")
+    groups = {
+        images: [row for row in found if row.setting["images"] == images]
+        for images in ("50 a class", "all", "all, 8000 steps")
+    }
+    head = ("2,000 steps, or 8,000", "held-out error", "Frechet distance", "KID")
+    return TextTable(head, _told(groups, ["heldout", FRECHET, KID]), prose=True).markdown()
 
 
 def _images() -> str:
